@@ -1,0 +1,666 @@
+"""Capture input and output: records become rows, frames enter the arena, packets leave as records.
+
+In travel order:
+1. `walk_pcap`, `walk_pcapng`, `walk_batch`: read record headers, one row each, until the vector is full
+2. `fill`: copy the frames of the rows into the arena
+3. `reserve` (serial): number the packets that leave and reserve their bytes in the output block
+4. `emit_pcap`, `emit_pcapng`: write them there as raw-IP records
+`copy_pcap`, `copy_pcapng` and `copy_bytes` write frames straight from the source instead (conversion between formats).
+
+What the walk knows lives in `t.walk` (W_ numbers) and `t.links` (L_ numbers), so that it may stop at any record and
+may be sent back to an earlier one: set W_POS to `rec_at - W_STREAM` and W_FRAME to `frame` of a row. Formats:
+draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Nothing outside [W_BASE, W_BASE + W_END) is ever read.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from qfp_kernels.columns import base as base_of
+from qfp_kernels.jit import inlined
+from qfp_kernels.layout import (
+    ARENA,
+    CTL_IN_IF,
+    CTL_OUT_KIND,
+    CTL_OUT_POS,
+    CTL_OUT_SEQ,
+    FRAME_MAX,
+    HEADROOM,
+    OUT_PCAP,
+    OUT_PCAPNG,
+    ST_L3_ALIGN,
+    ST_LIMIT,
+    ST_OUT_AT,
+    ST_OUT_SEQ,
+    ST_ROWS,
+    TAILROOM,
+)
+from qfp_kernels.simd import (
+    I32,
+    PTR,
+    bswap32i,
+    bswap64i,
+    call_ir,
+    ld32,
+    ld64,
+    load512,
+    load512n,
+    st32,
+    store,
+    storen,
+)
+
+# -------------------------------------------------------------------------------------- state of the walk
+(
+    W_BASE,  # address of the buffer (batch: of its byte arena)
+    W_POS,  # next record, bytes from W_BASE (batch: next row)
+    W_END,  # valid bytes of the buffer (batch: rows)
+    W_FRAME,  # number of the next record
+    W_STREAM,  # position of the buffer's first byte in the source (batch: of its first row)
+    W_STATUS,  # WALKING, NEED_MORE, END, DAMAGED
+    W_EOF,  # 1 = the buffer's end is the source's end
+    W_SWAP,  # 1 = big-endian source (pcapng: current section)
+    W_SCALE,  # pcap: ns in one unit of the fraction, 1 or 1000
+    W_CAP_MAX,  # pcap: largest credible captured length
+    W_LINK,  # pcap: link type
+    W_CODE,  # damage code, D_ numbers
+    W_AT,  # stream position of the damaged record
+    W_IFS,  # pcapng: rows of t.links in use
+    W_IFS_MAX,  # pcapng: rows of t.links
+    W_SEEN,  # pcapng: interfaces described before W_POS
+    W_SECTION,  # pcapng: number of the current section, -1 = none yet
+    W_SECTION_AT,  # pcapng: stream position of its header
+    W_FIRST,  # pcapng: its first interface
+    W_B_OFFSET,  # batch: addresses of its columns from here on
+    W_B_LENGTH,
+    W_B_WIRE,
+    W_B_TS,
+    W_B_IN_IF,
+    W_B_LINK,  # widened to 32 bits
+    W_B_FRAME,
+) = range(26)
+W_N = 32
+
+WALKING, NEED_MORE, END, DAMAGED = range(4)
+
+(D_NONE, D_TRUNCATED, D_LENGTH, D_TRAILER, D_BYTE_ORDER, D_VERSION, D_INTERFACE, D_CAPLEN, D_OPTION, D_RESOLUTION,
+ D_COMPRESSION, D_ROW) = range(12)  # fmt: skip
+
+(
+    L_LINK,  # link type
+    L_MUL,  # ns = ticks * L_MUL / L_DIV, when L_SHIFT is -1
+    L_DIV,
+    L_SHIFT,  # ticks a second = 2 ** L_SHIFT; -1 = a power of ten
+    L_TOP,  # more ticks than this are beyond 64-bit ns (as unsigned)
+    L_OFFSET,  # ns added to every time
+    L_SNAP,  # snap length, 0 = none
+    L_SECTION,  # number of its section
+    L_AT,  # stream position of the interface's block
+    L_SWAP,  # byte order of its section
+    L_SECTION_AT,  # stream position of its section's header
+    L_FIRST,  # first interface of its section
+) = range(12)
+L_N = 16  # words a row of t.links
+
+BLOCK_MAX = 16 << 20  # longer blocks are damage: one credible limit for mapped and for streamed sources
+CAP_MAX = 262144  # the longest packet that capture tools write
+PCAP_HEADER, EPB_HEADER, EPB_FRAME = 16, 28, 32  # bytes before a packet, and in all without padding
+
+_SHB, _IDB, _PB, _SPB, _EPB = 0x0A0D0D0A, 1, 2, 3, 6
+_BYTE_ORDER = 0x1A2B3C4D
+_AHEAD = 8  # records: a run of equal sizes is common, and the walk otherwise waits for memory at every header
+_SECOND = 1_000_000_000
+_TS_MAX = (1 << 63) - 1
+_U64_SECOND = np.uint64(_SECOND)
+_U64_1 = np.uint64(1)
+_U64_32 = np.uint64(32)
+_U64_LOW = np.uint64(0xFFFFFFFF)
+_U64_SECONDS_MAX = np.uint64(_TS_MAX // _SECOND - 1)
+
+
+def worst_case(rows: int, size: int) -> int:
+    """Bytes of the output block that `rows` packets of `size` IP bytes in all may need, either format."""
+    return rows * (EPB_FRAME + 3) + size
+
+
+# ------------------------------------------------------------------------------------------ reading words
+@intrinsic
+def _prefetch(typingctx, at):
+    """Ask for the cache line at an address: never faults, so the address may lie anywhere."""
+
+    def codegen(context, builder, sig, args):
+        hint = [(I32, 0), (I32, 3), (I32, 1)]  # read, keep, data
+        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [builder.inttoptr(args[0], PTR)], hint)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@inlined
+def _u32(at, swap):
+    v = ld32(at)
+    if swap != 0:
+        v = bswap32i(v)
+    return np.int64(v)
+
+
+@inlined
+def _u16(at, swap):
+    """16 bits at `at`; four bytes must be readable there."""
+    v = np.int64(ld32(at))
+    if swap != 0:
+        return ((v & 0xFF) << 8) | ((v >> 8) & 0xFF)
+    return v & 0xFFFF
+
+
+@inlined
+def _copy(to, at, size):
+    """Copy exactly `size` bytes: the last 64 overlap what was copied, so neither side is touched beyond its end."""
+    if size < 64:
+        storen(to, load512n(at, size), size)
+        return
+    last = size - 64
+    for k in range(0, last, 64):
+        store(to + k, load512(at + k))
+    store(to + last, load512(at + last))
+
+
+# ------------------------------------------------------------------------------------------- rows and slots
+@inlined
+def _l2_guess(link):
+    """Bytes before the IP header that a link type usually has: only alignment depends on it."""
+    if link == 1:  # Ethernet
+        return 14
+    if link == 0 or link == 108:  # BSD loopback
+        return 4
+    if link == 113:  # Linux cooked
+        return 16
+    if link == 276:  # Linux cooked, version 2
+        return 20
+    return 0
+
+
+@inlined
+def _frame_at(slot, link, align):
+    """Arena offset of a frame in the slot that starts at `slot`, such that its IP header falls on `align` mod 64."""
+    return slot + HEADROOM + ((align - _l2_guess(link) - HEADROOM) & 63)
+
+
+@inlined
+def _slot_end(off, cap):
+    """Start of the slot behind a frame of `cap` bytes at `off`."""
+    return (off + min(cap, FRAME_MAX) + TAILROOM + 63) & ~63
+
+
+@inlined
+def _short(t, pos, end):
+    """The buffer ends before the record does."""
+    if t.walk[W_EOF] == 0:
+        t.walk[W_STATUS] = NEED_MORE
+    elif pos == end:
+        t.walk[W_STATUS] = END
+    else:
+        _damage(t, D_TRUNCATED, pos)
+
+
+@inlined
+def _damage(t, code, pos):
+    t.walk[W_STATUS] = DAMAGED
+    t.walk[W_CODE] = code
+    t.walk[W_AT] = t.walk[W_STREAM] + pos
+
+
+@inlined
+def _row(p, t, k, ts, at, pos, cap, wire, in_if, link, off):
+    """Write row k, except its number; `pos` is the record's place in the buffer."""
+    p.ts[k] = ts
+    p.src_at[k] = at
+    p.rec_at[k] = t.walk[W_STREAM] + pos
+    p.cap[k] = cap
+    p.wire[k] = min(wire, 0x7FFFFFFF)
+    given = t.ctl[CTL_IN_IF]
+    p.in_if[k] = given if given >= 0 else in_if
+    p.link[k] = link
+    p.off[k] = off
+
+
+# ---------------------------------------------------------------------------------------------------- pcap
+def walk_pcap(p, t, n):
+    """Rows from a pcap file whose header was read (state set by the trace reader). Returns the number of rows."""
+    start, pos, end, swap = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END], t.walk[W_SWAP]
+    link, scale, frame = t.walk[W_LINK], t.walk[W_SCALE], t.walk[W_FRAME]
+    align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
+    t.walk[W_STATUS] = WALKING
+    k = 0
+    slot = 0
+    while k < limit:
+        if pos + PCAP_HEADER > end:
+            _short(t, pos, end)
+            break
+        at = start + pos
+        cap = _u32(at + 8, swap)
+        if cap > t.walk[W_CAP_MAX]:
+            _damage(t, D_CAPLEN, pos)
+            break
+        if pos + PCAP_HEADER + cap > end:
+            _short(t, pos, end)
+            break
+        off = _frame_at(slot, link, align)
+        slot = _slot_end(off, cap)
+        if slot > ARENA and k > 0:
+            break
+        ts = _u32(at, swap) * _SECOND + _u32(at + 4, swap) * scale
+        _row(p, t, k, ts, at + PCAP_HEADER, pos, cap, _u32(at + 12, swap), 0, link, off)
+        p.frame[k] = frame + k
+        _prefetch(at + _AHEAD * (PCAP_HEADER + cap))
+        pos += PCAP_HEADER + cap
+        k += 1
+    t.walk[W_POS] = pos
+    t.walk[W_FRAME] = frame + k
+    return k
+
+
+# -------------------------------------------------------------------------------------------------- pcapng
+@inlined
+def _rewind(t):
+    """Interfaces and byte order as they stand at W_POS, which may lie before where the walk had come to.
+
+    A place to go back to is a packet's, so its section has an interface already, and that row knows the section.
+    """
+    at = t.walk[W_STREAM] + t.walk[W_POS]
+    seen = t.walk[W_SEEN]
+    while seen > 0 and t.links[(seen - 1) * L_N + L_AT] >= at:
+        seen -= 1
+    t.walk[W_SEEN] = seen
+    if t.walk[W_SECTION_AT] < at:
+        return
+    if seen == 0:
+        t.walk[W_SECTION] = -1
+        t.walk[W_SECTION_AT] = -1
+        t.walk[W_FIRST] = 0
+        return
+    r = (seen - 1) * L_N
+    t.walk[W_SECTION] = t.links[r + L_SECTION]
+    t.walk[W_SECTION_AT] = t.links[r + L_SECTION_AT]
+    t.walk[W_FIRST] = t.links[r + L_FIRST]
+    t.walk[W_SWAP] = t.links[r + L_SWAP]
+
+
+@inlined
+def _section_swap(at):
+    """Byte order that a section header names: 0 ours, 1 the other, -1 none."""
+    if _u32(at + 8, 0) == _BYTE_ORDER:
+        return 0
+    return 1 if _u32(at + 8, 1) == _BYTE_ORDER else -1
+
+
+@inlined
+def _section(t, at, pos, length):
+    """Section header block: byte order, and interfaces count from 0 again. Returns a damage code."""
+    if length < 28:
+        return D_LENGTH
+    swap = _section_swap(at)
+    if _u16(at + 12, swap) != 1:
+        return D_VERSION
+    t.walk[W_SWAP] = swap
+    t.walk[W_SECTION] += 1
+    t.walk[W_SECTION_AT] = t.walk[W_STREAM] + pos
+    t.walk[W_FIRST] = t.walk[W_SEEN]
+    return D_NONE
+
+
+@inlined
+def _resolution(t, r, value):
+    """if_tsresol: 10**-v, or 2**-v with the top bit set. Returns a damage code."""
+    t.links[r + L_MUL] = 1
+    t.links[r + L_DIV] = 1
+    t.links[r + L_SHIFT] = -1
+    t.links[r + L_TOP] = -1
+    if value & 0x80:
+        t.links[r + L_SHIFT] = value & 0x7F
+        return D_NONE if (value & 0x7F) < 64 else D_RESOLUTION
+    if value > 27:
+        return D_RESOLUTION
+    scale = 1
+    for _ in range(abs(9 - value)):
+        scale *= 10
+    if value <= 9:
+        t.links[r + L_MUL] = scale
+        t.links[r + L_TOP] = _TS_MAX // scale
+    else:
+        t.links[r + L_DIV] = scale
+    return D_NONE
+
+
+@inlined
+def _seconds(at, swap):
+    """if_tsoffset: signed seconds, as ns within 64 bits."""
+    v = ld64(at)
+    if swap != 0:
+        v = bswap64i(v)
+    return max(min(np.int64(v), 9223372036), -9223372036) * _SECOND
+
+
+@inlined
+def _options(t, r, at, stop, swap):
+    """Options of an interface block between `at` and `stop`. Returns a damage code."""
+    while at + 4 <= stop:
+        code = _u16(at, swap)
+        size = np.int64(ld32(at) >> np.uint32(16)) if swap == 0 else _u32(at, swap) & 0xFFFF
+        if code == 0:
+            return D_NONE
+        if at + 4 + size > stop:
+            return D_OPTION
+        if code == 9 and size >= 1:
+            bad = _resolution(t, r, np.int64(ld32(at + 4)) & 0xFF)  # four bytes: the closing length lies behind
+            if bad != D_NONE:
+                return bad
+        elif code == 14 and size >= 8:
+            t.links[r + L_OFFSET] = _seconds(at + 4, swap)
+        at += 4 + ((size + 3) & ~3)
+    return D_NONE
+
+
+@inlined
+def _interface(t, at, pos, length):
+    """Interface description block. Returns a damage code, or -1 when t.links is full."""
+    seen = t.walk[W_SEEN]
+    if seen < t.walk[W_IFS]:  # walked before
+        t.walk[W_SEEN] = seen + 1
+        return D_NONE
+    if length < 20:
+        return D_LENGTH
+    if seen >= t.walk[W_IFS_MAX]:
+        return -1
+    swap = t.walk[W_SWAP]
+    r = seen * L_N
+    t.links[r + L_LINK] = _u16(at + 8, swap)
+    t.links[r + L_OFFSET] = 0
+    t.links[r + L_SNAP] = _u32(at + 12, swap)
+    t.links[r + L_SECTION] = t.walk[W_SECTION]
+    t.links[r + L_AT] = t.walk[W_STREAM] + pos
+    t.links[r + L_SWAP] = swap
+    t.links[r + L_SECTION_AT] = t.walk[W_SECTION_AT]
+    t.links[r + L_FIRST] = t.walk[W_FIRST]
+    _resolution(t, r, 6)
+    bad = _options(t, r, at + 16, at + length - 4, swap)
+    if bad == D_NONE:
+        t.walk[W_SEEN] = seen + 1
+        t.walk[W_IFS] = seen + 1
+    return bad
+
+
+@inlined
+def _nanoseconds(t, r, ticks):
+    """Time of a packet in ns, held within 64 bits."""
+    shift = t.links[r + L_SHIFT]
+    if shift < 0:
+        if ticks > np.uint64(t.links[r + L_TOP]):
+            ns = _TS_MAX
+        elif t.links[r + L_DIV] == 1:
+            ns = np.int64(ticks * np.uint64(t.links[r + L_MUL]))
+        else:
+            ns = np.int64(ticks // np.uint64(t.links[r + L_DIV]))
+    elif ticks >> np.uint64(shift) > _U64_SECONDS_MAX:
+        ns = _TS_MAX
+    else:
+        u = np.uint64(shift)
+        part = ticks & ((_U64_1 << u) - _U64_1)
+        # two 32-bit halves, because part * 10**9 needs up to 94 bits; nested floors are exact
+        if shift <= 32:
+            part = (part * _U64_SECOND) >> u
+        else:
+            high = (part >> _U64_32) * _U64_SECOND + (((part & _U64_LOW) * _U64_SECOND) >> _U64_32)
+            part = high >> (u - _U64_32)
+        ns = np.int64((ticks >> u) * _U64_SECOND + part)
+    offset = t.links[r + L_OFFSET]
+    if offset > 0 and ns > _TS_MAX - offset:
+        return _TS_MAX
+    return ns + offset
+
+
+@inlined
+def _packet(t, at, kind, length, swap):
+    """(damage code, interface, start of data in the block, captured, on the wire) of a packet block."""
+    if kind == _SPB:
+        if length < 16:
+            return D_LENGTH, 0, 12, 0, 0
+        wire = _u32(at + 8, swap)
+        cap = wire
+        if t.walk[W_SEEN] > t.walk[W_FIRST]:
+            snap = t.links[t.walk[W_FIRST] * L_N + L_SNAP]
+            if snap > 0:
+                cap = min(cap, snap)
+        return (D_CAPLEN if cap > length - 16 else D_NONE), 0, 12, cap, wire
+    if length < EPB_FRAME:
+        return D_LENGTH, 0, EPB_HEADER, 0, 0
+    interface = _u32(at + 8, swap) if kind == _EPB else _u16(at + 8, swap)
+    cap = _u32(at + 20, swap)
+    return (D_CAPLEN if cap > length - EPB_FRAME else D_NONE), interface, EPB_HEADER, cap, _u32(at + 24, swap)
+
+
+@inlined
+def _ticks(at, swap):
+    return (np.uint64(_u32(at + 12, swap)) << _U64_32) | np.uint64(_u32(at + 16, swap))
+
+
+@inlined
+def _block_length(t, pos, end):
+    """Length of the block at `pos`, or 0 after setting the status. A section header is read in its own byte order."""
+    at = t.walk[W_BASE] + pos
+    if pos + 12 > end:
+        _short(t, pos, end)
+        return 0
+    swap = t.walk[W_SWAP]
+    if ld32(at) == np.uint32(_SHB):
+        swap = _section_swap(at)
+        if swap < 0:
+            _damage(t, D_BYTE_ORDER, pos)
+            return 0
+    length = _u32(at + 4, swap)
+    if length < 12 or length & 3 != 0 or length > BLOCK_MAX:
+        _damage(t, D_LENGTH, pos)
+        return 0
+    if pos + length > end:
+        _short(t, pos, end)
+        return 0
+    if _u32(at + length - 4, swap) != length:
+        _damage(t, D_TRAILER, pos)
+        return 0
+    return length
+
+
+def walk_pcapng(p, t, n):
+    """Rows from a pcapng file, section and interface state kept in t.walk and t.links. Returns the number of rows."""
+    _rewind(t)
+    start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
+    align, limit, frame = p.st[ST_L3_ALIGN], p.st[ST_LIMIT], t.walk[W_FRAME]
+    t.walk[W_STATUS] = WALKING
+    k = 0
+    slot = 0
+    while k < limit:
+        length = _block_length(t, pos, end)
+        if length == 0:
+            break
+        at = start + pos
+        swap = t.walk[W_SWAP]
+        kind = _u32(at, swap)
+        code = D_NONE
+        if kind in (_EPB, _SPB, _PB):
+            code, interface, lead, cap, wire = _packet(t, at, kind, length, swap)
+            interface += t.walk[W_FIRST]
+            if code == D_NONE and interface >= t.walk[W_SEEN]:
+                code = D_INTERFACE
+            if code == D_NONE:
+                r = interface * L_N
+                off = _frame_at(slot, t.links[r + L_LINK], align)
+                slot = _slot_end(off, cap)
+                if slot > ARENA and k > 0:
+                    break
+                ts = _nanoseconds(t, r, _ticks(at, swap)) if kind != _SPB else 0  # a simple packet has no time
+                _row(p, t, k, ts, at + lead, pos, cap, wire, interface, t.links[r + L_LINK], off)
+                p.frame[k] = frame + k
+                _prefetch(at + _AHEAD * length)
+                k += 1
+        elif kind == _SHB:
+            code = _section(t, at, pos, length)
+        elif kind == _IDB:
+            code = _interface(t, at, pos, length)
+            if code < 0:
+                t.walk[W_STATUS] = NEED_MORE
+                break
+        if code != D_NONE:
+            _damage(t, code, pos)
+            break
+        pos += length
+    t.walk[W_POS] = pos
+    t.walk[W_FRAME] = frame + k
+    return k
+
+
+# --------------------------------------------------------------------------------------------------- batch
+def walk_batch(p, t, n):
+    """Rows from a batch in memory, whose columns were validated when it was made. Returns the number of rows."""
+    start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
+    align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
+    t.walk[W_STATUS] = WALKING
+    k = 0
+    slot = 0
+    while k < limit:
+        if pos >= end:
+            t.walk[W_STATUS] = END if t.walk[W_EOF] != 0 else NEED_MORE
+            break
+        cap = np.int64(ld32(t.walk[W_B_LENGTH] + 4 * pos))
+        link = np.int64(ld32(t.walk[W_B_LINK] + 4 * pos))
+        off = _frame_at(slot, link, align)
+        slot = _slot_end(off, cap)
+        if slot > ARENA and k > 0:
+            break
+        at = start + np.int64(ld64(t.walk[W_B_OFFSET] + 8 * pos))
+        wire = np.int64(ld32(t.walk[W_B_WIRE] + 4 * pos))
+        in_if = np.int64(np.int32(ld32(t.walk[W_B_IN_IF] + 4 * pos)))
+        _row(p, t, k, np.int64(ld64(t.walk[W_B_TS] + 8 * pos)), at, pos, cap, wire, in_if, link, off)
+        p.frame[k] = np.int64(ld64(t.walk[W_B_FRAME] + 8 * pos))
+        pos += 1
+        k += 1
+    t.walk[W_POS] = pos
+    if k > 0:
+        t.walk[W_FRAME] = p.frame[k - 1] + 1
+    return k
+
+
+# -------------------------------------------------------------------------------------------------- frames
+def fill(p, t, n):
+    """Copy the frames of rows 0..n-1 into their arena slots, FRAME_MAX bytes of each at most."""
+    arena = base_of(p.arena)
+    for i in range(n):
+        _copy(arena + p.off[i], p.src_at[i], min(np.int64(p.cap[i]), FRAME_MAX))
+    return n
+
+
+# -------------------------------------------------------------------------------------------------- output
+@inlined
+def _record_size(kind, size):
+    if kind == OUT_PCAPNG:
+        return EPB_FRAME + ((size + 3) & ~3)
+    if kind == OUT_PCAP:
+        return PCAP_HEADER + size
+    return 0
+
+
+@inlined
+def _put_pcap(to, ts, at, size, wire):
+    """A pcap record with ns (little endian). Returns the address behind it."""
+    seconds = ts // _SECOND
+    st32(to, np.uint32(seconds))
+    st32(to + 4, np.uint32(ts - seconds * _SECOND))
+    st32(to + 8, np.uint32(size))
+    st32(to + 12, np.uint32(wire))
+    _copy(to + PCAP_HEADER, at, size)
+    return to + PCAP_HEADER + size
+
+
+@inlined
+def _put_pcapng(to, ts, interface, at, size, wire):
+    """An enhanced packet block, times in ns. Returns the address behind it."""
+    length = EPB_FRAME + ((size + 3) & ~3)
+    st32(to, np.uint32(_EPB))
+    st32(to + 4, np.uint32(length))
+    st32(to + 8, np.uint32(interface))
+    st32(to + 12, np.uint32(ts >> 32))
+    st32(to + 16, np.uint32(ts & 0xFFFFFFFF))
+    st32(to + 20, np.uint32(size))
+    st32(to + 24, np.uint32(wire))
+    if size & 3 != 0:
+        st32(to + length - 8, np.uint32(0))  # padding, before the packet's own bytes are written over its start
+    _copy(to + EPB_HEADER, at, size)
+    st32(to + length - 4, np.uint32(length))
+    return to + length
+
+
+def reserve(p, t, n):
+    """Number what the rows send and reserve its bytes: serial, because numbers follow the order of rows."""
+    rows, kind = p.st[ST_ROWS], t.ctl[CTL_OUT_KIND]
+    number, at = t.ctl[CTL_OUT_SEQ], t.ctl[CTL_OUT_POS]
+    p.st[ST_OUT_AT] = at
+    p.st[ST_OUT_SEQ] = number
+    for i in range(rows):
+        if p.n_out[i] > 0:
+            p.first_out[i] = number
+            number += 1
+            at += _record_size(kind, np.int64(p.ip_len[i]))
+        else:
+            p.first_out[i] = -1
+    t.ctl[CTL_OUT_SEQ] = number
+    t.ctl[CTL_OUT_POS] = at
+    return n
+
+
+def emit_pcap(p, t, n):
+    """Write the packets of rows with n_out > 0 where `reserve` said, as raw-IP pcap records."""
+    to = base_of(t.out) + p.st[ST_OUT_AT]
+    arena = base_of(p.arena)
+    for i in range(p.st[ST_ROWS]):
+        if p.n_out[i] > 0:
+            size = np.int64(p.ip_len[i])
+            to = _put_pcap(to, p.ts[i], arena + p.l3[i], size, size)
+    return n
+
+
+def emit_pcapng(p, t, n):
+    """The same as enhanced packet blocks; the interface is `out_if`, or 0 where a packet has none."""
+    to = base_of(t.out) + p.st[ST_OUT_AT]
+    arena = base_of(p.arena)
+    for i in range(p.st[ST_ROWS]):
+        if p.n_out[i] > 0:
+            size = np.int64(p.ip_len[i])
+            to = _put_pcapng(to, p.ts[i], max(np.int64(p.out_if[i]), 0), arena + p.l3[i], size, size)
+    return n
+
+
+# ---------------------------------------------------------------------------------------------- conversion
+def copy_pcap(p, t, n):
+    """Write the frames of rows 0..n-1 from the source to t.out as pcap records. Returns bytes written."""
+    to = base_of(t.out)
+    for i in range(n):
+        to = _put_pcap(to, p.ts[i], p.src_at[i], np.int64(p.cap[i]), np.int64(p.wire[i]))
+    return to - base_of(t.out)
+
+
+def copy_pcapng(p, t, n):
+    """Write them as enhanced packet blocks of interface `out_if`. Returns bytes written."""
+    to = base_of(t.out)
+    for i in range(n):
+        to = _put_pcapng(to, p.ts[i], np.int64(p.out_if[i]), p.src_at[i], np.int64(p.cap[i]), np.int64(p.wire[i]))
+    return to - base_of(t.out)
+
+
+def copy_bytes(p, t, n):
+    """Write the bare bytes of the frames, one behind the other. Returns bytes written."""
+    to = base_of(t.out)
+    for i in range(n):
+        size = np.int64(p.cap[i])
+        _copy(to, p.src_at[i], size)
+        to += size
+    return to - base_of(t.out)

@@ -1,0 +1,97 @@
+"""commit: the replay and integrity verdict of every opened level, in packet order. The serial heart of INBOUND (AR-2).
+
+All levels have been opened; nothing has been believed. For each row in order, outermost level first: the window is asked
+again (two copies in one vector: exactly one passes), REPLAY outranks INTEGRITY (so that the cause of a tampered
+duplicate does not depend on batching), and only a good ICV moves a window.
+
+With ESN the high half was inferred from the window's top before the vector. If earlier rows have moved the top so far
+that the inference would now differ, the vector is *cut* at this row: it and what follows is processed again, with the
+new top. So results are those of one packet at a time, at any vector size and on any number of threads. (The row at
+which a run starts is looked up with nothing in flight, so a run always gets past it.)
+"""
+
+import numpy as np
+
+from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.jit import inlined
+from qfp_kernels.layout import (
+    CTL_CUT_FRAME,
+    CTL_CUT_POS,
+    CTL_CUT_VECTOR,
+    LEVELS,
+    ST_ROWS,
+    ST_RX0,
+    ST_TX,
+    ST_VECTOR,
+)
+from qfp_kernels.decap import DUMMY
+from qfp_kernels.parse import drop
+from qfp_kernels.replay import M32, U1, accept, infer, refused
+
+STAGE_COMMIT, STAGE_DECAP = 5, 4
+REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
+CONSUMED = np.uint8(Verdict.CONSUMED)
+ONE = np.uint32(1)
+
+
+@inlined
+def _stale(p, t, i):
+    """Whether what `lookup` read of a window no longer holds: the inferred high half, or an early refusal."""
+    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
+        s = p.lv_sa[k]
+        if p.lv_ok[k] == 2 and not refused(t, t.sa_in[s], p.lv_seq[k]):
+            return True
+        if t.sa[s].esn != 0 and infer(t.sa_in[s], p.lv_seq[k] & M32) != p.lv_seq[k]:
+            return True
+    return False
+
+
+@inlined
+def _judge(p, t, i):
+    """Levels of one row, outermost first; returns a drop cause or 0."""
+    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
+        s = p.lv_sa[k]
+        state, seq = t.sa_in[s], p.lv_seq[k]
+        if refused(t, state, seq):
+            state.replays += ONE
+            return REPLAY
+        if p.lv_ok[k] != 1:
+            state.bad_icv += ONE
+            far = t.sa[s].esn != 0 and seq >> np.uint64(32) != state.top >> np.uint64(32)
+            return ESN_GUESS if far else INTEGRITY
+        accept(t, state, seq)
+        state.packets += U1
+        state.bytes += np.uint64(p.lv_len[k])
+    return 0
+
+
+@inlined
+def _cut(p, t, i, last):
+    """Give row i and everything behind it back to the source."""
+    t.ctl[CTL_CUT_POS] = p.rec_at[i]
+    t.ctl[CTL_CUT_FRAME] = p.frame[i]
+    t.ctl[CTL_CUT_VECTOR] = p.st[ST_VECTOR]
+    p.st[ST_ROWS] = i
+    n = p.st[ST_TX]
+    while n > 0 and p.tx[n - 1] >= i:
+        n -= 1
+    p.st[ST_TX] = n
+    p.st[ST_RX0] = last
+
+
+def commit(p, t, n):
+    for k in range(p.st[ST_RX0]):
+        i = np.int64(p.rx0[k])
+        if _stale(p, t, i):
+            _cut(p, t, i, k)
+            return n
+        cause = _judge(p, t, i)
+        if cause != 0:
+            drop(p, i, cause, STAGE_COMMIT)
+        elif p.cause[i] == DUMMY:
+            p.cause[i] = np.uint8(0)
+            p.verdict[i] = CONSUMED
+        elif p.cause[i] != 0:
+            t.sa_in[p.sa[i]].errors += ONE
+            drop(p, i, np.int64(p.cause[i]), STAGE_DECAP)
+    return n

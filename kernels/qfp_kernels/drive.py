@@ -1,0 +1,123 @@
+"""drive: run the stages of an FIA over vector after vector, on one thread or several.
+
+Each thread owns a workspace. Serial stages hold a ticket: the vectors pass it in order, so numbers, windows and outputs
+do not depend on threads; everything else runs at the same time. A ticket is one 64-byte line; waiting is a short spin,
+because a vector takes tens of microseconds.
+
+A cut (see `commit`) ends the run early: vectors behind the cut one are abandoned before they change any state, and the
+engine calls again from the row that was given back.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from qfp_kernels.columns import base
+from qfp_kernels.jit import call, kernel
+from qfp_kernels.layout import (
+    CTL_CUT_VECTOR,
+    CTL_FIA_N,
+    CTL_LAST,
+    CTL_NEXT,
+    LIST_AH,
+    LIST_ROWS,
+    LIST_RX,
+    LIST_SOURCE,
+    LIST_TX,
+    ST_AH,
+    ST_ROWS,
+    ST_RX,
+    ST_TX,
+    ST_VECTOR,
+)
+
+I64 = ir.IntType(64)
+PTR = ir.PointerType()
+TICKET_STRIDE = 8  # int64 words: a cache line each
+
+
+@intrinsic
+def load_acquire(typingctx: Any, at: Any) -> Any:
+    """64-bit load that later loads and stores do not overtake."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(args[0], PTR), "acquire", 8, typ=I64)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def store_release(typingctx: Any, at: Any, value: Any) -> Any:
+    """64-bit store that earlier loads and stores do not overtake."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], builder.inttoptr(args[0], PTR), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def fetch_add(typingctx: Any, at: Any, value: Any) -> Any:
+    """Atomic add; returns the value before."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", builder.inttoptr(args[0], PTR), args[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@kernel
+def _wait(at, vector):
+    """Spin until the ticket at this address admits the vector."""
+    while load_acquire(at) != vector:
+        pass
+
+
+@kernel
+def drive(p, t):
+    """Vectors, as long as ctl[CTL_NEXT] < ctl[CTL_LAST] and the source has rows; returns vectors begun here."""
+    ctl, tickets = base(t.ctl), base(t.ticket)
+    begun = 0
+    count = t.ctl[CTL_FIA_N]
+    while True:
+        vector = fetch_add(ctl + 8 * CTL_NEXT, np.int64(1))
+        if vector >= t.ctl[CTL_LAST]:
+            return begun
+        begun += 1
+        p.st[ST_VECTOR] = vector
+        p.st[ST_ROWS] = 0
+        holding = np.int64(-1)
+        for k in range(count):
+            ticket = t.fia_serial[k]
+            if ticket != holding:
+                if holding >= 0:
+                    store_release(tickets + 8 * TICKET_STRIDE * holding, vector + 1)
+                if ticket >= 0:
+                    _wait(tickets + 8 * TICKET_STRIDE * ticket, vector)
+                holding = ticket
+            cut = load_acquire(ctl + 8 * CTL_CUT_VECTOR)
+            if cut >= 0 and vector > cut:
+                continue  # abandoned: pass the tickets on, touch nothing
+            which = t.fia_list[k]
+            if which == LIST_SOURCE:
+                p.st[ST_ROWS] = call(t.fia[k], p, t, 0)
+                if p.st[ST_ROWS] == 0:
+                    t.ctl[CTL_LAST] = 0  # the source is empty, or wants more bytes
+            elif which == LIST_ROWS:
+                call(t.fia[k], p, t, p.st[ST_ROWS])
+            elif which == LIST_RX:
+                if p.st[ST_RX] > 0:
+                    p.st[ST_RX] = call(t.fia[k], p, t, p.st[ST_RX])
+            elif which == LIST_TX:
+                if p.st[ST_TX] > 0:
+                    p.st[ST_TX] = call(t.fia[k], p, t, p.st[ST_TX])
+            elif which == LIST_AH and p.st[ST_AH] > 0:
+                call(t.fia[k], p, t, p.st[ST_AH])
+        if holding >= 0:
+            store_release(tickets + 8 * TICKET_STRIDE * holding, vector + 1)
+
+

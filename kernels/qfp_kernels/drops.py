@@ -1,0 +1,100 @@
+"""The one list of verdicts and drop causes. docs/drops.md, the show commands and the verdict schema come from it.
+
+Each cause names the stage that finds it, the IOS XE feature drop code and name, the Linux MIB counter, and one
+sentence for the person who reads the report.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Verdict(IntEnum):
+    """What became of a frame."""
+
+    NONE = 0  # still under way: never seen in a result
+    FORWARDED = 1  # protected or decapsulated, and sent
+    DROPPED = 2
+    CONSUMED = 3  # taken in by the data plane itself (NAT keepalive, dummy packet)
+    PUNTED = 4  # handed to the control plane (not IP, IKE, for the router itself)
+    BYPASSED = 5  # sent without IPsec
+    QUEUED = 6  # still in a queue at the end of the run
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason to drop."""
+
+    number: int
+    name: str
+    stage: str
+    xe_code: int | None
+    xe_name: str
+    linux: str
+    sentence: str
+
+
+_ROWS = (
+    ("TOO_LONG", "fill", 25, "IN_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmInHdrError",
+     "The frame is longer than any IP packet."),
+    ("CUT_SHORT", "parse", None, "BadIpLen", "XfrmInBufferError",
+     "The capture holds fewer bytes of the packet than its IP header says (snap length), so it cannot be processed."),
+    ("BAD_HEADER", "parse", 89, "IN_PKT_IPVER_INVALID", "XfrmInHdrError",
+     "An IP header or extension header is malformed: version, header length, or total length."),
+    ("BAD_CHECKSUM", "parse", None, "BadIpChecksum", "InHdrErrors",
+     "The IPv4 header checksum is wrong."),
+    ("TTL_EXPIRED", "forward", None, "Ipv4TtlExpired", "InHdrErrors",
+     "TTL or hop limit would reach zero at this router."),
+    ("NO_ROUTE", "route", None, "Ipv4NoRoute", "OutNoRoutes",
+     "No route leads to the destination."),
+    ("IF_DOWN", "route", None, "Disabled", "OutDiscards",
+     "The egress interface is shut down, or its tunnel cannot come up."),
+    ("UNSUPPORTED_TUNNEL", "route", None, "UnconfiguredIpv4Fia", "OutDiscards",
+     "The route leads into a tunnel whose encapsulation is not built yet (GRE)."),
+    ("NOT_IPSEC", "policy", 8, "IN_US_CL_V4_PKT_FAILED_POLICY", "XfrmInNoPols",
+     "A clear packet arrived that the policy says must be protected."),
+    ("POLICY_MISMATCH", "policy", 30, "IN_V4_POST_INPUT_POLICY_FAIL", "XfrmInTmplMismatch",
+     "The decapsulated packet is not one that its SA may carry."),
+    ("POLICY_DROP", "spd", 35, "OUT_V4_PKT_HIT_DENY_DROP_SP", "XfrmOutPolBlock",
+     "The policy discards this packet."),
+    ("NO_SA_OUT", "spd", 33, "OUT_V4_PKT_HIT_IKE_START_SP", "XfrmOutNoStates",
+     "The policy asks for protection, but no SA exists (IKE would be started)."),
+    ("SEQ_OVERFLOW", "sequence", 46, "OUT_CD_SW_IPSEC_DETECT_SEQ_OVEFLOW", "XfrmOutStateSeqError",
+     "The SA has used its last sequence number; a number is never used twice under one key."),
+    ("TRANSPORT_FRAGMENT", "spd", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
+     "A fragment cannot be protected in transport mode (RFC 4303 section 3.1.1)."),
+    ("TRANSPORT_MISMATCH", "spd", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
+     "A transport-mode SA only protects packets between its own two addresses and of its own family."),
+    ("OUT_TOO_LONG", "encap", 51, "OUT_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmOutError",
+     "The protected packet would exceed 65,535 bytes."),
+    ("NO_SA", "lookup", 4, "IN_US_V4_PKT_SA_NOT_FOUND_SPI", "XfrmInNoStates",
+     "No SA has this SPI, destination and protocol (invalid SPI)."),
+    ("FRAGMENT", "lookup", 70, "IN_V4_PKT_FRAG_ERR", "XfrmInHdrError",
+     "A fragment of a protected packet: it must be reassembled before decryption, which is not built yet."),
+    ("RUNT", "lookup", 23, "IN_PKT_HEADPAD_LEN_ERR", "XfrmInHdrError",
+     "The packet is too short for the header, IV, trailer and ICV of its SA, or not a multiple of the cipher block."),
+    ("ENCAP_MISMATCH", "lookup", 63, "IN_NAT_DEMUX_FAIL", "XfrmInStateMismatch",
+     "The packet is UDP-encapsulated and its SA is not, or the reverse."),
+    ("REPLAY", "commit", 19, "IN_CD_SW_IPSEC_ANTI_REPLAY_FAIL", "XfrmInStateSeqError",
+     "The sequence number was seen before, lies below the window, or is zero."),
+    ("INTEGRITY", "commit", 62, "IN_CD_SW_IPSEC_MAC_EXCEPTION", "XfrmInStateProtoError",
+     "The ICV does not verify: wrong key, changed packet, or (ESN) a lost high half."),
+    ("ESN_GUESS", "commit", 62, "IN_CD_SW_IPSEC_MAC_EXCEPTION", "XfrmInStateProtoError",
+     "The ICV does not verify, and the number lies outside the window's half, so that the inferred ESN high half "
+     "may be the reason."),
+    ("BAD_PADDING", "decap", 65, "IN_CD_SW_IPSEC_NH_MISMATCH", "XfrmInStateProtoError",
+     "The padding is not 1, 2, 3, … or is longer than the packet."),
+    ("BAD_NEXT_HEADER", "decap", 65, "IN_CD_SW_IPSEC_NH_MISMATCH", "XfrmInStateProtoError",
+     "The trailer names a next header that the SA's mode does not carry."),
+    ("BAD_INNER", "decap", 89, "IN_PKT_IPVER_INVALID", "XfrmInHdrError",
+     "The decrypted bytes are not a well-formed IP packet."),
+    ("ECN_CE", "decap", None, "IpsecInput", "XfrmInHdrError",
+     "The outer header says congestion experienced, but the inner packet is not ECN-capable (RFC 6040)."),
+    ("NESTED_TOO_DEEP", "lookup", 24, "IN_PKT_PSTATE_TOO_BIG", "XfrmInError",
+     "More SAs are nested in this packet than qfp opens."),
+    ("CRYPTO_ERROR", "seal", 45, "OUT_UNEXP_CD_SW_IPSEC_EXCEPTION", "XfrmOutStateProtoError",
+     "The crypto engine could not process the packet."),
+)  # fmt: skip
+
+CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))
+Drop = IntEnum("Drop", {c.name: c.number for c in CAUSES})  # type: ignore[misc]
+BY_NAME = {c.name: c for c in CAUSES}

@@ -1,0 +1,253 @@
+"""encap: outer headers, IV, padding and trailer around each packet, in place, from the SA's prepared header.
+
+Tunnel mode writes the whole outer header (IP, AH, UDP, ESP) with a few vector stores from the SA's template in front of
+the inner packet, which never moves, and patches what differs by packet. Transport mode moves the IP header to the left
+instead and inserts the rest behind it. What follows sees only the crypto job: c_off, c_len, c_icv.
+"""
+
+import numpy as np
+
+from qfp_kernels.checksum import fold, header_sum
+from qfp_kernels.columns import base
+from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.jit import inlined
+from qfp_kernels.layout import FRAG, FRAG_DF, ST_AH
+from qfp_kernels.parse import drop
+from qfp_kernels.simd import (
+    bswap16i,
+    bswap32i,
+    bswap64i,
+    ld8,
+    ld32,
+    ld64,
+    load128,
+    st8,
+    st16,
+    st32,
+    st64,
+    store,
+)
+
+STAGE_ENCAP = 9
+OUT_TOO_LONG = int(Drop.OUT_TOO_LONG)
+TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
+FORWARDED = np.uint8(Verdict.FORWARDED)
+U32 = np.uint64(32)
+M16 = np.uint64(0xFFFF)
+PADDING_LO, PADDING_HI = np.uint64(0x0807060504030201), np.uint64(0x100F0E0D0C0B0A09)  # RFC 4303 2.4: 1, 2, 3 …
+
+
+@inlined
+def _trailer(at, size, block, next_header):
+    """Pad `size` bytes to the block with room for two, and write the trailer at their end; returns the new size."""
+    pad = -(size + 2) & (block - 1)
+    end = at + size
+    st64(end, PADDING_LO)
+    st64(end + 8, PADDING_HI)
+    st8(end + pad, np.uint8(pad))
+    st8(end + pad + 1, np.uint8(next_header))
+    return size + pad + 2
+
+
+@inlined
+def _nonce(at, sa, seq):
+    """The IV field: the 64-bit number (counter modes), or for CBC the block that sealing turns into the IV."""
+    if sa.nonce == 1:
+        st64(at, bswap64i(seq))
+    elif sa.nonce == 2:
+        st64(at, np.uint64(0))
+        st64(at + 8, bswap64i(seq))
+    elif sa.nonce == 3:
+        st64(at, bswap64i(seq))
+
+
+@inlined
+def _outer4(p, i, at, sa, total):
+    """Patch an outer IPv4 header: DSCP and ECN of the inner one (RFC 6040 normal mode), length, id, DF, checksum."""
+    tos = p.tos[i]
+    df = sa.df == 2 or (sa.df == 0 and (p.frag[i] & FRAG_DF) != 0)
+    length, ident = bswap16i(np.uint16(total)), bswap16i(p.ip_id[i])
+    flags = np.uint16(0x0040) if df else np.uint16(0)
+    st8(at + 1, tos)
+    st16(at + 2, length)
+    st16(at + 4, ident)
+    st16(at + 6, flags)
+    s = np.uint64(sa.csum) + np.uint64(length) + np.uint64(ident) + np.uint64(flags) + (np.uint64(tos) << np.uint64(8))
+    st16(at + 10, np.uint16(~fold(s) & M16))
+
+
+@inlined
+def _outer6(p, i, at, inner, sa, total):
+    """Patch an outer IPv6 header: traffic class, flow label (copied from an inner IPv6 packet), payload length."""
+    word = np.uint32(6) << np.uint32(28) | np.uint32(p.tos[i]) << np.uint32(20)
+    if sa.copy_label != 0 and p.fam[i] == 6:
+        word |= bswap32i(ld32(inner)) & np.uint32(0xFFFFF)
+    st32(at, bswap32i(word))
+    st16(at + 4, bswap16i(np.uint16(total - 40)))
+
+
+@inlined
+def _ah_fields(p, t, i, at, sa):
+    """Number of the AH header of a bundle or of an AH SA at address `at`."""
+    seq = p.seq[i] if sa.proto == 51 else p.seq2[i]
+    st32(at + 8, bswap32i(np.uint32(seq)))
+    if sa.next >= 0 and t.sa[sa.next].nonce == 1:  # AES-GMAC: the IV leads the ICV field (RFC 4543 section 4)
+        st64(at + 12, bswap64i(seq))
+    elif sa.proto == 51 and sa.nonce == 1:
+        st64(at + 12, bswap64i(seq))
+
+
+@inlined
+def _job(p, i, s, sa, esp, size):
+    """The crypto job of an ESP packet whose header stands at arena offset esp and whose trailer is written."""
+    p.c_sa[i] = s
+    p.c_off[i] = esp
+    p.c_len[i] = size
+    p.c_icv[i] = esp + 8 + sa.iv_len + size
+    p.c_hi[i] = np.uint32(p.seq[i] >> U32)
+    p.c_ok[i] = np.uint8(1)
+
+
+@inlined
+def _tunnel(p, t, i, s, sa):
+    """Tunnel mode (RFC 4303 section 3.1.2); returns a drop cause or 0."""
+    arena = base(p.arena)
+    inner = np.int64(p.l3[i])
+    size = np.int64(p.ip_len[i])
+    hdr = np.int64(sa.hdr_len)
+    start = inner - hdr - sa.iv_len
+    next_header = 4 if p.fam[i] == 4 else 41
+    esp = sa.proto == 50
+    if esp:
+        size = _trailer(arena + inner, size, np.int64(sa.block), next_header)
+        total = hdr + sa.iv_len + size + sa.icv_len
+    else:
+        total = hdr + size
+    if total > 65535 or (sa.fam == 6 and total - 40 > 65535):
+        return OUT_TOO_LONG
+    at = arena + start
+    _template(at, sa.hdr, hdr)
+    if sa.fam == 4:
+        _outer4(p, i, at, sa, total)
+    else:
+        _outer6(p, i, at, arena + inner, sa, total)
+    if sa.ah_at != 255:
+        ah = at + np.int64(sa.ah_at)
+        _ah_fields(p, t, i, ah, sa)
+        if not esp:
+            st8(ah, np.uint8(next_header))
+    if sa.natt != 0:
+        st16(at + sa.udp_at + 4, bswap16i(np.uint16(total - sa.udp_at)))
+    if esp:
+        e = start + sa.esp_at
+        st32(arena + e + 4, bswap32i(np.uint32(p.seq[i])))
+        _nonce(arena + e + 8, sa, p.seq[i])
+        _job(p, i, s, sa, e, size)
+    p.l3[i] = start
+    p.ip_len[i] = total
+    if sa.fam == 4:
+        p.l4[i] = start + 20
+    else:
+        p.l4[i] = start + 40
+    return 0
+
+
+@inlined
+def _template(at, hdr, size):
+    """Copy a prepared header, at most 96 bytes, without writing behind it (the inner packet stands there)."""
+    k = 0
+    while size - k >= 16:
+        store(at + k, load128(hdr + k))
+        k += 16
+    while size - k >= 4:
+        st32(at + k, ld32(hdr + k))
+        k += 4
+
+
+@inlined
+def _move_left(at, size, by):
+    """Move `size` bytes at address `at` by `by` bytes to the left."""
+    k = 0
+    while k < size:  # forward order: the destination lies before the source; by >= 8
+        if size - k >= 8:
+            st64(at + k - by, ld64(at + k))
+            k += 8
+        else:
+            st8(at + k - by, ld8(at + k))
+            k += 1
+
+
+@inlined
+def _transport(p, t, i, s, sa):
+    """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header; returns a drop cause or 0."""
+    if (p.frag[i] & FRAG) != 0:
+        return TRANSPORT_FRAGMENT
+    if p.fam[i] != sa.fam or p.src1[i] != sa.src1 or p.dst1[i] != sa.dst1 or p.src0[i] != sa.src0 or p.dst0[i] != sa.dst0:
+        return TRANSPORT_MISMATCH
+    arena = base(p.arena)
+    l3, split = np.int64(p.l3[i]), np.int64(p.tr_at[i])
+    size = np.int64(p.ip_len[i]) - (split - l3)
+    ip = 20 if sa.fam == 4 else 40
+    insert = np.int64(sa.hdr_len) - ip + sa.iv_len  # AH, UDP, ESP and IV
+    nh_at = arena + np.int64(p.tr_nh[i])
+    next_header = ld8(nh_at)
+    esp = sa.proto == 50
+    if esp:
+        size = _trailer(arena + split, size, np.int64(sa.block), next_header)
+        total = split - l3 + insert + size + sa.icv_len
+    else:
+        total = split - l3 + insert + size
+    if total - (0 if sa.fam == 4 else 40) > 65535:
+        return OUT_TOO_LONG
+    st8(nh_at, ld8(sa.hdr + 9) if sa.fam == 4 else ld8(sa.hdr + 6))  # UDP, AH or ESP, as in the template
+    _move_left(arena + l3, split - l3, insert)
+    at = arena + l3 - insert
+    _template(arena + split - insert, sa.hdr + ip, np.int64(sa.hdr_len) - ip)
+    if sa.fam == 4:
+        st16(at + 2, bswap16i(np.uint16(total)))
+        st16(at + 10, np.uint16(0))
+        st16(at + 10, np.uint16(~header_sum(at, (split - l3) >> 2) & M16))
+    else:
+        st16(at + 4, bswap16i(np.uint16(total - 40)))
+    moved = split - insert - ip  # template offsets count from here
+    if sa.ah_at != 255:
+        ah = arena + moved + np.int64(sa.ah_at)
+        _ah_fields(p, t, i, ah, sa)
+        if not esp:
+            st8(ah, next_header)
+    if sa.natt != 0:
+        st16(arena + moved + sa.udp_at + 4, bswap16i(np.uint16(size + insert + sa.icv_len)))
+    if esp:
+        e = moved + sa.esp_at
+        st32(arena + e + 4, bswap32i(np.uint32(p.seq[i])))
+        _nonce(arena + e + 8, sa, p.seq[i])
+        _job(p, i, s, sa, e, size)
+    p.l3[i] = l3 - insert
+    p.ip_len[i] = total
+    p.l4[i] = split - insert
+    return 0
+
+
+def encap(p, t, n):
+    kept, ahs = 0, 0
+    for k in range(n):
+        i = p.tx[k]
+        s = np.int64(p.sa[i])
+        sa = t.sa[s]
+        cause = _tunnel(p, t, i, s, sa) if sa.mode == 0 else _transport(p, t, i, s, sa)
+        if cause != 0:
+            drop(p, i, cause, STAGE_ENCAP)
+            continue
+        p.verdict[i] = FORWARDED
+        p.stage[i] = np.uint8(STAGE_ENCAP)
+        p.n_out[i] = 1
+        outer = sa.next if sa.next >= 0 else np.int32(s)
+        p.spi[i] = t.sa[outer].spi
+        if t.sa[outer].proto == 51:
+            p.ah[ahs] = i
+            ahs += 1
+        if sa.proto == 50:
+            p.tx[kept] = i
+            kept += 1
+    p.st[ST_AH] = ahs
+    return kept

@@ -1,0 +1,349 @@
+"""What a packet row is, and what every table row is: each column and field once, with type, unit and meaning.
+
+The Arrow schema, the generated docs and the kernels' types all come from these declarations. Numbers are in host
+order unless a comment says otherwise. Addresses are two 64-bit words, most significant first; an IPv4 address is
+word 1 alone (word 0 is zero), so one code path serves both families.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qfp_kernels.columns import table_type
+
+# ---------------------------------------------------------------------------------------------------- sizes
+VECTOR = 256  # rows of a vector by default
+VECTOR_MAX = 1024  # rows that a workspace holds
+ARENA = 512 * 1024  # bytes of frames in a vector: with columns and contexts it fits L2
+HEADROOM = 128  # bytes before a frame: outer IPv6 40 + UDP 8 + AH 12+32 + ESP 8 + IV 16 = 116
+TAILROOM = 128  # bytes behind a frame: padding 15 + 2, ICV 32, and 64 that vector stores may overrun
+FRAME_MAX = 65535 + 64  # a longer frame is not an IP packet that a router can send
+ARENA_SLACK = FRAME_MAX + HEADROOM + TAILROOM + 128  # so that a vector's last frame always fits
+CONTEXT = 640  # bytes of a crypto context row
+LEVELS = 4  # nested SAs that are opened in one packet
+KEYS = 112  # bytes of key material an SA: cipher key 32, salt 4, integrity key up to 64 (and 12 spare)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of the packet table or a field of a table row."""
+
+    name: str
+    dtype: str
+    meaning: str
+    per_row: int = 1  # elements a packet row (columns only); 0 = the size stands in `size`
+    size: int = 0
+
+
+def _f(name: str, dtype: str, meaning: str, per_row: int = 1, size: int = 0) -> Field:
+    return Field(name, dtype, meaning, per_row, size)
+
+
+# ------------------------------------------------------------------------------- columns of the workspace
+PACKET_FIELDS = (
+    # written by the walk over the capture
+    _f("frame", "i8", "record number in the source, from 0"),
+    _f("ts", "i8", "ns since 1970-01-01 UTC, as captured"),
+    _f("src_at", "i8", "address of the frame's first byte in the source"),
+    _f("rec_at", "i8", "byte position of the record in the source, to go back to"),
+    _f("cap", "i4", "bytes captured"),
+    _f("wire", "i4", "bytes that were on the wire"),
+    _f("in_if", "i4", "ingress interface (row of `ifs`)"),
+    _f("link", "u2", "link type of the record (LINKTYPE_ numbers)"),
+    # written by fill and parse
+    _f("off", "i4", "arena offset of the frame"),
+    _f("l3", "i4", "arena offset of the outermost IP header as the packet stands now"),
+    _f("ip_len", "i4", "bytes from l3 to the packet's end, checked against `cap`"),
+    _f("l4", "i4", "arena offset of the upper-layer header (of the ESP or AH header inbound)"),
+    _f("fam", "u1", "IP version: 4, 6, 0 = not IP"),
+    _f("proto", "u1", "upper-layer protocol"),
+    _f("tos", "u1", "DSCP and ECN octet"),
+    _f("ttl", "u1", "TTL or hop limit"),
+    _f("frag", "u1", "bit 0 fragment, bit 1 not the first one, bit 2 DF set"),
+    _f("nh_at", "i4", "arena offset of the octet that names the upper-layer protocol"),
+    _f("tr_at", "i4", "arena offset where transport mode inserts ESP or AH"),
+    _f("tr_nh", "i4", "arena offset of the next-header octet before tr_at"),
+    _f("sport", "u2", "source port; ICMP type; 0 without ports"),
+    _f("dport", "u2", "destination port; ICMP code; 0 without ports"),
+    _f("src0", "u8", "source address, high word"),
+    _f("src1", "u8", "source address, low word"),
+    _f("dst0", "u8", "destination address, high word"),
+    _f("dst1", "u8", "destination address, low word"),
+    # decisions
+    _f("out_if", "i4", "egress interface (row of `ifs`), -1 = none yet"),
+    _f("sp", "i4", "SPD entry (row of `sp`), -1 = none"),
+    _f("sa", "i4", "SA handle: the SA next to the payload, -1 = none"),
+    _f("spi", "u4", "SPI of the outermost SA that was used"),
+    _f("seq", "u8", "sequence number of that SA, high half included"),
+    _f("seq2", "u8", "sequence number of the AH SA of a bundle"),
+    _f("ip_id", "u2", "identification of the outer IPv4 header"),
+    _f("sns", "u1", "sequence-number space"),
+    # inbound levels, outermost first
+    _f("alarm", "u1", "1 = a combination of ECN codepoints that RFC 6040 calls dangerous"),
+    _f("lv_n", "u1", "levels opened or tried"),
+    _f("lv_sa", "i4", "SA of each level", LEVELS),
+    _f("lv_seq", "u8", "sequence number of each level, high half as inferred", LEVELS),
+    _f("lv_len", "i4", "bytes of each level that its SA counts", LEVELS),
+    _f("lv_ok", "u1", "outcome of each level: 1 opened, 0 bad ICV, 2 refused by the early replay check", LEVELS),
+    # what the sealers and openers work on
+    _f("c_sa", "i4", "SA of the crypto job at hand"),
+    _f("c_off", "i4", "arena offset of the ESP header (AH: of the IP header)"),
+    _f("c_len", "i4", "bytes between IV and ICV (AH: bytes of the whole packet)"),
+    _f("c_icv", "i4", "arena offset of the ICV"),
+    _f("c_iv", "i4", "arena offset of the IV (GMAC)"),
+    _f("m_off", "i4", "arena offset of what the MAC covers"),
+    _f("m_len", "i4", "bytes that the MAC covers"),
+    _f("c_hi", "u4", "high half of the sequence number (ESN)"),
+    _f("c_ok", "u1", "1 when the ICV verified"),
+    _f("mac", "u1", "a computed or received ICV", 64),
+    _f("save", "u1", "AH: the outer header as it was, mutable fields included", 256),
+    # outcome
+    _f("verdict", "u1", "see drops.Verdict"),
+    _f("cause", "u1", "see drops.Drop; 0 = none"),
+    _f("stage", "u1", "number of the stage that decided"),
+    _f("first_out", "i8", "record number of the first frame sent for this row, -1 = none"),
+    _f("n_out", "i4", "frames sent for this row"),
+    # lists of rows
+    _f("rx", "i4", "rows on the INBOUND list, in order"),
+    _f("rx0", "i4", "rows with at least one SA found, in order: what `commit` looks at"),
+    _f("tx", "i4", "rows on the OUTBOUND list, in order"),
+    _f("ah", "i4", "rows that still need AH"),
+    _f("work", "i4", "rows of the crypto job at hand, sorted by sealer", 2),
+    _f("key", "u4", "sort keys of the crypto job at hand", 2),
+    # not by row
+    _f("arena", "u1", "frames, each with head-room and tail-room", 0, ARENA + ARENA_SLACK),
+    _f("scratch", "u1", "lanes, key schedules and tails of the lockstep kernels", 0, 32768),
+    _f("st", "i8", "state of the vector: see ST_ numbers", 0, 64),
+    _f("flow", "flow", "flow cache, one 64-byte line a flow", 0, 16384),
+)
+
+ST_ROWS, ST_RX, ST_TX, ST_AH, ST_USED, ST_VECTOR, ST_LIMIT, ST_SERVICE, ST_OUT_AT, ST_OUT_SEQ, ST_V_AT = range(11)
+ST_WORK, ST_FRAGMENTS, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT, ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK = range(11, 19)
+
+FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
+
+# --------------------------------------------------------------------------------------------- struct rows
+FLOW = [
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),
+    ("ports", "u8"),  # sport << 48 | dport << 32 | proto << 24 | family << 16 | frag bits << 8
+    ("where", "u4"),  # interface << 1 | direction
+    ("gen", "u4"),  # ctl[CTL_GEN] at the time of the look-up; another value = stale
+    ("sp", "i4"), ("sa", "i4"), ("out_if", "i4"),
+    ("action", "u1"), ("pad", "u1", (3,)),
+]  # fmt: skip
+
+SA = [
+    ("spi", "u4"),
+    ("generation", "u4"),  # of the handle: a freed row gets another one
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # outer addresses
+    ("proto", "u1"),  # 50 ESP, 51 AH
+    ("mode", "u1"),  # 0 tunnel, 1 transport
+    ("fam", "u1"),  # of the outer header
+    ("valid", "u1"),  # 1 in use
+    ("sealer", "u2"),  # row of the sealer (outbound) or opener (inbound) address table
+    ("iv_len", "u1"),  # bytes
+    ("block", "u1"),  # padding unit of the trailer, bytes
+    ("icv_len", "u1"),  # bytes
+    ("esn", "u1"),
+    ("natt", "u1"),  # 1 RFC 3948 UDP encapsulation
+    ("df", "u1"),  # 0 copy, 1 clear, 2 set
+    ("nonce", "u1"),  # 0 none, 1 the 64-bit number, 2 CBC: nonce block, 16 bytes, 3 the same, 8 bytes
+    ("ttl", "u1"),  # of the outer header
+    ("rounds", "u1"),  # AES rounds, for sealers
+    ("hdr_len", "u1"),  # bytes of `hdr` in use
+    ("esp_at", "u1"),  # offset of the ESP header in hdr
+    ("udp_at", "u1"),  # offset of the UDP header in hdr (natt)
+    ("ah_at", "u1"),  # offset of the AH header in hdr; 255 = none
+    ("ah_len", "u1"),  # bytes of the AH header
+    ("checks", "u1"),  # 1 = the decapsulated packet must match `sp`
+    ("copy_label", "u1"),  # IPv6 in IPv6: copy the flow label
+    ("udp_sport", "u2"), ("udp_dport", "u2"),
+    ("next", "i4"),  # AH SA over this ESP SA (outbound bundle); -1 = none
+    ("sp", "i4"),  # SPD entry, -1 = none
+    ("id_row", "i4"),  # row of `ip_id`: one counter a (source, destination)
+    ("csum", "u4"),  # sum of the constant 16-bit words of an IPv4 header
+    ("flow_id", "u4"),  # IOS flow id
+    ("profile", "u4"),  # row of the control plane's list of algorithm profiles
+    ("hdr", "u1", (96,)),  # outer headers as sent: IP, [AH], [UDP], ESP; network order
+]  # fmt: skip
+
+SA_OUT = [
+    ("next_seq", "u8"),  # next number to hand out
+    ("last_seq", "u8"),  # the largest that may be used: 2^32-1, or 2^64-1 with ESN
+    ("packets", "u8"),
+    ("bytes", "u8"),  # of plaintext
+    ("errors", "u8"),
+    ("pad", "u1", (24,)),
+]
+
+SA_IN = [
+    ("top", "u8"),  # highest authenticated number
+    ("window", "u4"),  # N in packets; 0 = no check
+    ("win_at", "u4"),  # first word of `win`
+    ("packets", "u8"),
+    ("bytes", "u8"),  # of plaintext
+    ("replays", "u4"), ("bad_icv", "u4"), ("errors", "u4"),
+    ("ring", "u4"),  # bits of the bitmap: N, or for the odd N of a key file the next power of two from 64 up
+    ("pad", "u1", (8,)),
+]  # fmt: skip
+
+SAD_SLOT = [  # open addressing on (SPI, destination, protocol)
+    ("dst0", "u8"), ("dst1", "u8"),
+    ("spi", "u4"), ("sa", "i4"),  # -1 = empty, -2 = deleted
+    ("proto", "u1"), ("fam", "u1"), ("pad", "u1", (6,)),
+]  # fmt: skip
+
+ACE = [  # one rule: a hash-chain member of its tuple
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # masked values
+    ("sport_lo", "u2"), ("sport_hi", "u2"), ("dport_lo", "u2"), ("dport_hi", "u2"),
+    ("prio", "u4"),  # position among all rules of the SPD: the smaller wins
+    ("resume", "u4"),  # a deny goes on at this position (first rule of the next map entry)
+    ("tuple", "i4"),
+    ("next", "i4"),  # chain, ascending prio; -1 ends
+    ("sp", "i4"),  # SPD entry
+    ("proto", "u1"), ("permit", "u1"), ("ports", "u1"), ("pad", "u1"),
+]  # fmt: skip
+
+TUPLE = [  # rules that compare the same bits share a tuple: one hash probe for all of them
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # masks, 1 = compare
+    ("prio", "u4"),  # smallest of its rules
+    ("fam", "u1"), ("proto", "u1"), ("pad", "u1", (2,)),  # proto: 1 = compared
+]  # fmt: skip
+
+SPD = [("tuples", "i4"), ("n", "i4")]  # its tuples, ascending by smallest prio
+
+SP = [  # SPD entry: counters and what to do
+    ("sa_out", "i4"),  # SA handle, -1 = none yet
+    ("action", "u1"), ("pad", "u1", (3,)),
+    ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),
+]  # fmt: skip
+
+FIB_SLOT = [  # longest prefix match: one probe a prefix length in use
+    ("net0", "u8"), ("net1", "u8"),
+    ("vrf", "u2"), ("plen", "u1"), ("fam", "u1"),
+    ("out_if", "i4"),  # -1 = empty slot
+    ("local", "u1"), ("pad", "u1", (7,)),
+]  # fmt: skip
+
+FIB_LEN = [("mask0", "u8"), ("mask1", "u8"), ("plen", "u1"), ("fam", "u1"), ("pad", "u1", (6,))]
+
+IFS = [
+    ("spd4", "i4"), ("spd6", "i4"),  # SPD of the crypto map on this interface, -1 = none
+    ("vrf", "i4"),
+    ("under", "i4"),  # tunnel: egress interface of its destination; -1 = not a tunnel
+    ("kind", "u1"),  # 0 physical, 1 IPsec VTI, 2 GRE
+    ("up", "u1"), ("pad", "u1", (6,)),
+    ("in_packets", "u8"), ("in_bytes", "u8"), ("out_packets", "u8"), ("out_bytes", "u8"), ("drops", "u8"),
+]  # fmt: skip
+
+VERDICT_FIELDS = (  # one row an input frame, gathered by `deliver`; the Arrow schema is made from this
+    _f("frame", "i8", "record number in the source, from 0"),
+    _f("ts", "i8", "ns since 1970-01-01 UTC"),
+    _f("in_if", "i4", "ingress interface"),
+    _f("out_if", "i4", "egress interface, -1 = none"),
+    _f("verdict", "u1", "forwarded, dropped, consumed, punted, bypassed, queued"),
+    _f("cause", "u1", "name from drops.py, null unless dropped"),
+    _f("stage", "u1", "stage that decided"),
+    _f("sa", "i4", "SA handle, -1 = none"),
+    _f("spi", "u4", "SPI, 0 = none"),
+    _f("seq", "u8", "sequence number with the inferred high half, 0 = none"),
+    _f("sns", "u1", "sequence-number space"),
+    _f("len_in", "u4", "bytes of the frame on the wire"),
+    _f("len_out", "u4", "bytes of IP sent"),
+    _f("first_out", "i8", "record number of the first output frame, -1 = none"),
+    _f("n_out", "i4", "output frames"),
+)
+
+# ------------------------------------------------------------------------------------- tables, all of them
+TABLE_DTYPES: dict[str, object] = {
+    "ctl": "i8",  # see CTL_ numbers
+    "sa": SA,
+    "sa_out": SA_OUT,
+    "sa_in": SA_IN,
+    "win": "u8",  # replay bitmaps, N/64 words an inbound SA
+    "ctx": "u1",  # crypto contexts, CONTEXT bytes each
+    "keys": "u1",  # key material, KEYS bytes each
+    "sad": SAD_SLOT,
+    "spd": SPD,
+    "tup": TUPLE,
+    "ace": ACE,
+    "spdh": "i4",  # hash buckets: first rule of a chain, -1 = empty
+    "sp": SP,
+    "fib": FIB_SLOT,
+    "fiblen": FIB_LEN,
+    "ifs": IFS,
+    "ip_id": "u4",
+    "counters": "u1",  # AES counter blocks 1, 2, 3 ..., 16 bytes each, big-endian
+    "seal": "i8",  # stage addresses by sealer number
+    "open": "i8",
+    "fia": "i8",  # addresses of the stages in order
+    "fia_list": "i8",  # LIST_ number of the list that each stage walks
+    "fia_serial": "i8",  # ticket number of a serial stage, -1 = may run in any order
+    "ticket": "i8",  # 8 words apart: next vector that each serial part admits
+    "walk": "i8",  # state of the walk over the source: see capture.W_
+    "links": "i8",  # pcapng interfaces: see capture.L_
+    "out": "u1",  # output block
+    "causes": "u8",  # packets by drop cause
+    "cause_bytes": "u8",
+    "verdicts": "u8",  # packets by verdict
+    "stats": "u8",  # see STAT_
+    **{"v_" + f.name: f.dtype for f in VERDICT_FIELDS},
+}
+
+(CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIB_MASK, CTL_FIBLEN4, CTL_FIBLEN6, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS,
+ CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS, CTL_V_ON, CTL_CUT_VECTOR, CTL_CUT_POS, CTL_NEXT, CTL_LAST, CTL_WILD,
+ CTL_MODE, CTL_FORWARD, CTL_IN_IF, CTL_NATT, CTL_CUT_FRAME, CTL_SLOW_ERROR, CTL_KEEP_CLEAR,
+ CTL_PREFETCH) = range(26)  # fmt: skip
+
+LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE = range(5)
+MODE_ROUTER, MODE_DECRYPT = 0, 1
+OUT_NONE, OUT_PCAP, OUT_PCAPNG = 0, 1, 2
+IF_PHYSICAL, IF_VTI, IF_GRE = 0, 1, 2
+SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED = range(7)
+
+(STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_NOT_IP,
+ STAT_NAT_KEEPALIVE, STAT_IKE, STAT_TRUNCATED) = range(11)  # fmt: skip
+STAT_N = 16
+
+
+def struct(fields: list) -> np.dtype:
+    """Packed dtype of a struct row, its size rounded up to whole 64-bit words."""
+    packed = np.dtype([tuple(f) for f in fields])
+    spare = -packed.itemsize % 8
+    return np.dtype([*packed.descr, ("spare", "u1", (spare,))]) if spare else packed
+
+
+STRUCTS = {
+    "flow": struct(FLOW), "sa": struct(SA), "sa_out": struct(SA_OUT), "sa_in": struct(SA_IN), "sad": struct(SAD_SLOT),
+    "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP), "fib": struct(FIB_SLOT),
+    "fiblen": struct(FIB_LEN), "ifs": struct(IFS),
+}  # fmt: skip
+
+
+def _dtype(spec: object) -> np.dtype:
+    if isinstance(spec, str) and spec in STRUCTS:
+        return STRUCTS[spec]
+    return struct(spec) if isinstance(spec, list) else np.dtype(spec)  # type: ignore[call-overload]
+
+
+PACKET_DTYPES = {f.name: _dtype(f.dtype) for f in PACKET_FIELDS}
+TABLE_TYPES = {k: _dtype(v) for k, v in TABLE_DTYPES.items()}
+PACKETS_TYPE = table_type("P", PACKET_DTYPES)
+TABLES_TYPE = table_type("T", TABLE_TYPES)
+
+
+def aligned(count: int, dtype: np.dtype | str, align: int = 64) -> np.ndarray:
+    """Zeroed array whose first byte lies on a multiple of `align` (64-byte alignment is worth 6 % to GCM)."""
+    d = np.dtype(dtype)
+    raw = np.zeros(count * d.itemsize + align, np.uint8)
+    start = -raw.ctypes.data % align
+    return raw[start : start + count * d.itemsize].view(d)
+
+
+def packet_arrays(rows: int = VECTOR_MAX, flows: int = 16384) -> dict[str, np.ndarray]:
+    """Fresh arrays of one workspace."""
+    out = {}
+    for f in PACKET_FIELDS:
+        count = f.size if f.per_row == 0 else rows * f.per_row
+        out[f.name] = aligned(flows if f.name == "flow" else count, PACKET_DTYPES[f.name])
+    return out

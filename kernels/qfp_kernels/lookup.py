@@ -1,0 +1,191 @@
+"""lookup: from a protected packet to its SA and its crypto job, one level of nesting at a time.
+
+An SA is found by (SPI, destination, protocol). The early replay check saves opening what will be refused anyway; the
+verdict itself falls in `commit`, in packet order.
+"""
+
+import numpy as np
+
+from qfp_kernels.columns import base
+from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.jit import inlined
+from qfp_kernels.layout import (
+    CTL_MODE,
+    CTL_SAD_MASK,
+    CTL_WILD,
+    FRAG,
+    LEVELS,
+    MODE_DECRYPT,
+    ST_RX0,
+)
+from qfp_kernels.parse import be16, drop
+from qfp_kernels.replay import infer, refused
+from qfp_kernels.simd import bswap32i, ld8, ld32
+from qfp_kernels.spd import mix, route
+
+STAGE_LOOKUP = 2
+NO_SA, FRAGMENT, RUNT = int(Drop.NO_SA), int(Drop.FRAGMENT), int(Drop.RUNT)
+ENCAP_MISMATCH, NESTED = int(Drop.ENCAP_MISMATCH), int(Drop.NESTED_TOO_DEEP)
+PUNTED, CONSUMED = np.uint8(Verdict.PUNTED), np.uint8(Verdict.CONSUMED)
+TRANSIT = 255  # not for this router: the packet goes on to OUTBOUND as it is
+DONE = 254  # has its verdict
+U32 = np.uint64(32)
+TRAILER = 2
+
+
+@inlined
+def sad_hash(dst0, dst1, spi, proto):
+    return mix(dst0, dst1, np.uint64(spi), np.uint64(proto), np.uint64(0))
+
+
+@inlined
+def _probe(t, dst0, dst1, spi, proto):
+    mask = np.uint64(t.ctl[CTL_SAD_MASK])
+    j = np.int64(sad_hash(dst0, dst1, spi, proto) & mask)
+    while t.sad[j].sa != -1:
+        slot = t.sad[j]
+        if slot.spi == spi and slot.dst1 == dst1 and slot.dst0 == dst0 and slot.proto == proto and slot.sa >= 0:
+            return np.int64(slot.sa)
+        j = np.int64(np.uint64(j + 1) & mask)
+    return np.int64(-1)
+
+
+@inlined
+def find_sa(t, dst0, dst1, spi, proto):
+    """SA handle of (SPI, destination, protocol), or -1; key files may leave the destination open."""
+    sa = _probe(t, dst0, dst1, spi, proto)
+    if sa < 0 and t.ctl[CTL_WILD] != 0:
+        sa = _probe(t, np.uint64(0), np.uint64(0), spi, proto)
+    return sa
+
+
+@inlined
+def _local(p, t, i):
+    """Whether the destination is an address of this router (with key files alone: always)."""
+    if t.ctl[CTL_MODE] == MODE_DECRYPT:
+        return True
+    f = route(t, np.uint16(t.ifs[p.in_if[i]].vrf), p.fam[i], p.dst0[i], p.dst1[i])
+    return f >= 0 and t.fib[f].local != 0
+
+
+@inlined
+def _udp_payload(p, i, at, room):
+    """RFC 3948: 0 ESP follows, else a verdict: keepalive consumed, IKE (zero marker) punted."""
+    if room >= 9 and ld8(at + 8) == 0xFF and be16(at + 4) == 9:
+        p.verdict[i] = CONSUMED
+        return DONE
+    if room < 16 or ld32(at + 8) == np.uint32(0):
+        p.verdict[i] = PUNTED
+        return DONE
+    return 0
+
+
+@inlined
+def _esp_job(p, i, sa, esp, end):
+    """Offsets of an ESP packet from arena offset esp to end; returns a drop cause or 0."""
+    body = end - esp - 8 - np.int64(sa.iv_len) - np.int64(sa.icv_len)
+    if body < TRAILER or body & (np.int64(sa.block) - 1) != 0:  # RFC 4303 section 2.4: at least 4-byte units
+        return RUNT
+    p.c_off[i] = esp
+    p.c_len[i] = body
+    p.c_icv[i] = end - sa.icv_len
+    return 0
+
+
+@inlined
+def _ah_job(p, i, sa, ah, end, at):
+    """Offsets of an AH packet; the header's length is read from the packet: ICVs are padded to 4 or to 8 bytes."""
+    size = (np.int64(ld8(at + 1)) + 2) * 4
+    if size < 12 + sa.icv_len + sa.iv_len or ah + size > end:
+        return RUNT
+    p.c_off[i] = p.l3[i]
+    p.c_len[i] = end - p.l3[i]
+    p.c_icv[i] = ah + 12 + sa.iv_len
+    return 0
+
+
+@inlined
+def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
+    """Record the SA found for this row as its next level; returns a drop cause or 0."""
+    sa = t.sa[s]
+    if t.ctl[CTL_MODE] != MODE_DECRYPT and (sa.natt != 0) != natt:
+        return ENCAP_MISMATCH
+    cause = _esp_job(p, i, sa, ah_or_esp, end) if sa.proto == 50 else _ah_job(p, i, sa, ah_or_esp, end, at)
+    if cause != 0:
+        return cause
+    state = t.sa_in[s]
+    seq = infer(state, np.uint64(low)) if sa.esn != 0 else np.uint64(low)
+    k = i * LEVELS + np.int64(p.lv_n[i])
+    p.lv_sa[k] = s
+    p.lv_seq[k] = seq
+    p.lv_len[k] = p.ip_len[i]
+    p.lv_ok[k] = np.uint8(2) if refused(t, state, seq) else np.uint8(0)
+    p.lv_n[i] += np.uint8(1)
+    p.c_sa[i] = s
+    p.c_hi[i] = np.uint32(seq >> U32)
+    p.c_ok[i] = np.uint8(1)
+    p.sa[i] = s
+    if k == i * LEVELS:  # verdicts name the outermost SA
+        p.spi[i] = sa.spi
+        p.seq[i] = seq
+    return 0
+
+
+@inlined
+def _one(p, t, i):
+    """Returns 0 (a job stands), TRANSIT, DONE, or a drop cause."""
+    arena = base(p.arena)
+    l4, end = np.int64(p.l4[i]), np.int64(p.l3[i]) + p.ip_len[i]
+    natt = p.proto[i] == 17
+    if not _local(p, t, i):
+        return TRANSIT
+    if (p.frag[i] & FRAG) != 0:
+        return FRAGMENT
+    proto = p.proto[i]
+    if natt:
+        if end - l4 < 8:
+            return RUNT
+        verdict = _udp_payload(p, i, arena + l4, end - l4)
+        if verdict != 0:
+            return verdict
+        end = min(end, l4 + be16(arena + l4 + 4)) if be16(arena + l4 + 4) >= 16 else end
+        l4 += 8
+        proto = np.uint8(50)
+    if end - l4 < (8 if proto == 50 else 12):
+        return RUNT
+    at = arena + l4
+    spi = bswap32i(ld32(at if proto == 50 else at + 4))
+    low = bswap32i(ld32(at + 4 if proto == 50 else at + 8))
+    s = find_sa(t, p.dst0[i], p.dst1[i], spi, proto)
+    if s < 0:
+        if p.lv_n[i] > 0:
+            return TRANSIT  # an inner packet that happens to be ESP for somebody else
+        p.spi[i] = spi
+        p.seq[i] = np.uint64(low)
+        return NO_SA
+    if p.lv_n[i] >= LEVELS:
+        return NESTED
+    return _level(p, t, i, s, low, natt, l4, end, at)
+
+
+def lookup(p, t, n):
+    """INBOUND list -> rows with a job for the openers."""
+    kept = 0
+    for k in range(n):
+        i = np.int64(p.rx[k])
+        result = _one(p, t, i)
+        if result == TRANSIT or result == DONE:
+            continue
+        if result != 0:
+            if p.lv_n[i] == 0:
+                drop(p, i, result, STAGE_LOOKUP)
+            else:
+                p.cause[i] = np.uint8(result)  # tentative: `commit` first judges the levels that were opened
+            continue
+        if p.lv_n[i] == 1:
+            p.rx0[p.st[ST_RX0]] = i
+            p.st[ST_RX0] += 1
+        if p.lv_ok[i * LEVELS + np.int64(p.lv_n[i]) - 1] == 0:
+            p.rx[kept] = i
+            kept += 1
+    return kept

@@ -1,0 +1,276 @@
+"""parse: find the IP header behind the link layer, check it, and fill the columns that later stages trust.
+
+After this stage every offset and length in the columns lies inside the frame; no later stage believes a length taken
+from packet bytes again (decapsulated packets come back through `parse_ip`). Rows that carry ESP, AH or UDP on the
+NAT-T port go on the INBOUND list, the others on the OUTBOUND list.
+"""
+
+import numpy as np
+
+from qfp_kernels.checksum import header_sum
+from qfp_kernels.columns import base
+from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.jit import inlined
+from qfp_kernels.layout import (
+    CTL_NATT,
+    FRAG,
+    FRAG_DF,
+    FRAG_LATER,
+    FRAME_MAX,
+    ST_ROWS,
+    ST_AH,
+    ST_RX,
+    ST_RX0,
+    ST_RX_SEEN,
+    ST_TX,
+    ST_FRAGMENTS,
+)
+from qfp_kernels.simd import bswap16i, bswap64i, ld8, ld16, ld32, ld64
+
+DROPPED, PUNTED = np.uint8(Verdict.DROPPED), np.uint8(Verdict.PUNTED)
+CUT_SHORT, BAD_HEADER = int(Drop.CUT_SHORT), int(Drop.BAD_HEADER)
+BAD_CHECKSUM, TOO_LONG = int(Drop.BAD_CHECKSUM), int(Drop.TOO_LONG)
+U32 = np.uint64(32)
+M32 = np.uint64(0xFFFFFFFF)
+STAGE_PARSE = 1
+LINK_NULL, LINK_ETHERNET, LINK_LOOP, LINK_SLL, LINK_SLL2 = 0, 1, 108, 113, 276
+VLAN_TAGS_MAX = 4
+HEADERS_MAX = 8  # IPv6 extension headers that are walked
+
+
+@inlined
+def be16(at):
+    return np.int64(bswap16i(ld16(at)))
+
+
+@inlined
+def drop(p, i, cause, stage):
+    """The one way a packet leaves the path without being sent."""
+    p.verdict[i] = DROPPED
+    p.cause[i] = np.uint8(cause)
+    p.n_out[i] = 0
+    p.stage[i] = np.uint8(stage)
+
+
+@inlined
+def link_length(link, at, cap):
+    """Bytes of link-layer header before IP, or -1 when the frame carries something else."""
+    if link == LINK_ETHERNET:
+        k = 12
+        for _ in range(VLAN_TAGS_MAX + 1):
+            if cap < k + 2:
+                return -1
+            kind = be16(at + k)
+            if kind == 0x0800 or kind == 0x86DD:
+                return k + 2
+            if kind != 0x8100 and kind != 0x88A8 and kind != 0x9100:
+                return -1
+            k += 4  # 802.1Q tag, 802.1ad or older QinQ
+        return -1
+    if link == 101 or link == 12 or link == 14 or link == 228 or link == 229:
+        return 0
+    if link == LINK_NULL or link == LINK_LOOP:
+        if cap < 4:
+            return -1
+        family = np.int64(ld32(at))
+        if family > 0xFFFF:  # the other byte order than ours, or LOOP's network order
+            family = be16(at + 2)
+        is_ip = family == 2 or family == 24 or family == 28 or family == 30 or family == 10
+        return 4 if is_ip else -1
+    if link == LINK_SLL:
+        if cap < 16:
+            return -1
+        kind = be16(at + 14)
+        return 16 if kind == 0x0800 or kind == 0x86DD else -1
+    if link == LINK_SLL2:
+        if cap < 20:
+            return -1
+        kind = be16(at)
+        return 20 if kind == 0x0800 or kind == 0x86DD else -1
+    return -1
+
+
+@inlined
+def _ports(p, i, at, room):
+    """Ports, or ICMP type and code, when the upper-layer header is there to be read."""
+    p.sport[i] = np.uint16(0)
+    p.dport[i] = np.uint16(0)
+    proto = p.proto[i]
+    if (p.frag[i] & FRAG_LATER) != 0 or room < 4:
+        return
+    if proto == 6 or proto == 17 or proto == 132 or proto == 33 or proto == 136:
+        p.sport[i] = bswap16i(ld16(at))
+        p.dport[i] = bswap16i(ld16(at + 2))
+    elif proto == 1 or proto == 58:
+        p.sport[i] = np.uint16(ld8(at))
+        p.dport[i] = np.uint16(ld8(at + 1))
+
+
+@inlined
+def _parse4(p, i, at, off, room):
+    """IPv4 (RFC 791) at address `at`, arena offset `off`, with `room` bytes there; returns a drop cause or 0."""
+    if room < 20:
+        return CUT_SHORT
+    ihl = np.int64(ld8(at) & 15) * 4
+    total = be16(at + 2)
+    if ihl < 20 or total < ihl:
+        return BAD_HEADER
+    if total > room:
+        return CUT_SHORT
+    if header_sum(at, ihl >> 2) != np.uint64(0xFFFF):
+        return BAD_CHECKSUM
+    word = be16(at + 6)
+    more = word & 0x3FFF
+    p.frag[i] = np.uint8(
+        (FRAG if more != 0 else 0) | (FRAG_LATER if (word & 0x1FFF) != 0 else 0) | (FRAG_DF if word & 0x4000 else 0)
+    )
+    p.fam[i] = np.uint8(4)
+    p.tos[i] = ld8(at + 1)
+    p.ttl[i] = ld8(at + 8)
+    p.proto[i] = ld8(at + 9)
+    p.src0[i] = np.uint64(0)
+    p.dst0[i] = np.uint64(0)
+    addresses = bswap64i(ld64(at + 12))
+    p.src1[i] = addresses >> U32
+    p.dst1[i] = addresses & M32
+    p.l3[i] = off
+    p.ip_len[i] = total
+    p.l4[i] = off + ihl
+    p.nh_at[i] = off + 9
+    p.tr_nh[i] = off + 9
+    p.tr_at[i] = off + ihl
+    _ports(p, i, at + ihl, total - ihl)
+    return 0
+
+
+@inlined
+def _parse6(p, i, at, off, room):
+    """IPv6 (RFC 8200) with its extension headers; returns a drop cause or 0."""
+    if room < 40:
+        return CUT_SHORT
+    total = be16(at + 4) + 40
+    if total > room:
+        return CUT_SHORT
+    p.fam[i] = np.uint8(6)
+    p.tos[i] = np.uint8((be16(at) >> 4) & 255)
+    p.ttl[i] = ld8(at + 7)
+    p.src0[i] = bswap64i(ld64(at + 8))
+    p.src1[i] = bswap64i(ld64(at + 16))
+    p.dst0[i] = bswap64i(ld64(at + 24))
+    p.dst1[i] = bswap64i(ld64(at + 32))
+    frag = FRAG_DF  # IPv6 routers never fragment: as if DF were set
+    nh = np.int64(ld8(at + 6))
+    nh_at = 6
+    k = 40
+    tr_nh, tr_at = 6, 40
+    for _ in range(HEADERS_MAX):
+        if nh != 0 and nh != 43 and nh != 44 and nh != 60 and nh != 135:
+            break
+        if k + 8 > total:
+            return BAD_HEADER
+        size = 8
+        if nh == 44:
+            word = be16(at + k + 2)
+            frag |= (FRAG if (word & 0xFFF9) != 0 else 0) | (FRAG_LATER if (word & 0xFFF8) != 0 else 0)
+        else:
+            size = (np.int64(ld8(at + k + 1)) + 1) * 8
+        if k + size > total:
+            return BAD_HEADER
+        if nh == 0 or nh == 43 or nh == 44:  # RFC 4303 section 3.1.1: ESP goes behind these
+            tr_nh, tr_at = k, k + size
+        nh_at = k
+        nh = np.int64(ld8(at + k))
+        k += size
+        if frag & FRAG_LATER:
+            break
+    p.frag[i] = np.uint8(frag)
+    p.proto[i] = np.uint8(nh)
+    p.l3[i] = off
+    p.ip_len[i] = total
+    p.l4[i] = off + k
+    p.nh_at[i] = off + nh_at
+    p.tr_nh[i] = off + tr_nh
+    p.tr_at[i] = off + tr_at
+    _ports(p, i, at + k, total - k)
+    return 0
+
+
+@inlined
+def parse_ip(p, i, off, room):
+    """Check the IP packet at arena offset `off` with `room` bytes and fill the row; returns a drop cause or 0."""
+    p.fam[i] = np.uint8(0)
+    if room < 1:
+        return BAD_HEADER
+    at = base(p.arena) + off
+    version = ld8(at) >> 4
+    if version == 4:
+        return _parse4(p, i, at, off, room)
+    if version == 6:
+        return _parse6(p, i, at, off, room)
+    return BAD_HEADER
+
+
+@inlined
+def is_inbound(p, t, i):
+    """Whether a packet may be for the INBOUND path: ESP, AH, or UDP on the NAT-T port (RFC 3948)."""
+    proto = p.proto[i]
+    if proto == 50 or proto == 51:
+        return True
+    natt = np.uint16(t.ctl[CTL_NATT])
+    return proto == 17 and (p.dport[i] == natt or p.sport[i] == natt) and (p.frag[i] & FRAG_LATER) == 0
+
+
+@inlined
+def _fresh(p, i):
+    """Columns that a stage may read without having written them."""
+    p.out_if[i] = -1
+    p.sp[i] = -1
+    p.sa[i] = -1
+    p.spi[i] = np.uint32(0)
+    p.seq[i] = np.uint64(0)
+    p.sns[i] = np.uint8(0)
+    p.lv_n[i] = np.uint8(0)
+    p.alarm[i] = np.uint8(0)
+    p.verdict[i] = np.uint8(0)
+    p.cause[i] = np.uint8(0)
+    p.stage[i] = np.uint8(STAGE_PARSE)
+    p.first_out[i] = -1
+    p.n_out[i] = 0
+
+
+def parse(p, t, n):
+    arena = base(p.arena)
+    rx, tx, fragments = 0, 0, 0
+    for i in range(n):
+        _fresh(p, i)
+        cap = np.int64(p.cap[i])
+        off = np.int64(p.off[i])
+        if cap > FRAME_MAX:
+            drop(p, i, TOO_LONG, STAGE_PARSE)
+            continue
+        l2 = link_length(p.link[i], arena + off, cap)
+        if l2 < 0 or l2 >= cap:
+            p.verdict[i] = PUNTED
+            p.fam[i] = np.uint8(0)
+            continue
+        cause = parse_ip(p, i, off + l2, cap - l2)
+        if cause != 0:
+            if cause == CUT_SHORT and p.wire[i] <= p.cap[i]:
+                cause = BAD_HEADER  # nothing was cut: the length field is wrong
+            drop(p, i, cause, STAGE_PARSE)
+            continue
+        fragments += p.frag[i] & FRAG
+        if is_inbound(p, t, i):
+            p.rx[rx] = i
+            rx += 1
+        else:
+            p.tx[tx] = i
+            tx += 1
+    p.st[ST_ROWS] = n
+    p.st[ST_RX] = rx
+    p.st[ST_TX] = tx
+    p.st[ST_RX0] = 0
+    p.st[ST_RX_SEEN] = rx
+    p.st[ST_AH] = 0
+    p.st[ST_FRAGMENTS] = fragments
+    return n

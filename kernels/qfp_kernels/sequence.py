@@ -1,0 +1,55 @@
+"""sequence: number every packet of every SA, in packet order. The serial heart of OUTBOUND (AR-1).
+
+Everything that depends on order is given here, before a byte is sealed, so that bytes do not depend on vector size or
+threads: the sequence numbers of all SAs of a bundle and the identification of the outer IPv4 header.
+"""
+
+import numpy as np
+
+from qfp_kernels.drops import Drop
+from qfp_kernels.jit import inlined
+from qfp_kernels.parse import drop
+
+SEQ_OVERFLOW = int(Drop.SEQ_OVERFLOW)
+STAGE_SEQUENCE = 8
+U1 = np.uint64(1)
+
+
+@inlined
+def _next(t, sa):
+    """The SA's next number, or 0 when it has none left: no number is used twice under one key (RFC 4303 3.3.3)."""
+    out = t.sa_out[sa]
+    seq = out.next_seq
+    if seq > out.last_seq or seq == np.uint64(0):
+        return np.uint64(0)
+    out.next_seq = seq + U1  # after 2^64-1 this is 0: exhausted
+    return seq
+
+
+def sequence(p, t, n):
+    kept = 0
+    for k in range(n):
+        i = p.tx[k]
+        s = np.int64(p.sa[i])
+        sa = t.sa[s]
+        seq = _next(t, s)
+        outer = np.int64(sa.next)
+        seq2 = _next(t, outer) if outer >= 0 and seq != np.uint64(0) else U1
+        if seq == np.uint64(0) or seq2 == np.uint64(0):
+            t.sa_out[s].errors += U1
+            drop(p, i, SEQ_OVERFLOW, STAGE_SEQUENCE)
+            continue
+        size = np.uint64(p.ip_len[i])
+        t.sa_out[s].packets += U1
+        t.sa_out[s].bytes += size
+        if outer >= 0:
+            t.sa_out[outer].packets += U1
+            t.sa_out[outer].bytes += size
+        p.seq[i] = seq
+        p.seq2[i] = seq2
+        ident = t.ip_id[sa.id_row]
+        t.ip_id[sa.id_row] = ident + np.uint32(1)
+        p.ip_id[i] = np.uint16(ident)
+        p.tx[kept] = i
+        kept += 1
+    return kept

@@ -1,0 +1,276 @@
+"""spd: egress interface, policy entry and SA of each clear packet, from the flow cache or by the full look-up.
+
+Rules that compare the same bits of the header form a *tuple* (RFC 4301's selectors as tuple space): one hash probe finds
+every rule of a tuple that may match, so that a policy of 1000 host or subnet pairs costs one probe, not 1000 compares.
+Tuples are visited in order of their best rule and the search ends when no better rule can come. First match wins; a
+`deny` goes on with the next crypto map entry (guide chapter 2; BASE-4), which is a second search from `resume` on.
+
+The flow cache in front remembers the whole outcome (egress, entry, SA) for a 5-tuple: one 64-byte line a flow. A line
+from before the last table change carries an older generation and misses.
+"""
+
+import numpy as np
+
+from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.jit import inlined
+from qfp_kernels.layout import (
+    CTL_FIB_MASK,
+    CTL_FIBLEN4,
+    CTL_FIBLEN6,
+    CTL_GEN,
+    CTL_SPDH_MASK,
+    FRAG,
+    FRAG_LATER,
+    IF_GRE,
+    SP_BYPASS,
+    SP_DISCARD,
+    SP_LOCAL,
+    SP_NO_ROUTE,
+    SP_NO_SA,
+    SP_PROTECT,
+    SP_UNSUPPORTED,
+    ST_FLOW_HIT,
+    ST_FLOW_MASK,
+    ST_FLOW_MISS,
+)
+from qfp_kernels.parse import drop
+
+NO_RULE = np.uint32(0xFFFFFFFF)
+K0, K1, K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93), np.uint64(0xA0761D6478BD642F)
+U8, U16, U24, U29, U32, U48 = (np.uint64(k) for k in (8, 16, 24, 29, 32, 48))
+STAGE_SPD = 7
+BYPASSED, FORWARDED = np.uint8(Verdict.BYPASSED), np.uint8(Verdict.FORWARDED)
+PUNTED = np.uint8(Verdict.PUNTED)
+WAYS = 4  # lines probed for one flow
+DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN)
+NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN = (int(d) for d in DROPS)
+
+
+@inlined
+def mix(a, b, c, d, e):
+    """64-bit hash of five words."""
+    h = (a ^ (b * K0)) * K1
+    h ^= h >> U32
+    h = (h ^ c ^ (d * K2)) * K0
+    h ^= h >> U29
+    h = (h ^ e) * K1
+    return h ^ (h >> U32)
+
+
+@inlined
+def rule_hash(src0, src1, dst0, dst1, spd, tuple_no, proto):
+    """Bucket hash of a rule's masked values (the control plane builds the table with this very function)."""
+    return mix(src0, src1, dst0, dst1, np.uint64(spd) << U32 | np.uint64(tuple_no) << U8 | np.uint64(proto))
+
+
+@inlined
+def match(t, spd, src0, src1, dst0, dst1, fam, proto, sport, dport, later):
+    """First matching permit rule of an SPD, deny rules honoured: its SPD entry, or -1."""
+    first = np.int64(t.spd[spd].tuples)
+    count = np.int64(t.spd[spd].n)
+    mask = np.uint64(t.ctl[CTL_SPDH_MASK])
+    start = np.uint32(0)
+    while True:
+        best, rule = NO_RULE, np.int64(-1)
+        for k in range(first, first + count):
+            tup = t.tup[k]
+            if tup.prio >= best:
+                break  # tuples stand in order of their best rule
+            if tup.fam != fam:
+                continue
+            a0, a1, b0, b1 = src0 & tup.src0, src1 & tup.src1, dst0 & tup.dst0, dst1 & tup.dst1
+            exact = proto if tup.proto != 0 else np.uint8(0)
+            r = np.int64(t.spdh[np.int64(rule_hash(a0, a1, b0, b1, spd, k, exact) & mask)])
+            while r >= 0:
+                ace = t.ace[r]
+                if ace.prio >= best:
+                    break
+                if (
+                    ace.prio >= start
+                    and ace.tuple == k
+                    and ace.src1 == a1
+                    and ace.dst1 == b1
+                    and ace.src0 == a0
+                    and ace.dst0 == b0
+                    and (tup.proto == 0 or ace.proto == proto)
+                ):
+                    hit = True
+                    if ace.ports != 0:
+                        if later:  # no ports to look at: a permit matches on addresses alone, a deny does not
+                            hit = ace.permit != 0
+                        else:
+                            hit = ace.sport_lo <= sport <= ace.sport_hi and ace.dport_lo <= dport <= ace.dport_hi
+                    if hit:
+                        best, rule = ace.prio, r
+                        break
+                r = np.int64(ace.next)
+        if rule < 0:
+            return np.int64(-1)
+        if t.ace[rule].permit != 0:
+            return np.int64(t.ace[rule].sp)
+        start = t.ace[rule].resume
+
+
+@inlined
+def route(t, vrf, fam, dst0, dst1):
+    """Longest-prefix match: row of `fib`, or -1. One probe a prefix length that is in use, longest first."""
+    mask = np.uint64(t.ctl[CTL_FIB_MASK])
+    first = np.int64(0) if fam == 4 else t.ctl[CTL_FIBLEN4]
+    last = t.ctl[CTL_FIBLEN4] if fam == 4 else t.ctl[CTL_FIBLEN4] + t.ctl[CTL_FIBLEN6]
+    for k in range(first, last):
+        n0, n1 = dst0 & t.fiblen[k].mask0, dst1 & t.fiblen[k].mask1
+        plen = t.fiblen[k].plen
+        j = np.int64(fib_hash(n0, n1, vrf, plen, fam) & mask)
+        while t.fib[j].out_if != -1:
+            f = t.fib[j]
+            if f.net1 == n1 and f.net0 == n0 and f.plen == plen and f.fam == fam and f.vrf == vrf:
+                return j
+            j = np.int64(np.uint64(j + 1) & mask)
+    return np.int64(-1)
+
+
+@inlined
+def fib_hash(net0, net1, vrf, plen, fam):
+    return mix(net0, net1, np.uint64(vrf), np.uint64(plen), np.uint64(fam))
+
+
+@inlined
+def _decide(p, t, i, line, later):
+    """The full look-up, written into a flow line."""
+    line.sp, line.sa, line.out_if = np.int32(-1), np.int32(-1), np.int32(-1)
+    vrf = np.uint16(t.ifs[p.in_if[i]].vrf)
+    f = route(t, vrf, p.fam[i], p.dst0[i], p.dst1[i])
+    if f < 0:
+        line.action = np.uint8(SP_NO_ROUTE)
+        return
+    if t.fib[f].local != 0:
+        line.action = np.uint8(SP_LOCAL)
+        return
+    out = np.int64(t.fib[f].out_if)
+    line.out_if = np.int32(out)
+    port = t.ifs[out]
+    if port.kind == IF_GRE:
+        line.action = np.uint8(SP_UNSUPPORTED)
+        return
+    spd = np.int64(port.spd4) if p.fam[i] == 4 or port.under >= 0 else np.int64(port.spd6)
+    if port.under >= 0:
+        line.out_if = port.under
+    if spd < 0:
+        line.action = np.uint8(SP_BYPASS)
+        return
+    fam = p.fam[i]
+    sp = match(
+        t, spd, p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], fam, p.proto[i], p.sport[i], p.dport[i], later
+    )
+    if sp < 0:
+        line.action = np.uint8(SP_BYPASS)
+        return
+    line.sp = np.int32(sp)
+    line.action = t.sp[sp].action
+    if line.action == SP_PROTECT:
+        line.sa = t.sp[sp].sa_out
+        if line.sa < 0:
+            line.action = np.uint8(SP_NO_SA)
+
+
+@inlined
+def flow_line(p, t, i, where, src0, src1, dst0, dst1, sport, dport):
+    """The cache line of this flow: (address, found). Not found: an old line, emptied for the caller to fill."""
+    frag = np.uint64(p.frag[i] & (FRAG | FRAG_LATER))
+    ports = (
+        np.uint64(sport) << U48
+        | np.uint64(dport) << U32
+        | np.uint64(p.proto[i]) << U24
+        | np.uint64(p.fam[i]) << U16
+        | frag << U8
+    )
+    generation = np.uint32(t.ctl[CTL_GEN])
+    mask = np.uint64(p.st[ST_FLOW_MASK])
+    h = mix(src0, src1, dst0, dst1, ports ^ np.uint64(where))
+    for way in range(WAYS):
+        line = p.flow[np.int64((h + np.uint64(way)) & mask)]
+        if line.gen != generation:
+            break
+        if (
+            line.src1 == src1
+            and line.dst1 == dst1
+            and line.ports == ports
+            and line.where == where
+            and line.src0 == src0
+            and line.dst0 == dst0
+        ):
+            return line, True
+    else:
+        line = p.flow[np.int64((h + (h >> U48) % np.uint64(WAYS)) & mask)]  # all taken: evict one of them
+    line.src0, line.src1, line.dst0, line.dst1 = src0, src1, dst0, dst1
+    line.ports, line.where, line.gen = ports, where, generation
+    return line, False
+
+
+@inlined
+def _apply(p, t, i, line):
+    """Act on a decision; returns True when the packet goes on."""
+    p.out_if[i] = line.out_if
+    p.sp[i] = line.sp
+    p.sa[i] = line.sa
+    action = line.action
+    if action == SP_PROTECT:
+        return True
+    if action == SP_BYPASS:
+        if t.ifs[line.out_if].up == 0:
+            drop(p, i, IF_DOWN, STAGE_SPD)
+            return False
+        p.verdict[i] = BYPASSED if p.lv_n[i] == 0 else FORWARDED
+        p.n_out[i] = 1
+        return True  # `forward` takes it from here
+    if action == SP_LOCAL:
+        p.verdict[i] = PUNTED
+    elif action == SP_NO_ROUTE:
+        drop(p, i, NO_ROUTE, STAGE_SPD)
+    elif action == SP_NO_SA:
+        drop(p, i, NO_SA_OUT, STAGE_SPD)
+    elif action == SP_UNSUPPORTED:
+        drop(p, i, UNSUPPORTED, STAGE_SPD)
+    elif action == SP_DISCARD:
+        drop(p, i, POLICY_DROP, STAGE_SPD)
+    p.stage[i] = np.uint8(STAGE_SPD)
+    return False
+
+
+def spd(p, t, n):
+    kept, hits = 0, 0
+    for k in range(n):
+        i = p.tx[k]
+        later = (p.frag[i] & FRAG_LATER) != 0
+        where = np.uint32(p.in_if[i]) << np.uint32(1)
+        line, found = flow_line(
+            p, t, i, where, p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], p.sport[i], p.dport[i]
+        )
+        hits += found
+        if not found:
+            _decide(p, t, i, line, later)
+        p.tx[kept] = i
+        kept += _apply(p, t, i, line)
+    p.st[ST_FLOW_HIT] += hits
+    p.st[ST_FLOW_MISS] += n - hits
+    return kept
+
+
+@inlined
+def reverse_entry(p, t, i):
+    """SPD entry that would protect the answer to this packet on its ingress interface, or -1."""
+    port = t.ifs[p.in_if[i]]
+    rules = np.int64(port.spd4) if p.fam[i] == 4 else np.int64(port.spd6)
+    if rules < 0:
+        return np.int64(-1)
+    where = np.uint32(p.in_if[i]) << np.uint32(1) | np.uint32(1)
+    sport, dport = p.dport[i], p.sport[i]
+    if p.proto[i] == 1 or p.proto[i] == 58:  # ICMP type and code do not turn round
+        sport, dport = p.sport[i], p.dport[i]
+    line, found = flow_line(p, t, i, where, p.dst0[i], p.dst1[i], p.src0[i], p.src1[i], sport, dport)
+    if not found:
+        later = (p.frag[i] & FRAG_LATER) != 0
+        line.sp = np.int32(
+            match(t, rules, p.dst0[i], p.dst1[i], p.src0[i], p.src1[i], p.fam[i], p.proto[i], sport, dport, later)
+        )
+    return np.int64(line.sp)

@@ -1,0 +1,137 @@
+"""Text to tree to model: what `load` and `loads` do."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from . import acl, crypto, qos, references, routes
+from .commands import grammar
+from .grammar import Failure, Match
+from .issues import ConfigError
+from .lex import MASK, mask_columns, mask_secrets
+from .load import Load
+from .model import Configuration, Kept, LineVerdict
+from .platforms import check_platform
+from .tree import Statement, TreeReader
+
+# Kept commands that `show running-config` prints before all others.
+_FIRST = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
+_MOST_HINTS = 200  # a file that is no configuration at all gets no hint on every line
+
+
+def load(path: str | PathLike[str], model: str | None = None) -> Configuration:
+    """Read a configuration file; bad content becomes `issues`. `model` names the device that is modelled.
+
+    Raises ConfigError, which names the file and a remedy, when the file cannot be read.
+    """
+    name = fspath(path)
+    try:
+        data = Path(name).read_bytes()
+    except (OSError, ValueError) as failed:
+        reason = getattr(failed, "strerror", None) or str(failed)
+        raise ConfigError(f"{name}: cannot be read: {reason} (give the path of a readable configuration)") from failed
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return loads(text, file=name, model=model)
+
+
+def loads(text: str, file: str = "<text>", model: str | None = None) -> Configuration:
+    """Read a configuration from text; `file` names it in messages. Never raises, whatever the text."""
+    state = Load(file)
+    state.cfg.platform.model = model
+    root = TreeReader(grammar()).read(text)
+    verdicts: list[LineVerdict] = []
+    _apply(state, root, state.cfg, "", verdicts)
+    _finish(state)
+    state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
+    state.cfg.lines = _with_issues(verdicts, state.cfg)
+    return state.cfg
+
+
+def _finish(state: Load) -> None:
+    cfg = state.cfg
+    for each in (acl.finish, crypto.finish, qos.finish):
+        each(cfg)
+    routes.finish(state)
+    cfg.kept.sort(key=lambda kept: _order(kept))
+    check_platform(state)
+    references.check(state)
+
+
+def _order(kept: Kept) -> int:
+    words = kept.text.lower().removeprefix("no ").split()
+    return 0 if words and words[0] in _FIRST else 1
+
+
+# --- applying the tree
+
+
+def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: list[LineVerdict]) -> None:
+    """Apply the statements of a section, and of the sections that they open."""
+    for statement in parent.children:
+        state.statement = statement
+        found = statement.found
+        inner: Any = None
+        here = path
+        verdict, text = "comment", statement.text
+        if statement.kind == "raw":
+            verdict, text = "kept", mask_secrets(text)
+            _keep_raw(section, statement)
+        elif statement.kind == "leave":
+            verdict = "applied"
+        elif isinstance(found, Match):
+            verdict, text = found.command.verdict, _masked(statement, found)
+            here = f"{path} > {found.command.pattern}" if path else found.command.pattern
+            inner = found.command.handler(state, section, found.args)
+            state.remember(section if section is not None else state.cfg, found.args)
+        elif isinstance(found, Failure):
+            verdict, text = _report(state, found), _cut(statement, found)
+        verdicts.append(LineVerdict(statement.line, text, verdict, here))
+        verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", here) for i, line in enumerate(statement.block)]
+        if statement.children:
+            _apply(state, statement, inner, here, verdicts)
+
+
+def _keep_raw(section: Any, statement: Statement) -> None:
+    if isinstance(section, Kept):
+        text = " ".join(word.text for word in statement.words)
+        section.children.append(" " * max(1, statement.indent) + text)
+
+
+def _masked(statement: Statement, match: Match) -> str:
+    if match.args.secrets:
+        return mask_columns(statement.text, match.args.secrets)
+    return mask_secrets(statement.text) if match.command.verdict == "kept" else statement.text
+
+
+def _cut(statement: Statement, failure: Failure) -> str:
+    if failure.secret:
+        return statement.text[: failure.secret - 1] + MASK
+    return mask_secrets(statement.text)
+
+
+def _report(state: Load, failure: Failure) -> str:
+    """Report a line that is no command; an unknown word leaves the line without effect, the rest is an error."""
+    severity = "warning" if failure.reason == "unknown" else "error"
+    key = "hints given"
+    state.index[key] = state.index.get(key, 0) + 1
+    hint = failure.hint() if state.index[key] <= _MOST_HINTS else ""
+    state.report(severity, failure.message, hint, column=failure.column)
+    return severity
+
+
+def _with_issues(verdicts: list[LineVerdict], cfg: Configuration) -> list[LineVerdict]:
+    """Let the gravest issue of a line decide its verdict."""
+    worst: dict[int, str] = {}
+    for issue in cfg.issues:
+        if issue.severity == "error" or (issue.severity == "warning" and worst.get(issue.line) != "error"):
+            worst[issue.line] = issue.severity
+    found = [
+        LineVerdict(each.line, each.text, worst[each.line], each.command) if each.line in worst else each
+        for each in verdicts
+    ]
+    return sorted(found, key=lambda each: each.line)

@@ -1,0 +1,280 @@
+"""The command grammar: patterns compiled into one parse graph a mode, as IOS does it.
+
+A pattern is text: `set peer <peer:endpoint> [dynamic] [default]`. Words are keywords, which may be cut short as long as
+they stay unique at that place; `<name:kind>` is an argument; `[...]` is optional; `{a | b}` is a choice; `*` takes the
+rest of the line, if any. `no` before a command undoes it, and may then stop early where only one command is left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .arguments import Bad, Kind, Taken, kind_of, shown
+from .lex import Word
+from .nearest import similar
+
+# Called with (load, section, arguments); returns the new section when the command opens one.
+Handler = Callable[[Any, Any, "Args"], Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: the mode in which it is typed, its pattern, what it does, the mode it opens, and its verdict."""
+
+    mode: str
+    pattern: str
+    handler: Handler
+    enters: str = ""
+    verdict: str = "applied"
+
+
+class Args(dict[str, Any]):
+    """The arguments of one command line by name, where each was, and whether the line began with `no`."""
+
+    def __init__(self, words: Sequence[Word], no: bool) -> None:
+        super().__init__()
+        self.words = words
+        self.no = no
+        self.keywords: set[str] = set()
+        self.columns: dict[str, int] = {}
+        self.places: list[tuple[str, str, int]] = []  # (reference kind, name, column)
+        self.secrets: list[Word] = []
+
+    def column(self, name: str) -> int:
+        """Return the column of an argument, or of the line's first word."""
+        return self.columns.get(name, self.words[0].column)
+
+
+@dataclass
+class Match:
+    """A line that is a command."""
+
+    command: Command
+    args: Args
+
+
+@dataclass
+class Failure:
+    """A line that is no command of a mode: how far it was one, and why not.
+
+    `reason` is "unknown" (no such keyword), "ambiguous", "malformed" (an argument), "incomplete" or "trailing".
+    """
+
+    depth: int
+    column: int
+    reason: str
+    message: str
+    expected: tuple[str, ...] = ()
+    word: str = ""
+    secret: int = 0  # column of the first key on the line, 0 without one: messages quote nothing from there on
+
+    def hint(self) -> str:
+        """Return the nearest command, or what could stand there."""
+        near = similar(self.word, self.expected) if self.word and not self.secret else None
+        return f"did you mean '{near}'?" if near else ""
+
+
+_AMBIGUOUS = "\0"
+
+
+@dataclass
+class Node:
+    """A place in the graph: keywords and arguments that may follow, and the command that may end here."""
+
+    keywords: dict[str, Node] = field(default_factory=dict)
+    arguments: dict[tuple[str, str], tuple[Kind, Node]] = field(default_factory=dict)
+    command: Command | None = None
+    only: Command | None = None  # the one command that every path from here ends in, if there is one
+    short: dict[str, str] = field(default_factory=dict)  # every prefix of a keyword -> keyword, or _AMBIGUOUS
+
+    def finish(self) -> Command | None:
+        """Fill in `short` and `only`, below first; return `only`."""
+        below = [node.finish() for node in self.keywords.values()]
+        below += [node.finish() for _, node in self.arguments.values()]
+        ends = [*below, self.command] if self.command else below
+        handlers = {end.handler if end else None for end in ends}
+        self.only = ends[0] if len(handlers) == 1 else None
+        if not any(kind.free for kind, _ in self.arguments.values()):
+            for keyword in self.keywords:
+                for cut in range(1, len(keyword)):
+                    prefix = keyword[:cut]
+                    self.short[prefix] = _AMBIGUOUS if prefix in self.short else keyword
+        self.short.update({keyword: keyword for keyword in self.keywords})
+        return self.only
+
+    def expected(self) -> tuple[str, ...]:
+        """Return what may follow, for messages."""
+        return (*self.keywords, *(kind.expects for kind, _ in self.arguments.values()))
+
+
+class Grammar:
+    """All modes, compiled from one table of commands."""
+
+    def __init__(self, commands: Iterable[Command]) -> None:
+        self.modes: dict[str, Node] = {}
+        for command in commands:
+            root = self.modes.setdefault(command.mode, Node())
+            for tokens in _expand(command.pattern):
+                _add(root, tokens, command)
+        for root in self.modes.values():
+            root.finish()
+
+    def match(self, mode: str, words: Sequence[Word]) -> Match | Failure:
+        """Read one line as a command of a mode. Never raises."""
+        root = self.modes[mode]
+        no = words[0].text.lower() in ("no", "default") and words[0].text.lower() not in root.keywords
+        start = 1 if no else 0
+        if start == len(words):
+            return Failure(0, words[0].column, "incomplete", "incomplete command")
+        search = _Search(words, Args(words, no))
+        command = search.walk(root, start)
+        return Match(command, search.args) if command else search.failure
+
+
+class _Search:
+    """One walk through the graph, keyword first, then arguments in the table's order, stepping back where it must."""
+
+    def __init__(self, words: Sequence[Word], args: Args) -> None:
+        self.words = words
+        self.args = args
+        self.failure = Failure(-1, words[0].column, "unknown", "unknown command")
+
+    def walk(self, node: Node, at: int) -> Command | None:
+        if at == len(self.words):
+            return self._end(node, at)
+        word = self.words[at]
+        full = node.short.get(word.text.lower())
+        if full and full != _AMBIGUOUS:
+            added = full not in self.args.keywords
+            self.args.keywords.add(full)
+            found = self.walk(node.keywords[full], at + 1)
+            if found:
+                return found
+            if added:
+                self.args.keywords.discard(full)
+        for (name, _), (kind, after) in node.arguments.items():
+            found = self._argument(name, kind, after, at)
+            if found or (self.failure.depth == at and self.failure.reason == "malformed"):
+                return found
+        self._no_way(node, at, ambiguous=full == _AMBIGUOUS)
+        return None
+
+    def _end(self, node: Node, at: int) -> Command | None:
+        found = node.command or (node.only if self.args.no else None)
+        if not found:
+            last = self.words[-1]
+            expected = node.expected()
+            wanted = f": {_listed(expected)} expected" if expected else ""
+            column = last.column + len(last.text)
+            self._fail(Failure(at, column, "incomplete", "incomplete command" + wanted, secret=self._secret()))
+        return found
+
+    def _argument(self, name: str, kind: Kind, after: Node, at: int) -> Command | None:
+        taken = kind.take(self.words, at)
+        word = self.words[at]
+        if isinstance(taken, Bad):
+            self._fail(Failure(at, word.column, "malformed", taken.reason, secret=self._secret(kind, word)))
+        if not isinstance(taken, Taken):
+            return None
+        args = self.args
+        kept = len(args.places), len(args.secrets)
+        args[name], args.columns[name] = taken.value, word.column
+        if kind.secret:
+            args.secrets.append(word)
+        if kind.reference:
+            used = self.words[at : at + taken.words]
+            names = [(each.text, each.column) for each in used] if kind.many else [(taken.value, word.column)]
+            args.places += [(kind.reference, text, column) for text, column in names]
+        found = self.walk(after, at + taken.words)
+        if not found:
+            del args.places[kept[0] :], args.secrets[kept[1] :]
+            args.pop(name, None)
+        return found
+
+    def _secret(self, kind: Kind | None = None, word: Word | None = None) -> int:
+        columns = [each.column for each in self.args.secrets]
+        if kind and word and kind.secret:
+            columns.append(word.column)
+        return min(columns, default=0)
+
+    def _no_way(self, node: Node, at: int, ambiguous: bool) -> None:
+        word = self.words[at]
+        secret = self._secret()
+        named = "this word" if secret else shown(word.text)
+        expected = node.expected()
+        if ambiguous:
+            meant = [keyword for keyword in node.keywords if keyword.startswith(word.text.lower())]
+            failure = Failure(at, word.column, "ambiguous", f"{named} is ambiguous: {_listed(meant)}")
+        elif node.command:
+            failure = Failure(at, word.column, "trailing", f"{named} is not expected here", expected)
+        elif node.arguments:
+            failure = Failure(at, word.column, "malformed", f"{named} is not {_listed(expected)}", expected)
+        else:
+            failure = Failure(at, word.column, "unknown", f"unknown command word {named}", expected)
+        failure.word, failure.secret = word.text, secret
+        self._fail(failure)
+
+    def _fail(self, failure: Failure) -> None:
+        if failure.depth > self.failure.depth:
+            self.failure = failure
+
+
+def _listed(expected: Iterable[str]) -> str:
+    names = list(expected)
+    shown_names = names[:8] + (["..."] if len(names) > 8 else [])
+    return " or ".join([", ".join(shown_names[:-1]), shown_names[-1]] if len(shown_names) > 1 else shown_names)
+
+
+# --- patterns ---------------------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r"[][{}|]|<[^>]+>|[^\s<>\[\]{}|]+")
+
+
+def _expand(pattern: str) -> list[tuple[str, ...]]:
+    """Return every plain token sequence that a pattern stands for."""
+    tokens = _TOKEN.findall(pattern)
+    sequences, rest = _alternatives(tokens, 0)
+    if rest != len(tokens):
+        raise ValueError(f"unbalanced pattern: {pattern}")
+    return sequences
+
+
+def _alternatives(tokens: list[str], at: int) -> tuple[list[tuple[str, ...]], int]:
+    """Read `a | b | c` up to a closing bracket or the end."""
+    found: list[tuple[str, ...]] = []
+    branch: list[tuple[str, ...]] = [()]
+    while at < len(tokens) and tokens[at] not in "]}":
+        token = tokens[at]
+        if token == "|":
+            found, branch = found + branch, [()]
+            at += 1
+            continue
+        if token in ("[", "{"):
+            inner, at = _alternatives(tokens, at + 1)
+            options = [*inner, ()] if token == "[" else inner
+        else:
+            options = [(token,)]
+        branch = [before + option for before, option in itertools.product(branch, options)]
+        at += 1
+    return found + branch, at
+
+
+def _add(root: Node, tokens: tuple[str, ...], command: Command) -> None:
+    node = root
+    for token in tokens:
+        if token == "*":
+            node.command = node.command or command
+            name, spec = "rest", "text"
+        elif token.startswith("<"):
+            name, _, spec = token[1:-1].partition(":")
+        else:
+            node = node.keywords.setdefault(token, Node())
+            continue
+        node = node.arguments.setdefault((name, spec), (kind_of(spec), Node()))[1]
+    if node.command and node.command.handler is not command.handler:
+        raise ValueError(f"two commands for {' '.join(tokens)}")
+    node.command = command

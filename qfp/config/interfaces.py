@@ -1,0 +1,232 @@
+"""Interface commands: addresses, MTUs, what is bound to an interface, and tunnels (guide chapters 3, 7, 9, 10)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv6Interface
+
+from .arguments import INTERFACE_TYPES, canonical_interface, shown
+from .grammar import Args, Command, Handler
+from .load import Load, assign, below, flag, keep, keep_with_warning
+from .model import Address6, Configuration, Interface, TunnelConfig
+
+# Interface commands of IOS without effect on what packets become.
+_KEPT = (
+    "speed|duplex|negotiation|media-type|cdp|lldp|clockrate|clock|serial|keepalive|load-interval|delay|carrier-delay"
+    "|hold-queue|tx-ring-limit|snmp|logging|fair-queue|mop|dot1x|power|cable|framing|linecode|dsu|peer|compress|down-when-looped"
+    "|dialer|dialer-group|isdn|async|timeslots|channel-group|switchport|spanning-tree|arp|mac-address|macsec"
+    "|random-detect|transmit-buffers|max-reserved-bandwidth|ethernet|service|udld|trust|loopback|plim|mpls|autodetect"
+)
+_KEPT_IP = (
+    "route-cache|mroute-cache|directed-broadcast|proxy-arp|redirects|mask-reply|broadcast-address|helper-address|split-horizon"
+    "|cef|flow|rip|ospf|eigrp|router|igmp|information-reply|load-sharing|accounting|virtual-reassembly|dhcp|nbar|arp"
+    "|hello-interval|hold-time|summary-address|authentication|irdp|rtp|rsvp|wccp|sticky-arp|local-proxy-arp|security"
+)
+_KEPT_IPV6 = "cef|nd|ospf|eigrp|rip|redirects|unreachables|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly|mfib"
+_NOT_MODELLED = (
+    "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp|pppoe|pppoe-client"
+    "|zone-member|standby|vrrp|glbp|bridge-group|xconnect|tunnel route-via|tunnel bandwidth|tunnel entropy|rate-limit"
+    "|ipv6 eigrp|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup|ipv6 address autoconfig"
+    "|ipv6 address dhcp|crypto gdoi|encapsulation"
+)
+
+TUNNEL_MODES = (
+    "aurp", "cayman", "dvmrp", "eon", "gre ip", "gre multipoint", "gre ipv6", "ipip", "ipip decapsulate-any", "ipsec ipv4",
+    "iptalk", "ipv6", "ipsec ipv6", "ipv6ip", "mpls", "nos", "rbscp",
+)  # fmt: skip
+
+
+def _interface(load: Load, cfg: Configuration, args: Args) -> Interface | None:
+    name: str = args["name"]
+    if args.no:
+        cfg.interfaces.pop(name, None)
+        return None
+    if name in cfg.interfaces:
+        return cfg.interfaces[name]
+    if canonical_interface(name) is None:
+        load.warn(f"interface type of {shown(name)} is not known", column=args.column("name"))
+    elif name in INTERFACE_TYPES:
+        load.warn(f"interface {name} has no number", f"write {name}0", column=args.column("name"))
+    tunnel = TunnelConfig() if name.startswith("Tunnel") else None
+    interface = Interface(name, tunnel=tunnel, line=load.statement.line)
+    cfg.interfaces[name] = interface
+    return interface
+
+
+# --- addresses
+
+
+def _ip_address(load: Load, interface: Interface, args: Args) -> None:
+    addresses = interface.addresses4
+    if args.no:
+        if "address" not in args:
+            addresses.clear()
+        addresses[:] = [each for each in addresses if each.ip != args.get("address")]
+        return
+    address = IPv4Interface((args["address"], args["mask"]))
+    fault = _fault(address)
+    if fault:
+        load.error(f"{address.ip} {address.netmask} {fault}", column=args.column("address"))
+        return
+    if "secondary" in args.keywords:
+        if not addresses:
+            load.error("a secondary address needs a primary one before it", column=args.column("address"))
+        elif address not in addresses:
+            addresses.append(address)
+        return
+    rest = [each for each in addresses[1:] if each != address]
+    addresses[:] = [address, *rest]
+
+
+def _fault(address: IPv4Interface) -> str:
+    """Say why an address cannot be that of an interface; "" if it can."""
+    if address.ip.is_multicast or address.ip.is_unspecified or address.ip == address.ip.__class__(0xFFFFFFFF):
+        return "is not the address of an interface"
+    if address.network.prefixlen == 0:
+        return "has an empty mask"
+    if address.network.prefixlen < 31 and address.ip == address.network.network_address:
+        return "is the address of the network, not of an interface in it"
+    if address.network.prefixlen < 31 and address.ip == address.network.broadcast_address:
+        return "is the broadcast address of the network"
+    return ""
+
+
+def _ipv6_address(load: Load, interface: Interface, args: Args) -> None:
+    prefix: IPv6Interface | None = args.get("prefix")
+    if "address" in args:  # a link-local address is written without a prefix length
+        prefix = IPv6Interface((args["address"], 128))
+        if not prefix.ip.is_link_local:
+            load.error(f"{prefix.ip} is not a link-local address (fe80::/10)", column=args.column("address"))
+            return
+    if prefix is None:
+        if args.no:
+            interface.addresses6.clear()
+        else:
+            load.warn("an IPv6 address is missing: the command has no effect", "write PREFIX/LENGTH behind it")
+        return
+    entry = Address6(prefix, "eui-64" in args.keywords, "link-local" in args.keywords)
+    if args.no:
+        interface.addresses6[:] = [each for each in interface.addresses6 if each.interface != prefix]
+    elif prefix.ip.is_multicast:
+        load.error(f"{prefix.ip} is a multicast address", column=args.column("prefix"))
+    elif entry.eui64 and prefix.network.prefixlen > 64:
+        load.error("eui-64 needs a prefix of at most 64 bits", column=args.column("prefix"))
+    elif entry not in interface.addresses6:
+        interface.addresses6.append(entry)
+
+
+# --- bindings
+
+
+def _bind(input_field: str, output_field: str) -> Handler:
+    """A handler for commands that end in a direction."""
+
+    def handler(load: Load, interface: Interface, args: Args) -> None:
+        inbound = bool(args.keywords & {"in", "input"})
+        outbound = bool(args.keywords & {"out", "output"})
+        value = None if args.no else args["value"]
+        if inbound or not outbound:
+            setattr(interface, input_field, value)
+        if outbound or not inbound:
+            setattr(interface, output_field, value)
+
+    return handler
+
+
+def _fragmentation(load: Load, section: Interface, args: Args) -> None:
+    """`crypto ipsec fragmentation`, on an interface or globally: both sections have the same field."""
+    section.fragmentation = None if args.no else str(args["value"]).partition("-")[0]
+
+
+def _vlan(load: Load, interface: Interface, args: Args) -> None:
+    interface.vlan = None if args.no else args["vlan"]
+
+
+def _tunnel_needed(load: Load, interface: Interface) -> TunnelConfig | None:
+    if interface.tunnel is None:
+        load.error(f"{interface.name} is not a tunnel interface: it takes no tunnel commands")
+    return interface.tunnel
+
+
+def _tunnel(attribute: str, argument: str = "value") -> Handler:
+    """A handler that stores an argument of a `tunnel` command; without the argument, it is a switch."""
+    set_value, switch = assign(attribute, argument), flag(attribute)
+
+    def handler(load: Load, interface: Interface, args: Args) -> None:
+        tunnel = _tunnel_needed(load, interface)
+        if tunnel is not None:
+            (set_value if argument else switch)(load, tunnel, args)
+
+    return handler
+
+
+def _tunnel_mode(load: Load, interface: Interface, args: Args) -> None:
+    tunnel = _tunnel_needed(load, interface)
+    if tunnel is None:
+        return
+    typed = [word.text.lower() for word in load.statement.words[2:]]
+    mode = "gre ip" if args.no or typed == ["gre"] else _mode_of(typed)
+    tunnel.mode = mode
+
+
+def _mode_of(typed: list[str]) -> str:
+    for mode in TUNNEL_MODES:
+        words = mode.split()
+        if len(words) == len(typed) and all(full.startswith(short) for full, short in zip(words, typed, strict=True)):
+            return mode
+    return " ".join(typed)
+
+
+def _protection(load: Load, interface: Interface, args: Args) -> None:
+    tunnel = _tunnel_needed(load, interface)
+    if tunnel is None:
+        return
+    tunnel.protection_profile = None if args.no else args["name"]
+    tunnel.shared = not args.no and "shared" in args.keywords
+
+
+_BYTES = "68-9216"
+COMMANDS = [
+    Command("global", "interface <name:new-interface> [{point-to-point | multipoint}]", _interface, "interface"),
+    *(Command("interface", pattern, handler) for pattern, handler in (
+        ("description <value:text>", assign("description")),
+        ("shutdown", flag("shutdown")),
+        ("ip address <address:ip4> <mask:mask> [secondary]", _ip_address),
+        ("ip unnumbered <value:interface>", assign("unnumbered")),
+        ("ipv6 address [<prefix:prefix6> [{eui-64 | anycast}] | <address:ip6> link-local]", _ipv6_address),
+        ("ipv6 enable", flag("ipv6_enable")),
+        ("{vrf forwarding | ip vrf forwarding} <value:@vrf>", assign("vrf")),
+        (f"mtu <value:{_BYTES}>", assign("mtu")),
+        (f"ip mtu <value:{_BYTES}>", assign("ip_mtu")),
+        ("ipv6 mtu <value:1280-9216>", assign("ipv6_mtu")),
+        ("ip tcp adjust-mss <value:500-9000>", assign("tcp_adjust_mss")),
+        ("ipv6 tcp adjust-mss <value:40-9000>", assign("ipv6_tcp_adjust_mss")),
+        ("ip unreachables", flag("unreachables")),
+        ("bandwidth <value:1-10000000>", assign("bandwidth")),
+        ("encapsulation dot1q <vlan:1-4094> [native]", _vlan),
+        ("ip access-group <value:@access list> {in | out}", _bind("access_group_in", "access_group_out")),
+        ("ipv6 traffic-filter <value:@IPv6 access list> {in | out}", _bind("traffic_filter_in", "traffic_filter_out")),
+        ("crypto map <value:@crypto map>", assign("crypto_map")),
+        ("ipv6 crypto map <value:@crypto map>", assign("ipv6_crypto_map")),
+        ("crypto ipsec df-bit <value:clear|set|copy>", assign("df_bit")),
+        ("crypto ipsec fragmentation <value:before-encryption|after-encryption>", _fragmentation),
+        ("service-policy {input | output} <value:@policy map>", _bind("service_policy_in", "service_policy_out")),
+        ("qos pre-classify", flag("qos_pre_classify")),
+        ("tunnel source {<value:interface> | <value:address>}", _tunnel("source")),
+        ("tunnel destination <value:endpoint>", _tunnel("destination")),
+        ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 | ipv6ip | aurp "
+         "| cayman | dvmrp | eon | iptalk | mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
+        ("tunnel protection ipsec profile <name:@IPsec profile> [shared]", _protection),
+        ("tunnel key <value:0-4294967295>", _tunnel("key")),
+        ("tunnel checksum", _tunnel("checksum", "")),
+        ("tunnel sequence-datagrams", _tunnel("sequence", "")),
+        ("tunnel vrf <value:@vrf>", _tunnel("vrf")),
+        ("tunnel ttl <value:1-255>", _tunnel("ttl")),
+        ("tunnel tos <value:0-255>", _tunnel("tos")),
+        ("tunnel path-mtu-discovery", _tunnel("path_mtu_discovery", "")),
+    )),
+    Command("global", "crypto ipsec fragmentation <value:before-encryption|after-encryption>", below("ipsec", _fragmentation)),
+    *(Command("interface", f"{word} *", keep, verdict="kept") for word in _KEPT.split("|")),
+    *(Command("interface", f"ip {word} *", keep, verdict="kept") for word in _KEPT_IP.split("|")),
+    *(Command("interface", f"ipv6 {word} *", keep, verdict="kept") for word in _KEPT_IPV6.split("|")),
+    *(Command("interface", f"{words} *", keep_with_warning, verdict="kept") for words in _NOT_MODELLED.split("|")),
+]  # fmt: skip

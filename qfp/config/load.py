@@ -1,0 +1,118 @@
+"""What handlers of commands share: the configuration being built, where to report, and the commonest handlers."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any
+
+from .grammar import Args, Handler
+from .issues import Issue
+from .model import Configuration, Kept
+from .tree import Statement
+
+
+class Load:
+    """The state of one load.
+
+    `places` remembers where a section named something, so that checks after the load can point at it;
+    `index` finds entries of lists by whatever their family of commands calls them.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.cfg = Configuration(file=file)
+        self.issues: list[Issue] = []
+        self.statement = Statement(0, "", [], "command")
+        self.places: dict[tuple[int, str, str], tuple[Any, int, int]] = {}
+        self.index: dict[Any, Any] = {}
+
+    def report(
+        self, severity: str, message: str, hint: str = "", *, line: int | None = None, column: int | None = None
+    ) -> None:
+        """Add an issue, at the present line unless told otherwise."""
+        if line is None:
+            line = self.statement.line
+            column = column or (self.statement.words[0].column if self.statement.words else 0)
+        self.issues.append(Issue(severity, self.file, line, column or (1 if line else 0), message, hint))
+
+    def error(self, message: str, hint: str = "", *, line: int | None = None, column: int | None = None) -> None:
+        """Report something that forbids the use of the configuration."""
+        self.report("error", message, hint, line=line, column=column)
+
+    def warn(self, message: str, hint: str = "", *, line: int | None = None, column: int | None = None) -> None:
+        """Report something that leaves part of the configuration without effect."""
+        self.report("warning", message, hint, line=line, column=column)
+
+    def remember(self, section: Any, args: Args) -> None:
+        """Note where a section's command names other things."""
+        for kind, name, column in args.places:
+            self.places[id(section), kind, name] = (section, self.statement.line, column)
+
+    def place(self, section: Any, kind: str, name: str) -> tuple[int, int]:
+        """Return line and column at which a section (or else the global mode) named something; (0, 0) if nowhere."""
+        found = self.places.get((id(section), kind, name)) or self.places.get((id(self.cfg), kind, name))
+        return (found[1], found[2]) if found else (0, 0)
+
+
+def default_of(section: Any, attribute: str) -> Any:
+    """Return the default of a dataclass field."""
+    for each in fields(section):
+        if each.name == attribute:
+            return each.default if each.default_factory is MISSING else each.default_factory()
+    raise AttributeError(attribute)
+
+
+def assign(attribute: str, argument: str = "value") -> Handler:
+    """A handler that stores one argument in a field of the section; `no` restores the default."""
+
+    def handler(load: Load, section: Any, args: Args) -> None:
+        setattr(section, attribute, default_of(section, attribute) if args.no else args[argument])
+
+    return handler
+
+
+def flag(attribute: str, on: bool = True) -> Handler:
+    """A handler that switches a field of the section on, or off with `no`."""
+
+    def handler(load: Load, section: Any, args: Args) -> None:
+        setattr(section, attribute, on != args.no)
+
+    return handler
+
+
+def below(part: str, handler: Handler) -> Handler:
+    """Apply a handler to a part of the section: `below("tunnel", assign("mode"))`."""
+
+    def descend(load: Load, section: Any, args: Args) -> Any:
+        return handler(load, getattr(section, part), args)
+
+    return descend
+
+
+def written(load: Load) -> str:
+    """Return the present line with single spaces."""
+    return " ".join(word.text for word in load.statement.words)
+
+
+def keep(load: Load, section: Any, args: Args) -> Kept:
+    """Keep a command that has no effect on the data plane, and open its section if it has one."""
+    kept = Kept(written(load), block=list(load.statement.block))
+    into = section.kept if hasattr(section, "kept") else section.children
+    into.append(kept if not isinstance(section, Kept) else " " + kept.text)
+    return kept
+
+
+def _named(load: Load) -> str:
+    words = load.statement.words
+    return " ".join(word.text for word in words[: 3 if words[0].text.lower() == "no" else 2])
+
+
+def keep_with_warning(load: Load, section: Any, args: Args) -> Kept:
+    """Keep a command that does have an effect on a router, but none here."""
+    load.warn(f"'{_named(load)}' is kept but not interpreted: it has no effect in qfp")
+    return keep(load, section, args)
+
+
+def not_modelled(load: Load, section: Any, args: Args) -> None:
+    """Say that a command known to IOS has no effect here; it is not kept."""
+    load.warn(f"'{_named(load)}' is not modelled: it has no effect in qfp")

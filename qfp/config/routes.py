@@ -1,0 +1,111 @@
+"""Static routes and VRFs."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Interface
+from typing import Any
+
+from .grammar import Args, Command
+from .load import Load
+from .model import Configuration, StaticRoute, Vrf
+
+
+def _route4(load: Load, cfg: Configuration, args: Args) -> None:
+    prefix = IPv4Network((args["prefix"], args["mask"]), strict=False)
+    if prefix.network_address != args["prefix"]:
+        load.warn(
+            f"{args['prefix']} has bits beyond its mask: taken as {prefix}",
+            f"write {prefix.network_address} {prefix.netmask}",
+            column=args.column("prefix"),
+        )
+    _route(load, cfg, args, StaticRoute(4, prefix))
+
+
+def _route6(load: Load, cfg: Configuration, args: Args) -> None:
+    prefix: IPv6Interface = args["prefix"]
+    if prefix.ip != prefix.network.network_address:
+        load.warn(f"{prefix} has bits beyond its length: taken as {prefix.network}", column=args.column("prefix"))
+    _route(load, cfg, args, StaticRoute(6, prefix.network))
+
+
+def _route(load: Load, cfg: Configuration, args: Args, route: StaticRoute) -> None:
+    route.line = load.statement.line
+    route.vrf, route.interface = args.get("vrf"), args.get("interface")
+    route.next_hop = args.get("next_hop")
+    route.distance, route.tag = args.get("distance", 1), args.get("tag")
+    route.name, route.permanent = args.get("name"), "permanent" in args.keywords
+    where = load.index.setdefault("routes", {})
+    key = (route.vrf, route.prefix, route.next_hop, route.interface)
+    if args.no:
+        gone = [each for each in where if each[:2] == key[:2] and key[2:] in ((None, None), each[2:])]
+        for each in gone:
+            del where[each]
+    else:
+        where[key] = route
+
+
+def _no_route(load: Load, cfg: Configuration, args: Args) -> None:
+    """The `no` form may leave out next hop and interface: all routes to the prefix go."""
+    if not args.no:
+        load.error("incomplete command: a next hop or an interface expected")
+    elif isinstance(args["prefix"], IPv6Interface):
+        _route6(load, cfg, args)
+    else:
+        _route4(load, cfg, args)
+
+
+def finish(load: Load) -> None:
+    """Put the routes that are left into the model, in the order of their lines."""
+    load.cfg.routes = list(load.index.get("routes", {}).values())
+
+
+# --- VRFs
+
+
+def _vrf(old_style: bool) -> Any:
+    def handler(load: Load, cfg: Configuration, args: Args) -> Vrf | None:
+        if args.no:
+            cfg.vrfs.pop(args["name"], None)
+            return None
+        vrf = cfg.vrfs.setdefault(args["name"], Vrf(args["name"], old_style=old_style))
+        if old_style and 4 not in vrf.families:
+            vrf.families.append(4)
+        return vrf
+
+    return handler
+
+
+def _rd(load: Load, vrf: Vrf, args: Args) -> None:
+    vrf.rd = None if args.no else args["value"]
+
+
+def _family(load: Load, vrf: Vrf, args: Args) -> Vrf:
+    family = 6 if "ipv6" in args.keywords else 4
+    if args.no:
+        vrf.families[:] = [each for each in vrf.families if each != family]
+    elif family not in vrf.families:
+        vrf.families.append(family)
+    return vrf
+
+
+def _keep_line(load: Load, vrf: Vrf, args: Args) -> None:
+    line = " ".join(word.text for word in load.statement.words)
+    if line not in vrf.kept:
+        vrf.kept.append(line)
+
+
+_OPTIONS = "[<distance:1-255>] [tag <tag:1-4294967295>] [name <name:word>] [permanent] [track <track:1-1000>]"
+COMMANDS = [
+    Command("global", "ip route [vrf <vrf:@vrf>] <prefix:ip4> <mask:mask> {<next_hop:ip4> | <interface:exit-if> [<next_hop:ip4>]} "
+            + _OPTIONS, _route4),
+    Command("global", "ip route [vrf <vrf:@vrf>] <prefix:ip4> <mask:mask>", _no_route),
+    Command("global", "ipv6 route [vrf <vrf:@vrf>] <prefix:prefix6> {<next_hop:ip6> | <interface:exit-if> [<next_hop:ip6>]} "
+            + _OPTIONS, _route6),
+    Command("global", "ipv6 route [vrf <vrf:@vrf>] <prefix:prefix6>", _no_route),
+    Command("global", "vrf definition <name:word>", _vrf(False), "vrf"),
+    Command("global", "ip vrf <name:word>", _vrf(True), "vrf"),
+    Command("vrf", "rd <value:word>", _rd),
+    Command("vrf", "address-family {ipv4 | ipv6} [unicast]", _family, "vrf"),
+    *(Command("vrf", f"{word} *", _keep_line, verdict="kept")
+      for word in ("description", "route-target", "import", "export", "maximum", "vnet", "vpn", "bgp")),
+]  # fmt: skip

@@ -1,0 +1,108 @@
+"""Commands of the router as a whole, and the commands of IOS that have no effect on the data plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .grammar import Args, Command
+from .load import Load, assign, below, flag, keep, keep_with_warning
+from .model import Configuration
+
+# Commands kept as they are: known to IOS, without effect on what packets become.
+_KEPT = """
+version|service|boot|boot-start-marker|boot-end-marker|enable|clock|aaa|logging|mgcp|mta|call|cns|ntp|snmp-server|username
+license|redundancy|spanning-tree|multilink|archive|login|memory|subscriber|diagnostic|alias|scheduler|privilege|mpls
+tftp-server|ftp-server|vstack|netconf-yang|restconf|telemetry|dialer-list|cdp|lldp|file|exception|parser|process|rmon
+frame-relay|vtp|vlan|dial-peer|transceiver|hw-module|config-register|security|tacacs-server|radius-server|isdn
+network-clock|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
+mac-address-table|upgrade|warm-reboot|nls|scripting|micro-code|stackwise-virtual|device-tracking|avb|errdisable|password
+"""
+_KEPT_IP = (
+    "subnet-zero|classless|cef|audit|http|domain|domain-name|domain-lookup|name-server|forward-protocol|ssh|scp|ftp|tftp"
+    "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|icmp|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
+    "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server|cef-accounting"
+)
+_KEPT_IPV6 = "cef|hop-limit|icmp|dhcp|nd|source-route|spd|neighbor|general-prefix"
+# Sections kept with their children.
+_SECTIONS = (
+    "controller|voice|voice-port|voice-card|control-plane|gatekeeper|key|archive|dial-peer|redundancy|rsvp|tacacs|radius"
+    "|flow|ephone|telephony-service|sip-ua|applet|virtual-service|app-hosting|guestshell|monitor|mediatrace|call-home"
+    "|track|appqoe|profile|media|pseudowire-class|bridge-domain|l2vpn|performance|object-group|bba-group|vpdn-group"
+)
+# What does change packets on a router but is not modelled here.
+_NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
+_NOT_MODELLED_IP = "nat|nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list|vrf-select"
+_NOT_MODELLED_CRYPTO = "ikev2|identity|ssl|map-template|call|logging|mib|gkm|xauth|isakmp-client|wui|skip-client|tls-tunnel"
+_LINE = (
+    "password|login|logi|exec-timeout|transport|stopbits|logging|access-class|privilege|session-timeout|length|width|speed"
+    "|databits|parity|flowcontrol|modem|rotary|authorization|accounting|escape-character|history|exec|motd-banner"
+    "|exec-banner|autocommand|location|notify|monitor|lockable|ipv6|rxspeed|txspeed|timeout|vacant-message|script|activation-character"
+)
+
+
+def _host(load: Load, cfg: Configuration, args: Args) -> None:
+    name = args.get("name")
+    if args.no:
+        if name is None:
+            cfg.hosts.clear()
+        cfg.hosts.pop(str(name), None)
+        return
+    known = cfg.hosts.setdefault(str(name), [])
+    known.extend(address for address in args["addresses"] if address not in known)
+
+
+def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:
+    groups = cfg.platform.llq_qos_groups
+    if args.no:
+        groups[:] = [] if "group" not in args else [group for group in groups if group != args["group"]]
+    elif args["group"] not in groups:
+        groups.append(args["group"])
+
+
+def _version(load: Load, cfg: Configuration, args: Args) -> Any:
+    return keep(load, cfg, args)
+
+
+def _first_words(table: str, prefix: str, handler: Any, verdict: str, enters: str = "") -> list[Command]:
+    words = [word for line in table.split() for word in line.split("|")]
+    return [Command("global", f"{prefix}{word} *", handler, enters, verdict) for word in dict.fromkeys(words)]
+
+
+def _without(table: str, other: str) -> str:
+    taken = set(other.split("|"))
+    return "|".join(word for line in table.split() for word in line.split("|") if word not in taken)
+
+
+_PLATFORM_FLAGS = {
+    "arlog-supress": "arlog_suppress",  # as release 16.6 spells it
+    "arlog-suppress": "arlog_suppress",
+    "reassemble transit": "reassemble_transit",
+    "fips-mode": "fips_mode",
+    "gdoi accept-both": "gdoi_accept_both",
+}
+
+COMMANDS = [
+    Command("global", "hostname <value:word>", assign("hostname")),
+    Command("global", "{ip | ipv6} host <name:word> [<port:0-65535>] <addresses:address+>", _host),
+    Command("global", "ip host vrf *", keep_with_warning, verdict="kept"),
+    Command("global", "ipv6 unicast-routing", flag("unicast_routing6")),
+    Command("global", "platform ipsec llq qos-group <group:1-99>", _qos_group),
+    *(
+        Command("global", f"platform ipsec {words}", below("platform", flag(name)))
+        for words, name in _PLATFORM_FLAGS.items()
+    ),
+    *(Command("global", f"platform {word} *", keep, verdict="kept") for word in ("qfp", "punt-keepalive", "hardware",
+      "console", "sslvpn", "shell", "urpf", "mpls", "bridge-security", "vfi")),
+    *_first_words(_without(_KEPT, _SECTIONS), "", keep, "kept"),
+    *_first_words("banner", "", keep, "kept"),
+    *_first_words(_KEPT_IP, "ip ", keep, "kept"),
+    *_first_words(_KEPT_IPV6, "ipv6 ", keep, "kept"),
+    *_first_words(_SECTIONS, "", keep, "kept", "opaque"),
+    *_first_words(_NOT_MODELLED, "", keep_with_warning, "kept", "opaque"),
+    *_first_words(_NOT_MODELLED_IP, "ip ", keep_with_warning, "kept", "opaque"),
+    *_first_words("router|local|nat|pim|inspect|prefix-list", "ipv6 ", keep_with_warning, "kept", "opaque"),
+    *_first_words(_NOT_MODELLED_CRYPTO, "crypto ", keep_with_warning, "kept", "opaque"),
+    *_first_words("pki|key|ca|engine", "crypto ", keep, "kept", "opaque"),
+    Command("global", "line *", keep, "line", "kept"),
+    *(Command("line", f"{word} *", keep, verdict="kept") for word in _LINE.split("|")),
+]  # fmt: skip

@@ -1,0 +1,364 @@
+"""The SA database: handles, configuration, outbound and inbound state, crypto contexts, and the look-up by SPI.
+
+SAs are installed by the hundred thousand, so everything here works on columns; one SA is a column of length one. No
+Python object is kept for an SA: `describe` rebuilds its SecurityAssociation from the rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qfp.algorithms import cipher, integrity
+from qfp.engines.crypto import CryptoEngine
+from qfp.sa import SecurityAssociation
+from qfp.tables.headers import NO_AH, OUTER_TTL, Shape, constant_sum, templates
+from qfp.tables.store import SA_TABLES, Tables, words
+from qfp_kernels import contexts, sha
+from qfp_kernels.jit import kernel
+from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_WILD, KEYS
+from qfp_kernels.lookup import sad_hash
+
+Array = npt.NDArray[Any]
+MODES = {"tunnel": 0, "transport": 1, None: 2}
+MODE_NAMES = {v: k for k, v in MODES.items()}
+DF_RULES = {"copy": 0, "clear": 1, "set": 2}
+HMAC_BLOCKS = {"hmac-sha1-96": (sha.sha1_block, sha.SHA1_INIT), "hmac-sha256-96": (sha.sha256_block, sha.SHA256_INIT),
+               "hmac-sha256-128": (sha.sha256_block, sha.SHA256_INIT)}  # fmt: skip
+PADS_AT = 256  # in a context row
+NONCE_NONE, NONCE_COUNTER, NONCE_BLOCK16, NONCE_BLOCK8 = range(4)
+FIRST_FLOW_ID = 1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What SAs of one transform have in common: algorithms and how packets are built."""
+
+    proto: str
+    mode: str | None
+    encr: str
+    key_len: int
+    integ: str
+    integ_key_len: int
+    icv_len: int
+    esn: bool
+    family: int
+    natt: tuple[int, int] | None = None
+    df: str = "copy"
+
+    @classmethod
+    def of(cls, sa: SecurityAssociation, df: str = "copy") -> "Profile":
+        """The profile of one SA. An SA without addresses counts as IPv4 (only its destination look-up differs)."""
+        address = sa.dst or sa.src
+        family = address.version if address is not None else 4
+        return cls(
+            sa.proto, sa.mode, sa.encr, len(sa.encr_key), sa.integ, len(sa.integ_key), sa.icv_len, sa.esn, family,
+            sa.natt, df,
+        )  # fmt: skip
+
+    @property
+    def iv_len(self) -> int:
+        return cipher(self.encr).iv if self.proto == "esp" else integrity(self.integ).iv
+
+    @property
+    def nonce(self) -> int:
+        """How `encap` fills the IV field."""
+        if self.encr == "aes-cbc":
+            return NONCE_BLOCK16
+        if self.encr in ("des-cbc", "3des-cbc"):
+            return NONCE_BLOCK8
+        return NONCE_COUNTER if self.iv_len else NONCE_NONE
+
+    @property
+    def aes_key(self) -> int:
+        """Bytes of the AES key that native kernels use, 0 = none."""
+        if self.proto == "ah":
+            return self.integ_key_len if self.integ == "aes-gmac" else 0
+        return self.key_len if self.encr.startswith("aes-") else 0
+
+
+@dataclass
+class SaColumns:
+    """n SAs of one profile. src, dst: uint64[n, 2] words; keys: uint8[n, KEYS] (cipher 0, salt 32, MAC 48)."""
+
+    spi: Array
+    src: Array
+    dst: Array
+    keys: Array
+    seq: Array
+    window: int = 64
+    sp: Any = -1
+
+
+def key_row(encr_key: bytes, salt: bytes, integ_key: bytes) -> Array:
+    """One row of the `keys` table."""
+    row = np.zeros(KEYS, np.uint8)
+    for at, part in ((0, encr_key), (32, salt), (48, integ_key)):
+        row[at : at + len(part)] = np.frombuffer(part, np.uint8)
+    return row
+
+
+def columns_of(sas: Sequence[SecurityAssociation]) -> SaColumns:
+    """SAs of one profile and window as columns. An open address is all zeros."""
+
+    def pair(address: Any) -> tuple[int, int]:
+        return words(address) if address is not None else (0, 0)
+
+    return SaColumns(
+        spi=np.array([sa.spi for sa in sas], np.uint32),
+        src=np.array([pair(sa.src) for sa in sas], np.uint64),
+        dst=np.array([pair(sa.dst) for sa in sas], np.uint64),
+        keys=np.stack([key_row(sa.encr_key, sa.salt, sa.integ_key) for sa in sas]),
+        seq=np.array([sa.seq for sa in sas], np.uint64),
+        window=sas[0].replay_window,
+    )
+
+
+@kernel
+def _insert(t: Any, rows: Array) -> int:
+    """Enter rows into the SPI hash; returns how many were there already (same SPI, destination, protocol)."""
+    mask = np.uint64(t.ctl[CTL_SAD_MASK])
+    double = 0
+    for k in range(rows.size):
+        sa = t.sa[rows[k]]
+        j = np.int64(sad_hash(sa.dst0, sa.dst1, sa.spi, sa.proto) & mask)
+        free = np.int64(-1)
+        while t.sad[j].sa != -1:
+            slot = t.sad[j]
+            if slot.sa == -2 and free < 0:
+                free = j
+            if slot.sa >= 0 and slot.spi == sa.spi and slot.dst1 == sa.dst1 and slot.dst0 == sa.dst0:
+                double += slot.proto == sa.proto
+            j = np.int64(np.uint64(j + 1) & mask)
+        slot = t.sad[free if free >= 0 else j]
+        slot.dst0, slot.dst1, slot.spi, slot.proto = sa.dst0, sa.dst1, sa.spi, sa.proto
+        slot.sa = np.int32(rows[k])
+    return double
+
+
+@kernel
+def _remove(t: Any, row: int) -> None:
+    """Mark the hash slot of a row as deleted (a probe goes on past it)."""
+    mask = np.uint64(t.ctl[CTL_SAD_MASK])
+    sa = t.sa[row]
+    j = np.int64(sad_hash(sa.dst0, sa.dst1, sa.spi, sa.proto) & mask)
+    while t.sad[j].sa != -1:
+        if t.sad[j].sa == row:
+            t.sad[j].sa = np.int32(-2)
+            return
+        j = np.int64(np.uint64(j + 1) & mask)
+
+
+class Sad:
+    """Allocates SA handles and fills every table that hangs on them."""
+
+    def __init__(self, tables: Tables, engine: str):
+        self._tables = tables
+        self.profiles: list[Profile] = []
+        self.crypto = CryptoEngine(engine, tables, self.describe)
+        self.rows = 0
+        self._free: list[int] = []
+        self._win_words = 0
+        self._inbound = 0
+        self._id_rows: dict[tuple[int, int, int, int], int] = {}
+        self._seed = 0
+
+    # ------------------------------------------------------------------------------------------- install
+    def install(self, profile: Profile, cols: SaColumns, inbound: bool, over: Array | None = None) -> Array:
+        """Add n SAs; returns their handles (int64[n]). `over`: handles of the AH SAs of bundles, outbound."""
+        rows = self._allocate(len(cols.spi))
+        self._configure(profile, cols, rows, inbound)
+        self._keys(profile, cols, rows, inbound)
+        t = self._tables.t
+        if inbound:
+            self._inbound_state(cols, rows)
+            self._index(rows)
+        else:
+            self._headers(profile, cols, rows, over)
+            t.sa_out["next_seq"][rows] = np.maximum(cols.seq, 1)
+            t.sa_out["last_seq"][rows] = 2**64 - 1 if profile.esn else 2**32 - 1
+        self._tables.changed()
+        return rows
+
+    def add(self, sa: SecurityAssociation, inbound: bool, df: str = "copy", over: int = -1) -> int:
+        """Install one SA; returns its handle."""
+        outer = np.array([over], np.int64) if over >= 0 else None
+        return int(self.install(Profile.of(sa, df), columns_of([sa]), inbound, outer)[0])
+
+    def add_inbound(self, sas: Sequence[SecurityAssociation]) -> list[int]:
+        """Install the SAs of a key file for decryption, those of one profile together; returns handles in order."""
+        groups: dict[tuple[Profile, int], list[int]] = {}
+        for k, sa in enumerate(sas):
+            groups.setdefault((Profile.of(sa), sa.replay_window), []).append(k)
+        handles = [-1] * len(sas)
+        for (profile, _), members in groups.items():
+            rows = self.install(profile, columns_of([sas[k] for k in members]), inbound=True)
+            for k, row in zip(members, rows.tolist(), strict=True):
+                handles[k] = row
+        return handles
+
+    def _allocate(self, n: int) -> Array:
+        """Rows from the free list, then fresh ones; each gets a new generation, so that no stale handle fits."""
+        reused = [self._free.pop() for _ in range(min(n, len(self._free)))]
+        fresh = range(self.rows, self.rows + n - len(reused))
+        self.rows += len(fresh)
+        for name in SA_TABLES:
+            self._tables.grow(name, self.rows)
+        rows = np.array([*reused, *fresh], np.int64)
+        t = self._tables.t
+        for name in ("sa_out", "sa_in"):
+            getattr(t, name)[rows] = np.zeros(1, getattr(t, name).dtype)
+        t.sa["generation"][rows] += 1
+        return rows
+
+    def _configure(self, profile: Profile, cols: SaColumns, rows: Array, inbound: bool) -> None:
+        if profile not in self.profiles:
+            self.profiles.append(profile)
+        encr, integ = cipher(profile.encr), integrity(profile.integ)
+        kind_key = profile.aes_key if profile.proto == "ah" else profile.key_len
+        values = {
+            "spi": cols.spi, "src0": cols.src[:, 0], "src1": cols.src[:, 1], "dst0": cols.dst[:, 0],
+            "dst1": cols.dst[:, 1], "proto": 50 if profile.proto == "esp" else 51, "mode": MODES[profile.mode],
+            "fam": profile.family, "valid": 1, "iv_len": profile.iv_len, "block": encr.block,
+            "icv_len": profile.icv_len, "esn": profile.esn, "natt": profile.natt is not None,
+            "df": DF_RULES[profile.df], "nonce": profile.nonce, "ttl": OUTER_TTL,
+            "rounds": profile.aes_key // 4 + 6, "next": -1, "sp": cols.sp, "copy_label": 1, "checks": 0,
+            "sealer": self.crypto.kind(profile.proto, profile.encr, kind_key, integ.name, not inbound),
+            "flow_id": rows + FIRST_FLOW_ID, "profile": self.profiles.index(profile), "ah_at": NO_AH,
+        }  # fmt: skip
+        if profile.natt is not None:
+            values["udp_sport"], values["udp_dport"] = profile.natt
+        sa = self._tables.t.sa
+        for name, value in values.items():
+            sa[name][rows] = value
+
+    def _keys(self, profile: Profile, cols: SaColumns, rows: Array, inbound: bool) -> None:
+        t = self._tables.t
+        t.keys.reshape(-1, KEYS)[rows] = cols.keys
+        if self.crypto.name != "native":
+            return
+        ctx = t.ctx.reshape(-1, CONTEXT)
+        ctx[rows] = 0
+        if profile.proto == "ah" and profile.aes_key:  # GMAC's key is the integrity key: move it where AES looks
+            t.keys.reshape(-1, KEYS)[rows, :32] = cols.keys[:, 48:80]
+        if profile.aes_key:
+            schedule = contexts.SCHEDULE_ENCRYPT
+            if profile.encr in ("aes-gcm", "aes-gmac") or profile.proto == "ah":
+                schedule = contexts.SCHEDULE_GCM
+            elif profile.encr == "aes-cbc" and inbound:
+                schedule = contexts.SCHEDULE_DECRYPT
+            contexts.build(t, rows, schedule, profile.aes_key // 4)
+        if profile.integ in HMAC_BLOCKS:
+            block, init = HMAC_BLOCKS[profile.integ]
+            padded = np.zeros((len(rows), 64), np.uint8)
+            padded[:, : profile.integ_key_len] = cols.keys[:, 48 : 48 + profile.integ_key_len]
+            for at, state in zip((PADS_AT, PADS_AT + 32), sha.hmac_pads(padded, block, init), strict=True):
+                ctx[rows, at : at + 4 * state.shape[1]] = np.ascontiguousarray(state).view(np.uint8)
+
+    def _headers(self, profile: Profile, cols: SaColumns, rows: Array, over: Array | None) -> None:
+        sa = self._tables.t.sa
+        esp = profile.proto == "esp"
+        icv, ah_spi = 0, np.zeros(len(rows), np.uint32)
+        if over is not None:
+            icv = int(sa["icv_len"][over[0]]) + int(sa["iv_len"][over[0]])
+            ah_spi = sa["spi"][over]
+            sa["next"][rows] = over
+        elif not esp:
+            icv, ah_spi = profile.icv_len + profile.iv_len, cols.spi
+        shape = Shape(profile.family, esp, icv, profile.natt is not None and esp)
+        hdr = templates(shape, cols.src, cols.dst, cols.spi, ah_spi, profile.natt or (0, 0))
+        sa["hdr"][rows] = hdr
+        sa["csum"][rows] = constant_sum(hdr) if profile.family == 4 else 0
+        for name in ("hdr_len", "esp_at", "udp_at", "ah_at", "ah_len"):
+            sa[name][rows] = shape.length if name == "hdr_len" else getattr(shape, name)
+        if not esp:
+            sa["iv_len"][rows] = profile.iv_len
+        self._identifications(cols, rows)
+
+    def _identifications(self, cols: SaColumns, rows: Array) -> None:
+        """One IPv4 identification counter a (source, destination): RFC 6864 wants it unique by pair."""
+        pairs = np.concatenate([cols.src, cols.dst], axis=1)
+        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+        known = np.array([self._id_rows.setdefault(tuple(p), len(self._id_rows)) for p in unique.tolist()], np.int64)
+        self._tables.t.sa["id_row"][rows] = known[inverse.reshape(-1)]
+        self._tables.grow("ip_id", len(self._id_rows))
+
+    def _inbound_state(self, cols: SaColumns, rows: Array) -> None:
+        t = self._tables.t
+        t.sa_in["top"][rows] = cols.seq
+        t.sa_in["window"][rows] = cols.window
+        ring = max(64, 1 << (cols.window - 1).bit_length()) if cols.window else 0
+        t.sa_in["ring"][rows] = ring
+        at = self._win_words + np.arange(len(rows), dtype=np.int64) * (ring // 64)
+        self._win_words += len(rows) * (ring // 64)
+        self._tables.grow("win", self._win_words)
+        t.sa_in["win_at"][rows] = at
+        for k in range(ring // 64):
+            t.win[at + k] = 0
+
+    def _index(self, rows: Array) -> None:
+        self._inbound += len(rows)
+        t = self._tables.t
+        if 2 * self._inbound > t.sad.size:
+            size = max(64, 1 << (4 * self._inbound - 1).bit_length())
+            empty = np.zeros(size, t.sad.dtype)
+            empty["sa"] = -1
+            old = t.sad["sa"][t.sad["sa"] >= 0].astype(np.int64)
+            self._tables.replace("sad", empty)
+            t.ctl[CTL_SAD_MASK] = size - 1
+            _insert(t, old)
+        _insert(t, rows)
+        if bool(((t.sa["dst0"][rows] | t.sa["dst1"][rows]) == 0).any()):
+            t.ctl[CTL_WILD] = 1
+
+    # -------------------------------------------------------------------------------------- free, describe
+    def free(self, handle: int, generation: int) -> None:
+        """Give a handle back. Raises KeyError when it was freed before (the generation differs)."""
+        sa = self._tables.t.sa
+        if not 0 <= handle < self.rows or not sa["valid"][handle] or sa["generation"][handle] != generation:
+            raise KeyError(f"SA handle {handle} generation {generation} is not in use")
+        _remove(self._tables.t, handle)
+        sa["valid"][handle] = 0
+        sa["generation"][handle] += 1
+        for name, size in (("keys", KEYS), ("ctx", CONTEXT)):
+            getattr(self._tables.t, name)[handle * size : (handle + 1) * size] = 0  # keys do not outlive their SA
+        self._free.append(handle)
+        self._tables.changed()
+
+    def describe(self, handle: int) -> SecurityAssociation:
+        """The SA of a handle as a record, keys included (for export and the openssl engine)."""
+        t = self._tables.t
+        row = t.sa[handle]
+        profile = self.profiles[int(row["profile"])]
+        keys = t.keys[handle * KEYS : (handle + 1) * KEYS].tobytes()
+        encr, integ = cipher(profile.encr), integrity(profile.integ)
+        outbound = bool(row["hdr_len"])
+        state = t.sa_out["next_seq"] if outbound else t.sa_in["top"]
+        return SecurityAssociation(
+            proto="esp" if profile.proto == "esp" else "ah",
+            spi=int(row["spi"]),
+            src=_address(profile.family, row["src0"], row["src1"]),
+            dst=_address(profile.family, row["dst0"], row["dst1"]),
+            mode=MODE_NAMES[int(row["mode"])],  # type: ignore[arg-type]
+            encr=profile.encr,
+            encr_key=keys[: profile.key_len],
+            salt=keys[32 : 32 + (encr.salt or integ.salt)],
+            integ=profile.integ,
+            integ_key=keys[48 : 48 + profile.integ_key_len],
+            icv_len=profile.icv_len,
+            esn=profile.esn,
+            replay_window=0 if outbound else int(t.sa_in["window"][handle]),
+            natt=profile.natt,
+            seq=int(state[handle]),
+            direction="out" if outbound else "in",
+        )
+
+
+def _address(family: int, high: Any, low: Any) -> IPv4Address | IPv6Address | None:
+    value = int(high) << 64 | int(low)
+    if value == 0:
+        return None
+    return IPv4Address(value) if family == 4 else IPv6Address(value)

@@ -1,0 +1,75 @@
+"""All tables of a router: numpy arrays behind one Columns object, grown by doubling, addressed by handle."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qfp_kernels import drops
+from qfp_kernels.columns import Columns
+from qfp_kernels.drive import TICKET_STRIDE
+from qfp_kernels.gcm import COUNTERS
+from qfp_kernels.layout import (
+    CONTEXT,
+    CTL_GEN,
+    CTL_NATT,
+    KEYS,
+    STAT_N,
+    TABLE_TYPES,
+    aligned,
+)
+
+Array = npt.NDArray[Any]
+
+SA_TABLES = ("sa", "sa_out", "sa_in", "ctx", "keys")
+BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
+NATT_PORT = 4500
+CTL_WORDS = 64
+KIND_WORDS = 64 * 4
+FIA_MAX = 64
+
+
+class Tables:
+    """Owns the arrays; `t` is what kernels receive. Growing replaces an array, so no kernel may be running."""
+
+    def __init__(self) -> None:
+        sizes = {
+            "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
+            "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
+            "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
+            "counters": COUNTERS.nbytes,
+        }  # fmt: skip
+        arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
+        arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()
+        arrays["sad"]["sa"] = -1
+        arrays["spdh"][:] = -1
+        arrays["fib"]["out_if"] = -1
+        self.t: Any = Columns("T", arrays)
+        self.t.ctl[CTL_GEN] = 1
+        self.t.ctl[CTL_NATT] = NATT_PORT
+
+    def grow(self, name: str, rows: int) -> None:
+        """Make room for at least `rows` rows, keeping what is there; new rows are zero."""
+        per_row = BYTES_A_ROW.get(name, 1)
+        old = getattr(self.t, name)
+        if old.size >= rows * per_row:
+            return
+        new = aligned(max(rows, 2 * (old.size // per_row)) * per_row, old.dtype)
+        new[: old.size] = old
+        self.t.rebind(name, new)
+
+    def replace(self, name: str, array: Array) -> None:
+        """Put a freshly built array in the place of a table."""
+        fresh = aligned(max(array.size, 1), TABLE_TYPES[name])
+        fresh[: array.size] = array
+        self.t.rebind(name, fresh)
+
+    def changed(self) -> None:
+        """Tell the flow caches that earlier decisions may no longer hold."""
+        self.t.ctl[CTL_GEN] += 1
+
+
+def words(address: Any) -> tuple[int, int]:
+    """An IP address as (high, low) 64-bit words; IPv4 in the low word alone."""
+    value = int(address)
+    return value >> 64, value & 0xFFFFFFFFFFFFFFFF

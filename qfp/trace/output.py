@@ -1,0 +1,128 @@
+"""Output files: written under a temporary name beside the target and renamed when complete, or deleted on an error."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import zstandard
+
+from qfp.trace.errors import TraceError
+
+CAPTURES = (".pcap", ".pcapng")
+TABLES = (".parquet", ".arrow")
+PACKERS = (".gz", ".zst")
+
+
+def suffixes(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """(format, compression) suffixes of an output; both empty for targets that are no regular files, like /dev/null.
+
+    Raises TraceError for a suffix that names no format that can be written.
+    """
+    name = Path(path)
+    pack = name.suffix.lower() if name.suffix.lower() in PACKERS else ""
+    form = (name.with_suffix("") if pack else name).suffix.lower()
+    if form in CAPTURES or (form in TABLES and not pack):
+        return form, pack
+    if not form and special(name):
+        return "", ""
+    if form in TABLES:
+        raise TraceError(f"{name}: {form} files are not compressed as a whole: leave {pack} off")
+    raise TraceError(
+        f"{name}: an output ends in {', '.join((*CAPTURES, *TABLES))} (captures also with .gz or .zst), "
+        f"not in '{form or name.name}'"
+    )
+
+
+def special(path: Path) -> bool:
+    """Whether the target exists and is neither regular file nor folder: a device, a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+class OutputFile:
+    """A file being written, unbuffered. As a context manager it commits, or aborts on an exception.
+
+    `place` is where bytes really go until `commit` (a temporary name, or the special file itself).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self._direct = special(self.path)
+        target = Path(os.path.realpath(self.path))  # so that a symbolic link stays one
+        self._target = target
+        self.place = self.path if self._direct else target.with_name(f".{target.name}.{os.getpid()}.part")
+        if target.is_dir():
+            raise TraceError(f"{self.path}: is a directory: name a file in it")
+        flags = os.O_WRONLY | (0 if self._direct else os.O_CREAT | os.O_TRUNC)
+        try:
+            self._fd = os.open(self.place, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+        except OSError as error:
+            raise TraceError(
+                f"{self.path}: cannot be written ({error.strerror}): check that its folder exists and may be written"
+            ) from None
+        self.written = 0
+
+    def write(self, data: Any) -> None:
+        """Write all bytes of a buffer. Raises TraceError, e.g. when the disk is full."""
+        view = memoryview(data).cast("B")
+        while view:
+            try:
+                count = os.write(self._fd, view)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise TraceError(f"{self.path}: writing failed ({error.strerror}): free some space") from None
+            view = view[count:]
+            self.written += count
+
+    def commit(self) -> None:
+        """Close, and give the file its name."""
+        os.close(self._fd)
+        if not self._direct:
+            os.replace(self.place, self._target)
+
+    def abort(self) -> None:
+        """Close and delete what was written."""
+        os.close(self._fd)
+        if not self._direct:
+            self.place.unlink(missing_ok=True)
+
+    def __enter__(self) -> OutputFile:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+
+class PackedFile(OutputFile):
+    """The same, compressed: `pack` is .gz or .zst."""
+
+    def __init__(self, path: str | os.PathLike[str], pack: str):
+        super().__init__(path)
+        self._packer: Any = (
+            zlib.compressobj(6, wbits=31) if pack == ".gz" else zstandard.ZstdCompressor(level=3).compressobj()
+        )
+
+    def write(self, data: Any) -> None:
+        super().write(self._packer.compress(data))
+
+    def commit(self) -> None:
+        super().write(self._packer.flush())
+        super().commit()
+
+
+def open_output(path: str | os.PathLike[str]) -> OutputFile:
+    """OutputFile for a path, compressing when its last suffix says so."""
+    pack = suffixes(path)[1]
+    return PackedFile(path, pack) if pack else OutputFile(path)

@@ -1,0 +1,317 @@
+"""Sources: a trace as the walk sees it, with bounded resident memory at any size.
+
+A source owns the state of the walk (`t.walk`, `t.links`). The engine binds it, calls the stage `source.walk`, and on
+NEED_MORE calls `refill`, when no row that was walked is needed any more: refilling may move or free its bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qfp.batch import Array, Batch
+from qfp.trace.compressed import Corrupt
+from qfp.trace.errors import MESSAGES, Damage, TraceError
+from qfp.trace.formats import PCAP_FILE_HEADER, interface_name, pcap_header
+from qfp_kernels import capture as C
+from qfp_kernels.layout import aligned
+
+WINDOW = 64 << 20  # bytes of a mapped file that may be resident
+BUFFER = 8 << 20  # bytes of the rolling buffer, at first
+ARROW_ROWS = 1 << 16  # rows of a table held at a time
+
+
+class Source:
+    """A trace being walked. `walk` is the stage to compile and call; use as a context manager to close the file."""
+
+    def __init__(self, name: str, walk: Any, total_bytes: int | None):
+        self.name = name
+        self.walk = walk
+        self.total_bytes = total_bytes  # for progress: the unit of `position`; None = not known
+        self.state: Array = aligned(C.W_N, "i8")
+        self.links: Array = aligned(16 * C.L_N, "i8")
+        self.state[C.W_IFS_MAX] = 16
+        self.state[[C.W_SECTION, C.W_SECTION_AT]] = -1
+        self._names: list[str] = []
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file back. The buffers of rows that were walked are gone after it."""
+
+    def bind(self, t: Any) -> None:
+        """Make this source's state the tables' (Columns) `walk` and `links`."""
+        t.rebind("walk", self.state)
+        t.rebind("links", self.links)
+
+    def refill(self, t: Any) -> bool:
+        """After NEED_MORE: make more of the source available. False when there is nothing more to call the walk for."""
+        self._learn_names()
+        if self.state[C.W_IFS] == self.state[C.W_IFS_MAX]:
+            self.links = np.concatenate([self.links, aligned(self.links.size, "i8")])
+            self.state[C.W_IFS_MAX] *= 2
+            t.rebind("links", self.links)
+            return True
+        if self.state[C.W_EOF]:
+            return False
+        self._more(t)
+        return True
+
+    def _more(self, t: Any) -> None:
+        raise NotImplementedError
+
+    def damage(self, t: Any) -> Damage | None:
+        """Where and why the walk stopped before the source's end, or None."""
+        if self.state[C.W_STATUS] != C.DAMAGED:
+            return None
+        return Damage(int(self.state[C.W_FRAME]), int(self.state[C.W_AT]), MESSAGES[int(self.state[C.W_CODE])])
+
+    def position(self, t: Any) -> int:
+        """How far the walk came, in the unit of `total_bytes`."""
+        return int(self.state[C.W_STREAM] + self.state[C.W_POS])
+
+    @property
+    def given_names(self) -> list[str]:
+        """Name of each capture interface seen so far; empty where the capture names none."""
+        self._learn_names()
+        return list(self._names)
+
+    @property
+    def interfaces(self) -> list[str]:
+        """Name of each capture interface seen so far, by its number; `ifN` where the capture names none."""
+        return [name or f"if{i}" for i, name in enumerate(self.given_names)]
+
+    def _learn_names(self) -> None:
+        """Names of interfaces found since the last call, read while their blocks are still in the buffer."""
+        for row in range(len(self._names), int(self.state[C.W_IFS])):
+            link = self.links[row * C.L_N : (row + 1) * C.L_N]
+            at = int(link[C.L_AT] - self.state[C.W_STREAM])
+            order = "big" if link[C.L_SWAP] else "little"
+            length = int.from_bytes(self._peek(at + 4, 4), order)  # type: ignore[arg-type]
+            self._names.append(interface_name(self._peek(at, length), bool(link[C.L_SWAP])))
+
+    def _peek(self, at: int, size: int) -> bytes:
+        raise NotImplementedError
+
+    def _start_pcap(self, head: bytes) -> None:
+        header = pcap_header(head, self.name)
+        s = self.state
+        s[C.W_POS], s[C.W_SWAP], s[C.W_SCALE] = PCAP_FILE_HEADER, header.swap, header.scale
+        s[C.W_LINK], s[C.W_CAP_MAX] = header.link, header.cap_max
+        self._names = [""]
+
+
+class MappedSource(Source):
+    """A plain pcap or pcapng file, mapped; pages behind the walk are given back every WINDOW bytes."""
+
+    def __init__(self, file: BinaryIO, name: str, kind: str, size: int, window: int = WINDOW):
+        super().__init__(name, C.walk_pcap if kind == "pcap" else C.walk_pcapng, size)
+        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        file.close()
+        self.bytes: Array = np.frombuffer(self._map, np.uint8)
+        self._window = window
+        self._released = 0
+        self.state[C.W_BASE] = self.bytes.ctypes.data
+        if kind == "pcap":
+            self._start_pcap(self._peek(0, PCAP_FILE_HEADER))
+        if hasattr(mmap, "MADV_SEQUENTIAL"):
+            self._map.madvise(mmap.MADV_SEQUENTIAL)
+        self._show(0)
+
+    def _show(self, behind: int) -> None:
+        """Let the walk see one window from `behind` on (the file's last record may need to look past it)."""
+        end = min(self.bytes.size, behind + self._window)
+        self.state[C.W_END] = max(end, int(self.state[C.W_END]))
+        self.state[C.W_EOF] = int(self.state[C.W_END] == self.bytes.size)
+
+    def _more(self, t: Any) -> None:
+        done = int(self.state[C.W_POS])
+        page = done & -mmap.PAGESIZE
+        if page > self._released and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, self._released, page - self._released)
+            self._released = page
+        # a record longer than the window moves the end, not the position: always show more than before
+        self._show(max(done, int(self.state[C.W_END]) - self._window + mmap.PAGESIZE))
+
+    def _peek(self, at: int, size: int) -> bytes:
+        return self.bytes[at : at + size].tobytes()
+
+    def close(self) -> None:
+        self.bytes = np.empty(0, np.uint8)
+        with contextlib.suppress(BufferError):  # a batch still looks at it: unmapped with that
+            self._map.close()
+
+
+class StreamSource(Source):
+    """Bytes that come in pieces (decompressed, or from a pipe), through a rolling buffer."""
+
+    def __init__(
+        self, pieces: Iterator[bytes], name: str, kind: str, head: bytes, raw: BinaryIO | None, total: int | None,
+        buffer: int = BUFFER,
+    ):  # fmt: skip
+        super().__init__(name, C.walk_pcap if kind == "pcap" else C.walk_pcapng, total)
+        self._pieces, self._left, self._raw = pieces, memoryview(head), raw
+        self._broken = ""
+        self._buffer: Array = np.zeros(buffer, np.uint8)
+        self.state[C.W_BASE] = self._buffer.ctypes.data
+        if kind == "pcap":
+            self._start_pcap(head[:PCAP_FILE_HEADER])
+        while self.state[C.W_END] < self.state[C.W_POS]:  # the header itself, in a buffer of any size
+            self._fill_buffer()
+
+    def _next_piece(self) -> bool:
+        """Another piece in `_left`; False at the end, remembering why when the end is damage."""
+        try:
+            self._left = memoryview(next(self._pieces))
+        except StopIteration:
+            return False
+        except Corrupt as error:
+            self._broken = str(error)
+            return False
+        except OSError as error:
+            self._broken = f"reading failed ({error.strerror})"
+            return False
+        return True
+
+    def _fill_buffer(self) -> None:
+        end = int(self.state[C.W_END])
+        if end == self._buffer.size:
+            self._buffer = np.concatenate([self._buffer, np.zeros(self._buffer.size, np.uint8)])
+            self.state[C.W_BASE] = self._buffer.ctypes.data
+        while end < self._buffer.size:
+            if not self._left and not self._next_piece():
+                self.state[C.W_EOF] = 1
+                break
+            part = self._left[: self._buffer.size - end]
+            self._buffer[end : end + len(part)] = part
+            self._left = self._left[len(part) :]
+            end += len(part)
+        self.state[C.W_END] = end
+
+    def _more(self, t: Any) -> None:
+        done, end = int(self.state[C.W_POS]), int(self.state[C.W_END])
+        self._buffer[: end - done] = self._buffer[done:end].copy()
+        self.state[C.W_STREAM] += done
+        self.state[C.W_POS], self.state[C.W_END] = 0, end - done
+        self._fill_buffer()
+
+    def _peek(self, at: int, size: int) -> bytes:
+        return self._buffer[at : at + size].tobytes()
+
+    def damage(self, t: Any) -> Damage | None:
+        s = self.state
+        if self._broken and s[C.W_EOF] and s[C.W_STATUS] in (C.END, C.DAMAGED):
+            found = super().damage(t)
+            if found is None or s[C.W_CODE] == C.D_TRUNCATED:
+                return Damage(int(s[C.W_FRAME]), int(s[C.W_STREAM] + s[C.W_POS]), self._broken)
+        return super().damage(t)
+
+    def position(self, t: Any) -> int:
+        """Compressed bytes read so far, where the size of the file is known; else bytes walked."""
+        if self._raw is None or self.total_bytes is None or self._raw.closed:
+            return super().position(t)
+        return self._raw.tell()
+
+    def close(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+
+
+class BatchSource(Source):
+    """A batch in memory."""
+
+    def __init__(self, batch: Batch, name: str = "batch"):
+        super().__init__(name, C.walk_batch, len(batch))
+        self._names = list(batch.interfaces)
+        self._show(batch, 0)
+        self.state[C.W_EOF] = 1
+
+    def _show(self, batch: Batch, first_row: int) -> None:
+        self._batch = batch
+        self._link = batch.link.astype(np.int32)
+        s, columns = self.state, batch.columns
+        s[C.W_BASE], s[C.W_POS], s[C.W_END] = batch.arena.ctypes.data, 0, len(batch)
+        s[C.W_STREAM] = first_row
+        s[C.W_B_LINK] = self._link.ctypes.data
+        for word, name in (
+            (C.W_B_OFFSET, "offset"), (C.W_B_LENGTH, "length"), (C.W_B_WIRE, "wire"), (C.W_B_TS, "ts"),
+            (C.W_B_IN_IF, "in_if"), (C.W_B_FRAME, "frame"),
+        ):  # fmt: skip
+            s[word] = columns[name].ctypes.data
+
+
+class TableSource(BatchSource):
+    """A trace as Parquet or Arrow file, ARROW_ROWS rows or one stored group at a time."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], first: Batch, name: str, rows: int):
+        super().__init__(first, name)
+        self._batches = batches
+        self._broken = False
+        self.state[C.W_EOF] = 0
+        self.total_bytes = rows
+
+    def _more(self, t: Any) -> None:
+        done = int(self.state[C.W_STREAM] + self.state[C.W_POS])
+        try:
+            batch = next(self._batches, None)
+            if batch is None:
+                self.state[C.W_EOF] = 1
+                return
+            self._show(Batch.from_arrow(batch), done)
+        except (pa.ArrowException, OSError, ValueError):
+            self._broken = True
+            self.state[C.W_EOF] = 1
+
+    def damage(self, t: Any) -> Damage | None:
+        if not self._broken or self.state[C.W_STATUS] != C.END:
+            return None
+        row = int(self.state[C.W_STREAM] + self.state[C.W_POS])
+        return Damage(row, row, MESSAGES[C.D_ROW])
+
+
+def _table_batches(path: Path, kind: str) -> tuple[Iterator[pa.RecordBatch], pa.Schema, int]:
+    if kind == "parquet":
+        file = pq.ParquetFile(path, memory_map=False)
+        return file.iter_batches(batch_size=ARROW_ROWS), file.schema_arrow, file.metadata.num_rows
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    groups = (reader.get_batch(k) for k in range(reader.num_record_batches))
+    pieces = (g.slice(a, ARROW_ROWS) for g in groups for a in range(0, max(g.num_rows, 1), ARROW_ROWS))
+    return pieces, reader.schema, -1
+
+
+def table_source(path: Path, kind: str) -> TableSource:
+    """Open a Parquet or Arrow file that holds a trace. Raises TraceError when it holds something else."""
+    other = f"{path}: this {kind} file does not hold a trace of qfp (columns frame, ts, in_if, link, wire, data): "
+    try:
+        batches, schema, rows = _table_batches(path, kind)
+        first = next(batches, None)
+        if first is None:
+            first = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
+        batch = Batch.from_arrow(first)
+    except (pa.ArrowException, OSError) as error:
+        raise TraceError(f"{path}: cannot be read as {kind} ({str(error).splitlines()[0]}): write it again") from None
+    except ValueError as error:
+        raise TraceError(f"{other}{error}; name a pcap, pcapng or converted file") from None
+    return TableSource(batches, batch, str(path), rows)
+
+
+def name_links(source: Source) -> Sequence[tuple[str, int]]:
+    """(name, link type) of each interface that the source has described so far, by number; pcap and pcapng only."""
+    names = source.given_names
+    if source.walk is C.walk_pcap:
+        return [(names[0], int(source.state[C.W_LINK]))]
+    if source.walk is C.walk_pcapng:
+        return [(name, int(source.links[i * C.L_N + C.L_LINK])) for i, name in enumerate(names)]
+    return []

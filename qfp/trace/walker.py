@@ -1,0 +1,54 @@
+"""Walking a source from Python: a workspace and just enough tables for the capture stages, no router."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from qfp.trace.source import Source
+from qfp_kernels import capture as C
+from qfp_kernels.columns import Columns
+from qfp_kernels.jit import compile_stage
+from qfp_kernels.layout import CTL_IN_IF, ST_LIMIT, TABLE_TYPES, VECTOR_MAX, aligned, packet_arrays
+
+OUT_BLOCK = 2 << 20  # bytes of the output block, at first
+
+
+class Walker:
+    """Rows of a source, one vector at a time, in `p` (workspace) and `t` (tables)."""
+
+    def __init__(self, source: Source, rows: int = VECTOR_MAX):
+        self.source = source
+        self.p: Any = Columns("P", packet_arrays(flows=1))
+        tables = {name: aligned(1, dtype) for name, dtype in TABLE_TYPES.items()}
+        tables["ctl"] = aligned(64, "i8")
+        tables["out"] = aligned(OUT_BLOCK, "u1")
+        self.t: Any = Columns("T", tables)
+        self.t.ctl[CTL_IN_IF] = -1
+        self.p.st[ST_LIMIT] = rows
+        self.rebind(source)
+
+    def rebind(self, source: Source) -> None:
+        """Walk another source from here on."""
+        self.source = source
+        source.bind(self.t)
+        self._walk = compile_stage(source.walk)
+
+    def __iter__(self) -> Iterator[int]:
+        """Number of rows of each vector, until the source ends or is damaged."""
+        state = self.source.state
+        while True:
+            rows = self._walk(self.p, self.t, 0)
+            if rows:
+                yield rows
+            status = state[C.W_STATUS]
+            if status in (C.END, C.DAMAGED) or (status == C.NEED_MORE and not self.source.refill(self.t)):
+                return
+
+    def run(self, stage: Any, rows: int) -> memoryview:
+        """Let a `copy_` stage write `rows` rows to the output block: what it wrote, valid until the next call."""
+        need = C.worst_case(rows, int(self.p.cap[:rows].sum(dtype="i8")))
+        if need > self.t.out.size:
+            self.t.rebind("out", aligned(need, "u1"))
+        size = compile_stage(stage)(self.p, self.t, rows)
+        return memoryview(self.t.out)[:size]
