@@ -35,7 +35,7 @@ from qfp_kernels.layout import (
 )
 
 I64 = ir.IntType(64)
-PTR = ir.PointerType()
+PTR = I64.as_pointer()  # atomics want to know what they point at
 TICKET_STRIDE = 8  # int64 words: a cache line each
 
 
@@ -44,7 +44,7 @@ def load_acquire(typingctx: Any, at: Any) -> Any:
     """64-bit load that later loads and stores do not overtake."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load_atomic(builder.inttoptr(args[0], PTR), "acquire", 8, typ=I64)
+        return builder.load_atomic(builder.inttoptr(args[0], PTR), "acquire", 8)
 
     return types.int64(types.int64), codegen
 

@@ -122,8 +122,7 @@ def call(typingctx: Any, address: Any, p: Any, t: Any, n: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         i64 = ir.IntType(64)
-        fn = builder.inttoptr(args[0], ir.PointerType())
-        fnty = ir.FunctionType(i64, [i64] * 3)
-        return builder.call(builder.bitcast(fn, fnty.as_pointer()), args[1:])
+        fn = builder.inttoptr(args[0], ir.FunctionType(i64, [i64] * 3).as_pointer())
+        return builder.call(fn, args[1:])
 
     return types.int64(types.int64, p, t, types.int64), codegen

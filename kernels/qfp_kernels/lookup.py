@@ -31,6 +31,7 @@ TRANSIT = 255  # not for this router: the packet goes on to OUTBOUND as it is
 DONE = 254  # has its verdict
 U32 = np.uint64(32)
 TRAILER = 2
+NATT_ANY = 2  # the key file did not say: with and without UDP
 
 
 @inlined
@@ -108,7 +109,7 @@ def _ah_job(p, i, sa, ah, end, at):
 def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
     """Record the SA found for this row as its next level; returns a drop cause or 0."""
     sa = t.sa[s]
-    if t.ctl[CTL_MODE] != MODE_DECRYPT and (sa.natt != 0) != natt:
+    if t.ctl[CTL_MODE] != MODE_DECRYPT and sa.natt != NATT_ANY and (sa.natt != 0) != natt:
         return ENCAP_MISMATCH
     cause = _esp_job(p, i, sa, ah_or_esp, end) if sa.proto == 50 else _ah_job(p, i, sa, ah_or_esp, end, at)
     if cause != 0:

@@ -89,7 +89,7 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
             inner = found.command.handler(state, section, found.args)
             state.remember(section if section is not None else state.cfg, found.args)
         elif isinstance(found, Failure):
-            verdict, text = _report(state, found), _cut(statement, found)
+            verdict, text = _report(state, statement, found), _cut(statement, found)
         verdicts.append(LineVerdict(statement.line, text, verdict, here))
         verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", here) for i, line in enumerate(statement.block)]
         if statement.children:
@@ -114,12 +114,15 @@ def _cut(statement: Statement, failure: Failure) -> str:
     return mask_secrets(statement.text)
 
 
-def _report(state: Load, failure: Failure) -> str:
+def _report(state: Load, statement: Statement, failure: Failure) -> str:
     """Report a line that is no command; an unknown word leaves the line without effect, the rest is an error."""
     severity = "warning" if failure.reason == "unknown" else "error"
     key = "hints given"
     state.index[key] = state.index.get(key, 0) + 1
-    hint = failure.hint() if state.index[key] <= _MOST_HINTS else ""
+    hint = ""
+    if state.index[key] <= _MOST_HINTS:
+        typed = " ".join(word.text for word in statement.words[:3])
+        hint = failure.hint(grammar().heads.get(statement.mode, ()), typed)
     state.report(severity, failure.message, hint, column=failure.column)
     return severity
 

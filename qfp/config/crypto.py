@@ -241,7 +241,9 @@ def finish(cfg: Configuration) -> None:
 def _set_peer(load: Load, entry: CryptoMapEntry, args: Args) -> None:
     found = args.get("prefixed", args.get("peer"))
     if args.no:
-        entry.peers[:] = [each for each in entry.peers if found is not None and each.label != str(found)]
+        gone = {id(each) for each in entry.peers if found in (None, each.address, each.hostname)}
+        entry.peers[:] = [each for each in entry.peers if id(each) not in gone]
+        load.index.pop(("peers", id(entry)), None)
         return
     if "address" in args.keywords:
         load.warn("'address' does not belong in set peer: taken as the peer's address", "write set peer ADDRESS")
@@ -255,8 +257,12 @@ def _set_peer(load: Load, entry: CryptoMapEntry, args: Args) -> None:
         return
     else:
         peer = Peer(address=found, default=default)
-    entry.peers[:] = [each for each in entry.peers if each.label != peer.label]
-    entry.peers.append(peer)
+    known = load.index.setdefault(("peers", id(entry)), {each.address or each.hostname: each for each in entry.peers})
+    if found in known:
+        vars(known[found]).update(vars(peer))
+    else:
+        known[found] = peer
+        entry.peers.append(peer)
 
 
 def _set_transform_set(load: Load, section: SaPolicy, args: Args) -> None:

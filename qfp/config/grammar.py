@@ -72,13 +72,16 @@ class Failure:
     word: str = ""
     secret: int = 0  # column of the first key on the line, 0 without one: messages quote nothing from there on
 
-    def hint(self) -> str:
-        """Return the nearest command, or what could stand there."""
-        near = similar(self.word, self.expected) if self.word and not self.secret else None
+    def hint(self, heads: Iterable[str] = (), line: str = "") -> str:
+        """Name the nearest word that could stand there, or else the nearest of a mode's commands."""
+        if self.secret:
+            return ""
+        near = similar(self.word, self.expected) or (similar(line, heads) if self.reason == "unknown" else None)
         return f"did you mean '{near}'?" if near else ""
 
 
 _AMBIGUOUS = "\0"
+_REST = "*"
 
 
 @dataclass
@@ -96,8 +99,9 @@ class Node:
         below = [node.finish() for node in self.keywords.values()]
         below += [node.finish() for _, node in self.arguments.values()]
         ends = [*below, self.command] if self.command else below
-        handlers = {end.handler if end else None for end in ends}
-        self.only = ends[0] if len(handlers) == 1 else None
+        # What is only kept does not stand in the way: `no ip address` undoes the address, `ip address dhcp` or not.
+        applied = [end for end in ends if end is None or end.verdict == "applied"] or ends
+        self.only = applied[0] if len({end.handler if end else None for end in applied}) == 1 else None
         if not any(kind.free for kind, _ in self.arguments.values()):
             for keyword in self.keywords:
                 for cut in range(1, len(keyword)):
@@ -116,10 +120,13 @@ class Grammar:
 
     def __init__(self, commands: Iterable[Command]) -> None:
         self.modes: dict[str, Node] = {}
+        self.heads: dict[str, dict[str, None]] = {}  # the leading keywords of each mode's commands, for hints
         for command in commands:
             root = self.modes.setdefault(command.mode, Node())
             for tokens in _expand(command.pattern):
                 _add(root, tokens, command)
+                head = itertools.takewhile(lambda token: token[0] not in "<*", tokens)
+                self.heads.setdefault(command.mode, {})[" ".join(head)] = None
         for root in self.modes.values():
             root.finish()
 
@@ -157,6 +164,8 @@ class _Search:
             if added:
                 self.args.keywords.discard(full)
         for (name, _), (kind, after) in node.arguments.items():
+            if name == _REST and full:
+                continue  # a keyword was meant: what is wrong behind it is an error, not something to keep
             found = self._argument(name, kind, after, at)
             if found or (self.failure.depth == at and self.failure.reason == "malformed"):
                 return found
@@ -268,7 +277,7 @@ def _add(root: Node, tokens: tuple[str, ...], command: Command) -> None:
     for token in tokens:
         if token == "*":
             node.command = node.command or command
-            name, spec = "rest", "text"
+            name, spec = _REST, "text"
         elif token.startswith("<"):
             name, _, spec = token[1:-1].partition(":")
         else:

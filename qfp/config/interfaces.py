@@ -25,7 +25,7 @@ _KEPT_IPV6 = "cef|nd|ospf|eigrp|rip|redirects|unreachables|dhcp|mld|flow|verify|
 _NOT_MODELLED = (
     "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp|pppoe|pppoe-client"
     "|zone-member|standby|vrrp|glbp|bridge-group|xconnect|tunnel route-via|tunnel bandwidth|tunnel entropy|rate-limit"
-    "|ipv6 eigrp|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup|ipv6 address autoconfig"
+    "|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup|ipv6 address autoconfig"
     "|ipv6 address dhcp|crypto gdoi|encapsulation"
 )
 

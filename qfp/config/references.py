@@ -136,7 +136,7 @@ def _check_complete(load: Load, owner: CryptoMap, entry: CryptoMapEntry, dynamic
         if not there
     ]
     if missing:
-        load.warn(f"entry {entry.seq} of crypto map '{owner.name}' lacks {' and '.join(missing)}",
+        load.warn(f"entry {entry.seq} of crypto map '{owner.name}' lacks {', '.join(missing)}",
                   "it stays without effect until it is complete", line=entry.line)  # fmt: skip
     for peer in entry.peers:
         if peer.hostname is not None and not load.cfg.resolve(peer.hostname):

@@ -105,7 +105,8 @@ COMMANDS = [
     Command("global", "vrf definition <name:word>", _vrf(False), "vrf"),
     Command("global", "ip vrf <name:word>", _vrf(True), "vrf"),
     Command("vrf", "rd <value:word>", _rd),
-    Command("vrf", "address-family {ipv4 | ipv6} [unicast]", _family, "vrf"),
-    *(Command("vrf", f"{word} *", _keep_line, verdict="kept")
+    Command("vrf", "address-family {ipv4 | ipv6} [unicast]", _family, "vrf-family"),
+    *(Command(mode, f"{word} *", _keep_line, verdict="kept")
+      for mode in ("vrf", "vrf-family")
       for word in ("description", "route-target", "import", "export", "maximum", "vnet", "vpn", "bgp")),
 ]  # fmt: skip

@@ -47,8 +47,8 @@ def _host(load: Load, cfg: Configuration, args: Args) -> None:
             cfg.hosts.clear()
         cfg.hosts.pop(str(name), None)
         return
-    known = cfg.hosts.setdefault(str(name), [])
-    known.extend(address for address in args["addresses"] if address not in known)
+    known = cfg.hosts.get(str(name), [])
+    cfg.hosts[str(name)] = list(dict.fromkeys([*known, *args["addresses"]]))
 
 
 def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:

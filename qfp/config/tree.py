@@ -40,6 +40,7 @@ class Statement:
     found: Match | Failure | None = None
     children: list[Statement] = field(default_factory=list)
     block: list[str] = field(default_factory=list)  # raw lines of a banner
+    mode: str = GLOBAL  # of the section in which the statement stands
 
     @property
     def indent(self) -> int:
@@ -160,6 +161,7 @@ class TreeReader:
         del self.stack[depth + 1 :]
         section = self.stack[depth]
         section.head.children.append(statement)
+        statement.mode = section.mode
         section.separated = False
         if section.child_indent is None:
             section.child_indent = statement.indent

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from qfp.algorithms import cipher, integrity
 from qfp.engines.crypto import CryptoEngine
-from qfp.sa import SecurityAssociation
+from qfp.sa import NATT_ANY, SecurityAssociation
 from qfp.tables.headers import NO_AH, OUTER_TTL, Shape, constant_sum, templates
 from qfp.tables.store import SA_TABLES, Tables, words
 from qfp_kernels import contexts, sha
@@ -25,6 +25,7 @@ from qfp_kernels.lookup import sad_hash
 Array = npt.NDArray[Any]
 MODES = {"tunnel": 0, "transport": 1, None: 2}
 MODE_NAMES = {v: k for k, v in MODES.items()}
+NATT_CODES = {None: 0, NATT_ANY: 2}
 DF_RULES = {"copy": 0, "clear": 1, "set": 2}
 HMAC_BLOCKS = {"hmac-sha1-96": (sha.sha1_block, sha.SHA1_INIT), "hmac-sha256-96": (sha.sha256_block, sha.SHA256_INIT),
                "hmac-sha256-128": (sha.sha256_block, sha.SHA256_INIT)}  # fmt: skip
@@ -223,7 +224,7 @@ class Sad:
             "spi": cols.spi, "src0": cols.src[:, 0], "src1": cols.src[:, 1], "dst0": cols.dst[:, 0],
             "dst1": cols.dst[:, 1], "proto": 50 if profile.proto == "esp" else 51, "mode": MODES[profile.mode],
             "fam": profile.family, "valid": 1, "iv_len": profile.iv_len, "block": encr.block,
-            "icv_len": profile.icv_len, "esn": profile.esn, "natt": profile.natt is not None,
+            "icv_len": profile.icv_len, "esn": profile.esn, "natt": NATT_CODES.get(profile.natt, 1),
             "df": DF_RULES[profile.df], "nonce": profile.nonce, "ttl": OUTER_TTL,
             "rounds": profile.aes_key // 4 + 6, "next": -1, "sp": cols.sp, "copy_label": 1, "checks": 0,
             "sealer": self.crypto.kind(profile.proto, profile.encr, kind_key, integ.name, not inbound),

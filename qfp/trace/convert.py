@@ -63,7 +63,7 @@ def read_trace(path: Path) -> Batch:
     """
     with open_source(path) as source:
         walker = Walker(source)
-        batch = _mapped(walker, source) if isinstance(source, MappedSource) else _gathered(walker)
+        batch = _mapped(walker, source) if isinstance(source, MappedSource) else gathered(walker)
         batch.interfaces = tuple(source.given_names) if any(source.given_names) else ()
         damage = source.damage(walker.t)
     if damage:
@@ -88,7 +88,7 @@ def _mapped(walker: Walker, source: MappedSource) -> Batch:
     return Batch(source.bytes, columns)
 
 
-def _gathered(walker: Walker) -> Batch:
+def gathered(walker: Walker) -> Batch:
     parts, data, at = [], [], 0
     for rows in walker:
         columns = _columns(walker, rows)

@@ -1,0 +1,206 @@
+"""The engine: owns the workspaces and runs traces through an FIA, vector by vector.
+
+`Engine.run` is the only loop over packets in Python, and it turns once for several vectors: the driver runs them in
+compiled code, then the output block and the verdict rows are handed on.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from qfp.fia import Stage
+from qfp.tables.sad import Sad
+from qfp.tables.store import Tables
+from qfp.trace.source import Source
+from qfp_kernels import capture as C
+from qfp_kernels.columns import Columns
+from qfp_kernels.drive import TICKET_STRIDE, drive
+from qfp_kernels.jit import compile_stage
+from qfp_kernels.layout import (
+    ARENA,
+    ARENA_SLACK,
+    CTL_CUT_FRAME,
+    CTL_CUT_POS,
+    CTL_CUT_VECTOR,
+    CTL_FIA_N,
+    CTL_LAST,
+    CTL_NEXT,
+    CTL_OUT_KIND,
+    CTL_OUT_POS,
+    CTL_OUT_SEQ,
+    CTL_V_ON,
+    CTL_V_POS,
+    HEADROOM,
+    ST_FLOW_MASK,
+    ST_L3_ALIGN,
+    ST_LIMIT,
+    VECTOR,
+    VECTOR_MAX,
+    VERDICT_FIELDS,
+    aligned,
+    packet_arrays,
+)
+
+Array = npt.NDArray[Any]
+VECTORS_A_TURN = {1: 4}  # vectors that the driver runs before Python looks in; more threads wait less with more
+VECTORS_A_TURN_THREADED = 64
+VERDICT_ROWS = 1 << 16
+FLOWS_MIN, FLOWS_MAX = 1 << 14, 1 << 18
+# Where the IP header lies on a 64-byte line, so that the ESP header starts one: 16 bytes of it precede the inner packet
+# outbound; inbound the outer header of 20 bytes precedes it.
+ALIGN_OUTBOUND, ALIGN_INBOUND = 16, 44
+
+
+class Sink(Protocol):
+    """Takes blocks of whole records; `kind` is an OUT_ number."""
+
+    kind: int
+
+    def write(self, block: Any) -> None: ...
+
+
+class MemorySink:
+    """Keeps the records, as pcap blocks."""
+
+    kind = 1  # OUT_PCAP
+
+    def __init__(self) -> None:
+        self.blocks: list[bytes] = []
+
+    def write(self, block: Any) -> None:
+        self.blocks.append(bytes(block))
+
+
+class NullSink:
+    """Packets are built and thrown away."""
+
+    kind = 0  # OUT_NONE
+
+    def write(self, block: Any) -> None:
+        pass
+
+
+class Engine:
+    """Workspaces, driver and the loop over a source. `batch`: packets a vector (1..VECTOR_MAX, 0 = the default)."""
+
+    def __init__(self, tables: Tables, sad: Sad, threads: int = 1, batch: int = 0):
+        if not 1 <= threads <= 64:
+            raise ValueError("threads must be 1 to 64")
+        if not 0 <= batch:
+            raise ValueError("batch must not be negative")
+        self.tables, self.sad = tables, sad
+        self.t = tables.t
+        self.threads = threads
+        self.vector = min(batch or VECTOR, VECTOR_MAX)
+        flows = min(max(FLOWS_MIN, 1 << (2 * max(1, tables.t.sp.size)).bit_length()), FLOWS_MAX)
+        self.workspaces = [Columns("P", packet_arrays(VECTOR_MAX, flows)) for _ in range(threads)]
+        for p in self.workspaces:
+            p.st[ST_LIMIT] = self.vector
+            p.st[ST_FLOW_MASK] = flows - 1
+            sad.crypto.attach(p)
+        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._turn = VECTORS_A_TURN.get(threads, VECTORS_A_TURN_THREADED)
+
+    def align(self, offset: int) -> None:
+        """Where fill puts IP headers on a 64-byte line (speed only)."""
+        for p in self.workspaces:
+            p.st[ST_L3_ALIGN] = offset
+
+    def load(self, stages: Sequence[Stage]) -> None:
+        """Compile the stages (or take them from the cache) and enter their addresses into the tables."""
+        t = self.t
+        ticket = -1
+        for k, stage in enumerate(stages):
+            t.fia[k] = compile_stage(stage.run).address
+            t.fia_list[k] = stage.walks
+            if stage.serial and (k == 0 or not stages[k - 1].serial):
+                ticket += 1
+            t.fia_serial[k] = ticket if stage.serial else -1
+        t.ctl[CTL_FIA_N] = len(stages)
+
+    def run(
+        self,
+        source: Source,
+        stages: Sequence[Stage],
+        sink: Sink,
+        on_verdicts: Callable[[dict[str, Array]], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        """Run a whole source. `on_verdicts` receives verdict columns (views, valid until it returns)."""
+        t = self.t
+        source.bind(t)
+        self.load(stages)
+        self._outputs(sink, on_verdicts is not None)
+        while True:
+            self._drive()
+            if t.ctl[CTL_OUT_POS]:
+                sink.write(memoryview(t.out)[: int(t.ctl[CTL_OUT_POS])])
+                t.ctl[CTL_OUT_POS] = 0
+            if on_verdicts and t.ctl[CTL_V_POS] >= VERDICT_ROWS:
+                self._hand_over(on_verdicts)
+            if on_progress:
+                on_progress(source.position(t))
+            if self._finished(source):
+                break
+        if on_verdicts:
+            self._hand_over(on_verdicts)
+
+    def _outputs(self, sink: Sink, verdicts: bool) -> None:
+        t = self.t
+        block = 1
+        if sink.kind:
+            rows = self.vector
+            block = self._turn * C.worst_case(rows, ARENA + ARENA_SLACK + rows * HEADROOM)
+        if t.out.size < block:
+            t.rebind("out", aligned(block, "u1"))
+        t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS], t.ctl[CTL_OUT_SEQ] = sink.kind, 0, 0
+        t.ctl[CTL_V_ON], t.ctl[CTL_V_POS] = verdicts, 0
+        if verdicts:
+            for f in VERDICT_FIELDS:
+                self.tables.grow("v_" + f.name, VERDICT_ROWS + self._turn * VECTOR_MAX)
+
+    def _drive(self) -> None:
+        """One turn: up to `_turn` vectors on every thread."""
+        t = self.t
+        t.ctl[CTL_NEXT], t.ctl[CTL_LAST], t.ctl[CTL_CUT_VECTOR] = 0, self._turn, -1
+        t.ticket[::TICKET_STRIDE] = 0
+        if self._pool is None:
+            drive(self.workspaces[0], t)
+        else:
+            others = [self._pool.submit(drive, p, t) for p in self.workspaces[1:]]
+            drive(self.workspaces[0], t)
+            for other in others:
+                other.result()
+        self.sad.crypto.raise_pending()
+
+    def _finished(self, source: Source) -> bool:
+        t = self.t
+        if t.ctl[CTL_CUT_VECTOR] >= 0:  # rows were given back: start again at the first of them
+            t.walk[C.W_POS] = t.ctl[CTL_CUT_POS] - t.walk[C.W_STREAM]
+            t.walk[C.W_FRAME] = t.ctl[CTL_CUT_FRAME]
+            t.walk[C.W_STATUS] = C.WALKING
+            return False
+        if t.ctl[CTL_LAST] != 0:
+            return False
+        return t.walk[C.W_STATUS] != C.NEED_MORE or not source.refill(t)
+
+    def _hand_over(self, on_verdicts: Callable[[dict[str, Array]], None]) -> None:
+        rows = int(self.t.ctl[CTL_V_POS])
+        on_verdicts({f.name: getattr(self.t, "v_" + f.name)[:rows] for f in VERDICT_FIELDS})
+        self.t.ctl[CTL_V_POS] = 0
+
+    def close(self) -> None:
+        """End the worker threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+def zero_counters(tables: Tables) -> None:
+    """Start counting from zero: interfaces, causes, verdicts, statistics (not those of SAs and SPD entries)."""
+    t = tables.t
+    for name in ("causes", "cause_bytes", "verdicts", "stats"):
+        getattr(t, name)[:] = 0
+    for field in ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops"):
+        t.ifs[field] = 0
