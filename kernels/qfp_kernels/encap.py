@@ -28,7 +28,7 @@ from qfp_kernels.simd import (
     store,
 )
 
-STAGE_ENCAP = 9
+STAGE_ENCAP = 10
 OUT_TOO_LONG = int(Drop.OUT_TOO_LONG)
 TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
 FORWARDED = np.uint8(Verdict.FORWARDED)

@@ -9,7 +9,7 @@ from qfp_kernels.parse import drop
 from qfp_kernels.simd import ld8, ld16, st8, st16
 
 TTL_EXPIRED = int(Drop.TTL_EXPIRED)
-STAGE_FORWARD = 6
+STAGE_FORWARD = 8
 
 
 def forward(p, t, n):

@@ -20,7 +20,7 @@ from qfp_kernels.layout import (
 from qfp_kernels.parse import drop
 from qfp_kernels.spd import reverse_entry
 
-STAGE_JOIN, STAGE_POLICY = 5, 6
+STAGE_JOIN, STAGE_POLICY = 3, 6
 FORWARDED, BYPASSED = np.uint8(Verdict.FORWARDED), np.uint8(Verdict.BYPASSED)
 NOT_IPSEC, POLICY_MISMATCH = int(Drop.NOT_IPSEC), int(Drop.POLICY_MISMATCH)
 

@@ -11,7 +11,7 @@ from qfp_kernels.jit import inlined
 from qfp_kernels.parse import drop
 
 SEQ_OVERFLOW = int(Drop.SEQ_OVERFLOW)
-STAGE_SEQUENCE = 8
+STAGE_SEQUENCE = 9
 U1 = np.uint64(1)
 
 

@@ -257,7 +257,9 @@ def _set_peer(load: Load, entry: CryptoMapEntry, args: Args) -> None:
         return
     else:
         peer = Peer(address=found, default=default)
-    known = load.index.setdefault(("peers", id(entry)), {each.address or each.hostname: each for each in entry.peers})
+    known = load.index.get(("peers", id(entry)))
+    if known is None:
+        known = load.index["peers", id(entry)] = {each.address or each.hostname: each for each in entry.peers}
     if found in known:
         vars(known[found]).update(vars(peer))
     else:

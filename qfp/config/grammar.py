@@ -43,6 +43,7 @@ class Args(dict[str, Any]):
         self.columns: dict[str, int] = {}
         self.places: list[tuple[str, str, int]] = []  # (reference kind, name, column)
         self.secrets: list[Word] = []
+        self.shortened = 0  # keywords that were cut short
 
     def column(self, name: str) -> int:
         """Return the column of an argument, or of the line's first word."""
@@ -156,13 +157,9 @@ class _Search:
         word = self.words[at]
         full = node.short.get(word.text.lower())
         if full and full != _AMBIGUOUS:
-            added = full not in self.args.keywords
-            self.args.keywords.add(full)
-            found = self.walk(node.keywords[full], at + 1)
+            found = self._keyword(node.keywords[full], full, at)
             if found:
                 return found
-            if added:
-                self.args.keywords.discard(full)
         for (name, _), (kind, after) in node.arguments.items():
             if name == _REST and full:
                 continue  # a keyword was meant: what is wrong behind it is an error, not something to keep
@@ -171,6 +168,18 @@ class _Search:
                 return found
         self._no_way(node, at, ambiguous=full == _AMBIGUOUS)
         return None
+
+    def _keyword(self, after: Node, full: str, at: int) -> Command | None:
+        args = self.args
+        added, short = full not in args.keywords, full != self.words[at].text.lower()
+        args.keywords.add(full)
+        args.shortened += short
+        found = self.walk(after, at + 1)
+        if not found:
+            args.shortened -= short
+            if added:
+                args.keywords.discard(full)
+        return found
 
     def _end(self, node: Node, at: int) -> Command | None:
         found = node.command or (node.only if self.args.no else None)

@@ -58,9 +58,7 @@ def _interface(load: Load, cfg: Configuration, args: Args) -> Interface | None:
 def _ip_address(load: Load, interface: Interface, args: Args) -> None:
     addresses = interface.addresses4
     if args.no:
-        if "address" not in args:
-            addresses.clear()
-        addresses[:] = [each for each in addresses if each.ip != args.get("address")]
+        load.retain(addresses, [each for each in addresses if "address" in args and each.ip != args["address"]])
         return
     address = IPv4Interface((args["address"], args["mask"]))
     fault = _fault(address)
@@ -70,11 +68,10 @@ def _ip_address(load: Load, interface: Interface, args: Args) -> None:
     if "secondary" in args.keywords:
         if not addresses:
             load.error("a secondary address needs a primary one before it", column=args.column("address"))
-        elif address not in addresses:
-            addresses.append(address)
+        else:
+            load.add_once(addresses, address)
         return
-    rest = [each for each in addresses[1:] if each != address]
-    addresses[:] = [address, *rest]
+    load.retain(addresses, [address, *(each for each in addresses[1:] if each != address)])
 
 
 def _fault(address: IPv4Interface) -> str:
@@ -99,19 +96,19 @@ def _ipv6_address(load: Load, interface: Interface, args: Args) -> None:
             return
     if prefix is None:
         if args.no:
-            interface.addresses6.clear()
+            load.retain(interface.addresses6, [])
         else:
             load.warn("an IPv6 address is missing: the command has no effect", "write PREFIX/LENGTH behind it")
         return
     entry = Address6(prefix, "eui-64" in args.keywords, "link-local" in args.keywords)
     if args.no:
-        interface.addresses6[:] = [each for each in interface.addresses6 if each.interface != prefix]
+        load.retain(interface.addresses6, [each for each in interface.addresses6 if each.interface != prefix])
     elif prefix.ip.is_multicast:
         load.error(f"{prefix.ip} is a multicast address", column=args.column("prefix"))
     elif entry.eui64 and prefix.network.prefixlen > 64:
         load.error("eui-64 needs a prefix of at most 64 bits", column=args.column("prefix"))
-    elif entry not in interface.addresses6:
-        interface.addresses6.append(entry)
+    else:
+        load.add_once(interface.addresses6, entry)
 
 
 # --- bindings

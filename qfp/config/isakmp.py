@@ -144,9 +144,9 @@ def _match_identity(load: Load, profile: IsakmpProfile, args: Args) -> None:
         kind = next(each for each in ("user", "host", "group") if each in args.keywords)
         identity = Identity(kind + (" domain" if "domain" in args.keywords else ""), args["value"])
     if args.no:
-        profile.matches[:] = [each for each in profile.matches if each != identity]
-    elif identity not in profile.matches:
-        profile.matches.append(identity)
+        load.retain(profile.matches, [each for each in profile.matches if each != identity])
+    else:
+        load.add_once(profile.matches, identity)
 
 
 def _profile_keepalive(load: Load, profile: IsakmpProfile, args: Args) -> None:

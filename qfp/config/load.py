@@ -43,6 +43,20 @@ class Load:
         """Report something that leaves part of the configuration without effect."""
         self.report("warning", message, hint, line=line, column=column)
 
+    def add_once(self, items: list[Any], item: Any) -> None:
+        """Append to a list what is not in it yet; the time does not grow with the list."""
+        seen: set[Any] | None = self.index.get(("seen", id(items)))
+        if seen is None:
+            seen = self.index["seen", id(items)] = set(items)
+        if item not in seen:
+            seen.add(item)
+            items.append(item)
+
+    def retain(self, items: list[Any], kept: list[Any]) -> None:
+        """Make a list hold just what is kept of it."""
+        items[:] = kept
+        self.index.pop(("seen", id(items)), None)
+
     def remember(self, section: Any, args: Args) -> None:
         """Note where a section's command names other things."""
         for kind, name, column in args.places:

@@ -30,13 +30,10 @@ def _match(kind: str) -> Handler:
             values = (args["name"],)
         family = 4 if "ip" in args.keywords else 0
         condition = ClassMatch(kind, values, "not" in args.keywords, family)
-        known: set[ClassMatch] = load.index.setdefault(("matches", id(section)), set())
         if args.no:
-            section.matches[:] = [each for each in section.matches if each != condition]
-            known.discard(condition)
-        elif condition not in known:
-            section.matches.append(condition)
-            known.add(condition)
+            load.retain(section.matches, [each for each in section.matches if each != condition])
+        else:
+            load.add_once(section.matches, condition)
 
     return handler
 

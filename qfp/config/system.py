@@ -47,8 +47,9 @@ def _host(load: Load, cfg: Configuration, args: Args) -> None:
             cfg.hosts.clear()
         cfg.hosts.pop(str(name), None)
         return
-    known = cfg.hosts.get(str(name), [])
-    cfg.hosts[str(name)] = list(dict.fromkeys([*known, *args["addresses"]]))
+    known = cfg.hosts.setdefault(str(name), [])
+    for address in args["addresses"]:
+        load.add_once(known, address)
 
 
 def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:

@@ -119,7 +119,7 @@ class TreeReader:
                 continue
             found = self.grammar.match(section.mode, statement.words)
             if isinstance(found, Match):
-                if depth and self._rather_global(section, statement):
+                if depth and self._rather_global(section, statement, found):
                     continue
                 statement.found = found
                 return self._hang(statement, depth)
@@ -127,12 +127,21 @@ class TreeReader:
                 nearest = (depth, found)
         self._unknown(statement, nearest)
 
-    def _rather_global(self, section: _Open, statement: Statement) -> bool:
-        """Tell whether a command that a section knows was meant for the global mode, which knows it too."""
-        outdented = section.child_indent is not None and statement.indent < section.child_indent
-        if statement.indent > section.head.indent or not (outdented or section.separated):
+    def _rather_global(self, section: _Open, statement: Statement, found: Match) -> bool:
+        """Tell whether a command that a section knows was meant for the global mode, which knows it too.
+
+        It was if it is written further out than the section's other commands or behind a separating `!`, or if it is
+        a command of the section only as an abbreviation (`ipv6 route` for `ipv6 router`) and a global one in full.
+        """
+        if statement.indent > section.head.indent:
             return False
-        return isinstance(self.grammar.match(GLOBAL, statement.words), Match)
+        outdented = section.child_indent is not None and statement.indent < section.child_indent
+        if not (outdented or section.separated or found.args.shortened):
+            return False
+        outer = self.grammar.match(GLOBAL, statement.words)
+        if not isinstance(outer, Match):
+            return False
+        return outdented or section.separated or outer.args.shortened == 0
 
     def _unknown(self, statement: Statement, nearest: tuple[int, Failure] | None) -> None:
         """Hang a line that no open section knows below the section that it was written for."""

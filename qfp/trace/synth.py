@@ -20,7 +20,8 @@ _CHUNK = 2048  # rows worked on at a time, so that they stay in cache
 
 def _words(values: Array, width: int) -> Array:
     """Low `width` bytes of integers, big-endian: (n,) to (n, width)."""
-    return values.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - width :]
+    digits: Array = values.astype(">u8").view(np.uint8).reshape(-1, 8)
+    return digits[:, 8 - width :]
 
 
 def _folded(sums: Array) -> Array:

@@ -1,0 +1,162 @@
+"""Where SAs come from: derived from configuration and seed (auto), typed in (manual), or read from a key file.
+
+Auto keying replaces a negotiation: both ends derive the same SAs, because everything that goes into the derivation (the
+two addresses in the packets' direction, the proxy identities, the transform, the seed) reads the same at both ends.
+Nothing else about it is secret: it is for simulation.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from qfp.algorithms import cipher, integrity
+from qfp.config import Configuration
+from qfp.control.policy import Selector, Want
+from qfp.sa import SaError, SecurityAssociation, Selectors
+
+SPI_MIN = 256  # RFC 4303 section 2.1: smaller ones are reserved
+MAC_KEYS = {"hmac-md5-96": 16, "hmac-sha1-96": 20, "hmac-sha256-128": 32, "hmac-sha384-192": 48, "hmac-sha512-256": 64}
+
+
+class Stream:
+    """Bytes derived from a seed and a label: SHAKE-256, read from the front."""
+
+    def __init__(self, seed: int, label: str):
+        self._bytes = hashlib.shake_256(f"qfp auto keying|{seed}|{label}".encode()).digest(512)
+        self._at = 0
+
+    def take(self, n: int) -> bytes:
+        self._at += n
+        return self._bytes[self._at - n : self._at]
+
+    def spi(self) -> int:
+        return SPI_MIN + int.from_bytes(self.take(8)) % (2**32 - SPI_MIN)
+
+
+def _text(selector: Selector) -> str:
+    return (
+        f"{selector.family} {selector.src} {selector.dst} {selector.protocol} {selector.sport} {selector.dport}"
+    )
+
+
+def transport_applies(want: Want) -> bool:
+    """Transport mode only protects traffic between the two peers themselves; IOS falls back to tunnel mode."""
+    hosts = want.selector.hosts()
+    same_family = want.local.version == want.selector.family
+    return not want.vti and same_family and hosts == (int(want.local), int(want.peer))
+
+
+def window_of(want: Want, config: Configuration) -> int:
+    """Replay window of an SA: the entry's setting, else the global one (AR-3)."""
+    own = want.settings.replay_window
+    return config.ipsec.replay_window if own is None else int(own)
+
+
+def auto(want: Want, config: Configuration, seed: int, outbound: bool) -> list[SecurityAssociation]:
+    """The SAs of one direction: ESP, or AH, or ESP and then the AH over it.
+
+    Raises SaError when the entry names no usable transform set.
+    """
+    transform = next(
+        (config.transform_sets[n] for n in want.settings.transform_sets if n in config.transform_sets), None
+    )
+    if transform is None:
+        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    ends = (want.local, want.peer) if outbound else (want.peer, want.local)
+    selector = want.selector if outbound else want.selector.reversed()
+    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    window = window_of(want, config)
+    out = []
+    for proto in ("esp", "ah"):
+        if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
+            continue
+        label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{' '.join(transform.transforms)}"
+        stream = Stream(seed, label)
+        spi = stream.spi()
+        common: dict[str, Any] = {
+            "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
+            "esn": transform.esn,            "direction": "out" if outbound else "in",
+        }  # fmt: skip
+        if proto == "ah":
+            key = stream.take(MAC_KEYS[transform.ah])
+            out.append(SecurityAssociation(proto="ah", integ=transform.ah, integ_key=key, **common))
+            continue
+        encr = transform.cipher or "null"
+        size = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
+        integ = transform.esp_auth or "none"
+        out.append(
+            SecurityAssociation(
+                proto="esp", encr=encr, encr_key=stream.take(size), salt=stream.take(cipher(encr).salt),
+                integ=integ, integ_key=stream.take(MAC_KEYS.get(integ, 0)), **common,
+            )
+        )  # fmt: skip
+    if len(out) == 2:
+        name = f"{want.where} {'out' if outbound else 'in'}"
+        out = [replace(sa, bundle=name) for sa in out]
+    return out
+
+
+def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAssociation]:
+    """SAs of an ipsec-manual entry, from its `set session-key` lines; no replay check, as IOS has none there.
+
+    Raises SaError with what is missing.
+    """
+    entry = want.settings
+    transform = next((config.transform_sets[n] for n in entry.transform_sets if n in config.transform_sets), None)
+    if transform is None:
+        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    ends = (want.local, want.peer) if outbound else (want.peer, want.local)
+    word = "outbound" if outbound else "inbound"
+    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    out = []
+    for proto in ("esp", "ah"):
+        if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
+            continue
+        keys = next((k for k in entry.session_keys if k.direction == word and k.proto == proto), None)
+        if keys is None or keys.masked:
+            remedy = f"add `set session-key {word} {proto} SPI …` with its keys"
+            raise SaError("session-key", f"{want.where} has no {word} {proto} key", remedy)
+        encr = (transform.cipher or "null") if proto == "esp" else "null"
+        integ = (transform.esp_auth if proto == "esp" else transform.ah) or "none"
+        width = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
+        mac = integrity(integ).key
+        mac_key = keys.auth_key or (keys.cipher_key if proto == "ah" else b"")
+        out.append(
+            SecurityAssociation(
+                proto=proto, spi=keys.spi, src=ends[0], dst=ends[1], mode=mode, encr=encr,
+                encr_key=keys.cipher_key[:width] if encr != "null" else b"", integ=integ, integ_key=mac_key[:mac],
+                replay_window=0, direction="out" if outbound else "in",
+            )
+        )  # fmt: skip
+    return out
+
+
+def from_file(want: Want, sas: Sequence[SecurityAssociation], outbound: bool) -> list[SecurityAssociation]:
+    """The SAs of a key file that serve an entry in one direction: equal ends, and selectors that cover the entry's.
+
+    A bundle is the ESP SA and the AH SA of one `bundle` name. The first that fits is taken.
+    """
+    ends = (want.local, want.peer) if outbound else (want.peer, want.local)
+    selector = want.selector if outbound else want.selector.reversed()
+    fits = [sa for sa in sas if (sa.src, sa.dst) == ends and covers(sa.selectors, selector)]
+    first = next((sa for sa in fits if sa.proto == "esp"), next(iter(fits), None))
+    if first is None:
+        return []
+    over = [sa for sa in fits if first.bundle is not None and sa.bundle == first.bundle and sa.proto == "ah"]
+    return [first, *(over[:1] if first.proto == "esp" else [])]
+
+
+def covers(selectors: Selectors | None, wanted: Selector) -> bool:
+    """Whether all traffic of an entry lies within an SA's selectors."""
+    if selectors is None:
+        return True
+    bits = 32 if wanted.family == 4 else 128
+    for own, (value, mask) in ((selectors.src, wanted.src), (selectors.dst, wanted.dst)):
+        last = value | (~mask & ((1 << bits) - 1))
+        if own is not None and not (int(own.first) <= value and last <= int(own.last)):
+            return False
+    if selectors.protocol is not None and selectors.protocol != wanted.protocol:
+        return False
+    pairs = ((selectors.sport, wanted.sport), (selectors.dport, wanted.dport))
+    return all(own is None or (own[0] <= ports[0] and ports[1] <= own[1]) for own, ports in pairs)

@@ -1,0 +1,88 @@
+"""The SADB of a router: SPD entries get their SAs, by whichever keying was asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qfp.config import Configuration
+from qfp.control import keying
+from qfp.control.policy import Want
+from qfp.sa import SaError, SecurityAssociation
+from qfp.tables.sad import Sad
+from qfp.tables.store import Tables
+
+KEYINGS = ("auto", "manual")
+
+
+class KeyingError(ValueError):
+    """A keying that cannot be used with this configuration."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """SAs of one SPD entry: handles, the payload's SA first; empty where there are none."""
+
+    want: Want
+    outbound: tuple[int, ...]
+    inbound: tuple[int, ...]
+
+
+class Sadb:
+    """Installs SAs for SPD entries and knows which belongs to which."""
+
+    def __init__(self, config: Configuration, tables: Tables, sad: Sad, warn: Callable[[int, str, str], None]):
+        self._config, self._tables, self._sad, self._warn = config, tables, sad, warn
+        self.pairs: list[Pair] = []
+
+    def key(self, wants: Sequence[Want], how: str, seed: int, given: Sequence[SecurityAssociation] = ()) -> None:
+        """Give every SPD entry its SAs. `how`: auto or manual; SAs `given` by a key file come first where they fit.
+
+        Manual entries always use their session keys. Entries that stay without SAs are reported through `warn`.
+        Raises KeyingError for another keying.
+        """
+        if how not in KEYINGS:
+            raise KeyingError(f"keying {how!r} is not available (use {' or '.join(KEYINGS)})")
+        taken: set[int] = set()
+        for want in wants:
+            found = [self._choose(want, how, seed, given, outbound) for outbound in (True, False)]
+            taken.update(id(sa) for direction in found for sa in direction)
+            outbound = self._install(want, found[0], inbound=False)
+            inbound = self._install(want, found[1], inbound=True)
+            self.pairs.append(Pair(want, outbound, inbound))
+        spare = sum(id(sa) not in taken for sa in given)
+        if spare:
+            self._warn(0, f"{spare} of {len(given)} SAs of the key file serve no entry of the policy",
+                       "their addresses must be those of a crypto map's or tunnel's two ends")  # fmt: skip
+
+    def _choose(
+        self, want: Want, how: str, seed: int, given: Sequence[SecurityAssociation], outbound: bool
+    ) -> list[SecurityAssociation]:
+        if given:
+            return keying.from_file(want, given, outbound)
+        if not want.manual and how == "manual":
+            return []
+        try:
+            if want.manual:
+                return keying.manual(want, self._config, outbound)
+            return keying.auto(want, self._config, seed, outbound)
+        except SaError as error:
+            self._warn(want.settings.line, str(error), "")
+            return []
+
+    def _install(self, want: Want, sas: list[SecurityAssociation], inbound: bool) -> tuple[int, ...]:
+        """Tables of one direction of an entry. A bundle is ESP first, then the AH over it."""
+        if not sas:
+            return ()
+        t = self._tables.t
+        if inbound:
+            handles = [self._sad.add(sa, inbound=True) for sa in sas]
+            for handle in handles:
+                t.sa["sp"][handle] = want.sp
+                t.sa["checks"][handle] = not want.vti
+            return tuple(handles)
+        df = want.settings.df_bit or want.interface.df_bit or self._config.ipsec.df_bit
+        over = self._sad.add(sas[1], inbound=False, df=df) if len(sas) > 1 else -1
+        first = self._sad.add(sas[0], inbound=False, df=df, over=over)
+        t.sa["sp"][[h for h in (first, over) if h >= 0]] = want.sp
+        t.sp["sa_out"][want.sp] = first
+        return (first, over) if over >= 0 else (first,)

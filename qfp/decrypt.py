@@ -1,0 +1,67 @@
+"""Decryption with key files alone: no configuration, no routes, no policy (USE-3).
+
+    result = decrypt(read_trace("wire.pcapng"), read_keys("esp_sa"))
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from qfp import fia
+from qfp.batch import Batch
+from qfp.engine import ALIGN_INBOUND, Engine, MemorySink, Sink
+from qfp.engines.crypto import choose
+from qfp.result import Result, VerdictStore, collect
+from qfp.router import EMITTERS
+from qfp.sa import SecurityAssociation
+from qfp.tables.interfaces import Interfaces
+from qfp.tables.sad import Sad
+from qfp.tables.store import Tables
+from qfp.trace.source import BatchSource, Source
+from qfp_kernels.layout import CTL_IN_IF, CTL_KEEP_CLEAR, CTL_MODE, CTL_NATT, MODE_DECRYPT
+
+CAPTURE = "capture"
+
+
+class Decryptor:
+    """Opens whatever the given SAs can open, in capture order.
+
+    sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones). window:
+    replay window in packets instead of each SA's own, 0 = no check. keep_clear: clear packets are written out as well.
+    """
+
+    def __init__(
+        self, sas: Sequence[SecurityAssociation], *, window: int | None = None, keep_clear: bool = False,
+        engine: str | None = None, threads: int = 1, batch: int = 0,
+    ):  # fmt: skip
+        self.tables = Tables()
+        self.sad = Sad(self.tables, choose(engine))
+        self.interfaces = Interfaces(self.tables, [CAPTURE])
+        if window is not None:
+            sas = [replace(sa, replay_window=window) for sa in sas]
+        self.handles = self.sad.add_inbound(sas)
+        t = self.tables.t
+        t.ctl[CTL_MODE], t.ctl[CTL_IN_IF], t.ctl[CTL_KEEP_CLEAR] = MODE_DECRYPT, 0, keep_clear
+        ports = {sa.natt[1] for sa in sas if sa.natt is not None and sa.natt[1]}
+        if len(ports) == 1:
+            t.ctl[CTL_NATT] = ports.pop()
+        self.engine = Engine(self.tables, self.sad, threads, batch)
+        self.engine.align(ALIGN_INBOUND)
+
+    def run(
+        self, source: Source, sink: Sink, on_verdicts: Any = None, on_progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Run a whole source into a sink."""
+        stages = fia.decrypt(source.walk, EMITTERS[sink.kind])
+        self.engine.run(source, stages, sink, on_verdicts, on_progress)
+
+    def open(self, batch: Batch) -> Result:
+        """Run a batch in memory."""
+        sink, store = MemorySink(), VerdictStore()
+        self.run(BatchSource(batch), sink, store.add)
+        return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store)
+
+
+def decrypt(batch: Batch, sas: Sequence[SecurityAssociation], **options: Any) -> Result:
+    """Decrypt the packets of a batch; options as for Decryptor."""
+    return Decryptor(sas, **options).open(batch)

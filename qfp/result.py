@@ -1,0 +1,166 @@
+"""Result: what a run made of a batch. Packets out, verdicts, counters, and why."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from qfp.batch import RAW_IP, Batch
+from qfp.engine import MemorySink
+from qfp.stages import STAGE_NAMES
+from qfp.tables.sad import Sad
+from qfp.tables.store import Tables
+from qfp_kernels import drops
+from qfp_kernels.layout import (
+    STAT_DUMMY,
+    STAT_ECN_ALARM,
+    STAT_FRAGMENTS,
+    STAT_IN,
+    STAT_IN_BYTES,
+    STAT_OUT,
+    STAT_OUT_BYTES,
+    VERDICT_FIELDS,
+)
+
+Array = npt.NDArray[Any]
+VERDICT_WORDS = [v.name.lower() for v in drops.Verdict]
+CAUSE_WORDS = [c.name for c in drops.CAUSES]
+PCAP_RECORD = 16
+STATS = {
+    "frames_in": STAT_IN, "bytes_in": STAT_IN_BYTES, "packets_out": STAT_OUT, "bytes_out": STAT_OUT_BYTES,
+    "fragments_seen": STAT_FRAGMENTS, "ecn_alarms": STAT_ECN_ALARM, "dummies": STAT_DUMMY,
+}  # fmt: skip
+
+
+def words(interfaces: Sequence[str]) -> dict[str, Sequence[str]]:
+    """The words behind the numbers of the verdict columns."""
+    return {
+        "in_if": interfaces, "out_if": interfaces, "verdict": VERDICT_WORDS, "cause": CAUSE_WORDS,
+        "stage": STAGE_NAMES,
+    }  # fmt: skip
+
+
+class VerdictStore:
+    """Keeps verdict columns in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, Array]] = []
+
+    def add(self, columns: dict[str, Array]) -> None:
+        self._parts.append({name: column.copy() for name, column in columns.items()})
+
+    def columns(self) -> dict[str, Array]:
+        """All rows, one array a field of VERDICT_FIELDS."""
+        return {
+            f.name: np.concatenate([p[f.name] for p in self._parts]) if self._parts else np.empty(0, f.dtype)
+            for f in VERDICT_FIELDS
+        }
+
+
+class CountError(AssertionError):
+    """A packet was lost without a verdict: a fault of qfp, never of its input."""
+
+
+def counters(tables: Tables) -> dict[str, Any]:
+    """Totals of a run: frames by verdict, drops by cause, bytes.
+
+    Checks BASE-12, that every frame that came in has exactly one verdict. Raises CountError.
+    """
+    t = tables.t
+    by_verdict = {v.name.lower(): int(t.verdicts[v]) for v in drops.Verdict if t.verdicts[v]}
+    by_cause = {c.name: int(t.causes[c.number]) for c in drops.CAUSES if t.causes[c.number]}
+    stats = {name: int(t.stats[k]) for name, k in STATS.items()}
+    stats["dummies"] = int(by_verdict.get("consumed", 0))
+    if sum(by_verdict.values()) != stats["frames_in"] or by_verdict.get("none"):
+        raise CountError(f"{stats['frames_in']} frames came in, verdicts are {by_verdict}")
+    if sum(by_cause.values()) != by_verdict.get("dropped", 0):
+        raise CountError(f"{by_verdict.get('dropped', 0)} drops, causes are {by_cause}")
+    return {**stats, "verdicts": by_verdict, "drops": by_cause}
+
+
+class Result:
+    """Outcome of `Router.forward` and `decrypt`.
+
+    `packets`: what was sent (Batch, raw IP). `verdicts`: one array a field, one row an input frame. `counters`: see
+    `counters`. `drops`: Arrow table of causes.
+    """
+
+    def __init__(self, packets: Batch, verdicts: dict[str, Array], totals: dict[str, Any], tables: Any, sad: Sad,
+                 interfaces: Sequence[str], source: Batch):  # fmt: skip
+        self.packets = packets
+        self.verdicts = verdicts
+        self.counters = totals
+        self.interfaces = tuple(interfaces)
+        self._tables, self._sad, self._source = tables, sad, source
+
+    def __repr__(self) -> str:
+        return f"Result({len(self.verdicts['frame'])} frames in, {len(self.packets)} packets out)"
+
+    @property
+    def drops(self) -> pa.Table:
+        """Drops by cause, stage and SA: cause, stage, sa, packets, bytes, and what the cause means."""
+        v = self.verdicts
+        dropped = v["cause"] > 0
+        keys = np.stack([v[n][dropped].astype(np.int64) for n in ("cause", "stage", "sa")], axis=1)
+        unique, inverse, packets = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+        size = np.bincount(inverse.reshape(-1), v["len_in"][dropped], len(unique)).astype(np.int64)
+        return pa.table(
+            {
+                "cause": [CAUSE_WORDS[k] for k in unique[:, 0]],
+                "stage": [STAGE_NAMES[k] for k in unique[:, 1]],
+                "sa": unique[:, 2].astype(np.int32),
+                "packets": packets,
+                "bytes": size,
+                "meaning": [drops.CAUSES[k].sentence for k in unique[:, 0]],
+            }
+        )
+
+    def to_arrow(self) -> pa.Table:
+        """The verdict table, with words."""
+        from qfp.trace.verdicts import verdict_table
+
+        return verdict_table(self.verdicts, words(self.interfaces))
+
+    def write(self, path: Any) -> None:
+        """Write the packets to a capture or table by suffix."""
+        from qfp.trace import write_trace
+
+        write_trace(path, self.packets)
+
+    def explain(self, frame: int) -> dict[str, Any]:
+        """What was decided for one input frame, and why: the same facts that `qfp explain` prints."""
+        from qfp.explain import explain
+
+        return explain(self, frame)
+
+    def frame_bytes(self, frame: int) -> bytes:
+        """The input frame of a row."""
+        return self._source.frame(frame)
+
+    def association(self, handle: int) -> Any:
+        """The SA of a handle (its repr shows no keys)."""
+        return self._sad.describe(handle)
+
+
+def collect(
+    tables: Tables, sad: Sad, interfaces: Sequence[str], source: Batch, sink: MemorySink, store: VerdictStore
+) -> Result:
+    """Put a finished run together."""
+    verdicts = store.columns()
+    return Result(
+        _packets(sink, verdicts, interfaces), verdicts, counters(tables), tables, sad, interfaces, source
+    )
+
+
+def _packets(sink: MemorySink, verdicts: dict[str, Array], interfaces: Sequence[str]) -> Batch:
+    """The records of a memory sink as a batch; lengths and interfaces are those of the verdict rows."""
+    sent = verdicts["n_out"] > 0
+    length = verdicts["len_out"][sent].astype(np.int64)
+    ends = np.cumsum(length + PCAP_RECORD)
+    columns = {
+        "offset": ends - length, "length": length, "wire": length, "ts": verdicts["ts"][sent],
+        "in_if": verdicts["out_if"][sent], "link": np.full(len(length), RAW_IP), "frame": np.arange(len(length)),
+    }  # fmt: skip
+    return Batch(np.frombuffer(b"".join(sink.blocks), np.uint8), columns, interfaces)

@@ -1,0 +1,110 @@
+"""No text makes the reader raise, hang or print what it cannot read back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qfp.config import loads
+from qfp.config.commands import TABLE
+
+pytestmark = pytest.mark.req("BASE-1", "BASE-2")
+
+EXAMPLES = [path.read_text() for path in sorted((Path(__file__).parent / "guide_configs").glob("*.cfg"))]
+WORDS = sorted({word for text in EXAMPLES for word in text.split()}) + [
+    "no", "default", "end", "exit", "!", "0", "-1", "4294967296", "1" * 5000, "::", "/", "fe80::1%1", "²", "\x85", "\x00", "^C",
+]  # fmt: skip
+QUICK = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def check(text: str) -> None:
+    """Load anything; what loads without errors prints to what loads to the same."""
+    cfg = loads(text)
+    for each in cfg.issues:
+        assert str(each)
+    assert [row.line for row in cfg.lines] == list(range(1, text.count("\n") + 2))
+    for keys in (True, False):
+        printed = loads(cfg.render(show_keys=keys))
+        if keys and cfg.ok:
+            assert printed == cfg, [str(issue) for issue in printed.issues]
+
+
+@QUICK
+@given(st.binary(max_size=400))
+def test_any_bytes(data: bytes) -> None:
+    check(data.decode("latin-1"))
+
+
+@QUICK
+@given(st.text(max_size=300))
+def test_any_text(text: str) -> None:
+    check(text)
+
+
+@QUICK
+@given(st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), max_size=12).map("\n".join))
+def test_words_of_the_guide_in_any_order(text: str) -> None:
+    check(text)
+
+
+@QUICK
+@given(st.data())
+def test_mutated_examples(data: st.DataObject) -> None:
+    lines = data.draw(st.sampled_from(EXAMPLES)).split("\n")
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        words = lines[at].split()
+        action = data.draw(st.sampled_from(["drop", "swap", "no", "cut", "double", "word"]))
+        if action == "drop":
+            lines[at] = ""
+        elif action == "swap":
+            other = data.draw(st.integers(0, len(lines) - 1))
+            lines[at], lines[other] = lines[other], lines[at]
+        elif action == "no":
+            lines[at] = "no " + lines[at].strip()
+        elif action == "cut":
+            lines[at] = " ".join(words[:-1])
+        elif action == "double":
+            lines.insert(at, lines[at])
+        elif words:
+            words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.sampled_from(WORDS))
+            lines[at] = " ".join(words)
+    check("\n".join(lines))
+
+
+@pytest.mark.parametrize("mode", sorted({command.mode for command in TABLE}))
+def test_every_pattern_is_compiled(mode: str) -> None:
+    """The grammar has every mode that a command opens."""
+    opened = {command.enters for command in TABLE if command.enters} - {"opaque"}
+    assert opened <= {command.mode for command in TABLE}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "crypto map m {0} ipsec-isakmp\n set peer 10.0.0.1\n match address a{0}",
+        "access-list 101 permit ip host 10.0.0.1 any",
+        "nonsense {0} more",
+        "interface gi0/0/{0}\n nonsense {0}",
+        "ip route 10.0.0.0 255.0.0.0 10.1.1.1 name n{0}",
+        "banner motd {0}",
+    ],
+)
+def test_time_is_linear(line: str) -> None:
+    """Four times the lines take about four times as long (16 would be quadratic)."""
+
+    def seconds(count: int) -> float:
+        text = "\n".join(line.format(i + 1) for i in range(count))
+        start = time.perf_counter()
+        loads(text)
+        return time.perf_counter() - start
+
+    loads("")  # compile the grammar
+    small = min(seconds(500) for _ in range(2))
+    assert seconds(2000) < 10 * small + 0.2
