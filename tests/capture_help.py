@@ -1,4 +1,4 @@
-"""Walking bytes in memory for the capture tests: rows as the kernels give them, with the frames as `fill` copies them."""
+"""Walking bytes in memory for the capture tests: rows as the kernels give them, frames as `fill` copies them."""
 
 import ctypes
 import itertools

@@ -29,7 +29,12 @@ WARNINGS = {
     "ch05_periodic_dpd": ["access list '101' is not defined", "no route to peer 10.2.80.209"],
     "ch05_peers": ["transform set 'txfm' is not defined", "access list '101' is not defined"],
     "ch06_nat_keepalive": ["weak algorithms", "a NAT device may forget", "access list '101' is not defined"],
-    "ch07_df_bit": ["weak algorithms", "access list '101'", "access list '102'", "interface FastEthernet has no number"],
+    "ch07_df_bit": [
+        "weak algorithms",
+        "access list '101'",
+        "access list '102'",
+        "interface FastEthernet has no number",
+    ],
     "ch08_idle_global": [],
     "ch08_idle_map": ["lacks a peer, a transform set, an access list"],
     "ch09_crypto_llq": [
@@ -77,7 +82,9 @@ def without_keys(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         if type(value).__name__ == "Kept":
             return len(value.text.split()), len(value.children)  # type: ignore[attr-defined]
-        return [without_keys(getattr(value, each.name)) for each in fields(value) if each.compare and each.name != "masked"]
+        return [
+            without_keys(getattr(value, each.name)) for each in fields(value) if each.compare and each.name != "masked"
+        ]
     if isinstance(value, dict):
         return {key: without_keys(each) for key, each in value.items()}
     return [without_keys(each) for each in value] if isinstance(value, list) else value
@@ -121,7 +128,9 @@ def test_round_trip(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_keys_are_masked(name: str) -> None:
     cfg = guide(name)
-    secrets = [key.key for key in cfg.isakmp.keys] + [key.key for ring in cfg.isakmp.keyrings.values() for key in ring.keys]
+    secrets = [key.key for key in cfg.isakmp.keys] + [
+        key.key for ring in cfg.isakmp.keyrings.values() for key in ring.keys
+    ]
     shown = cfg.render() + repr(cfg) + repr(cfg.isakmp) + repr(cfg.kept) + "".join(map(str, cfg.issues))
     shown += "".join(row.text for row in cfg.lines if row.verdict != "comment")
     words = shown.split()
@@ -158,7 +167,11 @@ def test_anti_replay_global() -> None:
 @pytest.mark.req("AR-3")
 def test_anti_replay_per_entry() -> None:
     cfg = guide("ch02_map_windows")
-    assert [(entry.seq, entry.replay_window) for entry in cfg.crypto_maps["ETH0"].entries] == [(17, 0), (18, None), (19, None)]
+    assert [(entry.seq, entry.replay_window) for entry in cfg.crypto_maps["ETH0"].entries] == [
+        (17, 0),
+        (18, None),
+        (19, None),
+    ]
     assert cfg.ipsec.replay_window == 64
     assert [kept.text for kept in cfg.kept if kept.text.startswith("line vty")] == ["line vty 0 4"]
     assert next(kept for kept in cfg.kept if kept.text == "line vty 0 4").children == [" password ww", " logi"]

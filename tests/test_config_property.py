@@ -11,15 +11,21 @@ from hypothesis import strategies as st
 
 from qfp.config import loads
 from qfp.config.commands import TABLE
+from qfp.config.grammar import expand
 
 pytestmark = pytest.mark.req("BASE-1", "BASE-2")
 
 EXAMPLES = [path.read_text() for path in sorted((Path(__file__).parent / "guide_configs").glob("*.cfg"))]
-WORDS = sorted({word for text in EXAMPLES for word in text.split()}) + [
-    "no", "default", "end", "exit", "!", "0", "-1", "4294967296", "1" * 5000, "::", "/", "fe80::1%1", "²", "\x85", "\x00", "^C",
+WORDS = [
+    *sorted({word for text in EXAMPLES for word in text.split()}),
+    "no", "default", "end", "exit", "!", "0", "-1", "4294967296", "1" * 5000, "::", "/",
+    "fe80::1%1", "²", "\x85", "\x00", "^C",
 ]  # fmt: skip
 QUICK = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -75,6 +81,57 @@ def test_mutated_examples(data: st.DataObject) -> None:
         elif words:
             words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.sampled_from(WORDS))
             lines[at] = " ".join(words)
+    check("\n".join(lines))
+
+
+SAMPLES = {
+    "word": ["a", "b", "10", "ipv6", "vrf"], "text": ["x y", "remark"], "secret": ["k3y", "0", "address"],
+    "hexkey": ["abcd", "********"], "ip4": ["10.0.0.1", "10.1.0.0"], "mask": ["255.0.0.0", "255.255.255.255"],
+    "ip6": ["fe80::1", "2001:db8::1"], "prefix6": ["2001:db8::1/64", "::/0"], "prefixed": ["10.0.0.1/24"],
+    "address": ["10.0.0.1", "2001::1"], "endpoint": ["10.0.0.9", "host"], "interface": ["gi0/0", "Tunnel 1"],
+    "exit-if": ["gi0/0"], "new-interface": ["gi0/0", "Tunnel1"], "dscp": ["ef", "12"], "precedence": ["3", "critical"],
+}  # fmt: skip
+FORMS = [(command, tokens) for command in TABLE if command.verdict == "applied" for tokens in expand(command.pattern)]
+OPENERS = [form for form in FORMS if form[0].enters]
+INSIDE = {command.mode: [form for form in FORMS if form[0].mode == command.mode] for command, _ in FORMS}
+ENDS = ["", " ip any any", " tcp any eq 80 any gt 5", " any", " esp-aes 192 esp-sha-hmac", " ah-md5-hmac"]
+
+
+def written(data: st.DataObject, tokens: tuple[str, ...]) -> str:
+    """Draw a line of a form: keywords as they are, arguments from the samples or from their range."""
+    words = []
+    for token in tokens:
+        spec = token[1:-1].partition(":")[2].rstrip("+") if token.startswith("<") else ""
+        if not spec:
+            words.append("" if token == "*" else token)
+        elif spec in SAMPLES:
+            words.append(data.draw(st.sampled_from(SAMPLES[spec])))
+        elif spec.startswith("@"):
+            words.append(data.draw(st.sampled_from(["a", "b", "10"])))
+        elif spec.replace("-", "").isdigit():
+            words.append(str(data.draw(st.integers(*map(int, spec.split("-"))))))
+        else:
+            words.append(data.draw(st.sampled_from(spec.split("|"))))
+    return data.draw(st.sampled_from(["", "", "", "", "no "])) + " ".join(words)
+
+
+@QUICK
+@given(st.data())
+def test_commands_drawn_from_the_table(data: st.DataObject) -> None:
+    """Sections of commands in any order, with `no` forms; lines with errors are left out."""
+    lines: list[str] = []
+    for _ in range(data.draw(st.integers(1, 4))):
+        command, tokens = data.draw(st.sampled_from(OPENERS))
+        drawn = [written(data, tokens) + data.draw(st.sampled_from(ENDS))]
+        inside = INSIDE.get(command.enters, [])
+        for _ in range(data.draw(st.integers(0, 4)) if inside else 0):
+            drawn.append(
+                " " + written(data, data.draw(st.sampled_from(inside))[1]) + data.draw(st.sampled_from(ENDS[:2]))
+            )
+        drawn.append(written(data, data.draw(st.sampled_from(INSIDE["global"]))[1]))
+        for line in drawn:
+            if loads("\n".join([*lines, line])).ok:
+                lines.append(line)
     check("\n".join(lines))
 
 

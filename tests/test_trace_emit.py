@@ -129,7 +129,7 @@ def test_devices_are_written_directly():
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("out.txt", "ends in"), ("out", "ends in"), ("none/out.pcap", "folder"), (".", "ends in"), ("o.arrow.gz", "leave")],
+    [("out.txt", "ends in"), ("out", "ends in"), ("none/out.pcap", "folder"), (".", "ends in"), ("o.arrow.gz", "off")],
 )
 def test_impossible_outputs_are_refused_with_a_remedy(tmp_path, name, word):
     with pytest.raises(TraceError, match=word) as error:
@@ -145,7 +145,7 @@ def test_writing_through_a_symbolic_link_keeps_the_link(tmp_path):
 
 
 def test_parquet_groups_are_readable_elsewhere(tmp_path):
-    with TraceWriter(tmp_path / "o.parquet", ["Gi1"]) as writer:
+    with TraceWriter(tmp_path / "o.parquet", ["Gi1", "Gi2"]) as writer:
         writer.write(emitted(OUT_PCAPNG)[0])
     table = pq.read_table(tmp_path / "o.parquet")
     assert table.column_names == ["frame", "ts", "in_if", "link", "wire", "data"]
@@ -197,7 +197,12 @@ def test_scapy_reads_our_captures(tmp_path, suffix):
     found = subprocess.run([sys.executable, "-c", "import scapy"], capture_output=True)
     if found.returncode:
         pytest.skip("scapy is not installed")
-    ran = subprocess.run(
-        [sys.executable, "-c", SCAPY, tmp_path / ("o" + suffix)], capture_output=True, text=True, timeout=120, check=True
-    )
+    command = [sys.executable, "-c", SCAPY, tmp_path / ("o" + suffix)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert ran.stdout.split() == ["300", str(int(batch.length.sum()))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is a Linux device")
+def test_a_full_disk_is_an_error_that_names_the_file():
+    with pytest.raises(TraceError, match=r"/dev/full: writing failed \(No space left on device\)"):
+        TraceWriter("/dev/full", ["a"])

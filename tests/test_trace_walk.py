@@ -1,5 +1,11 @@
 """The walk over captures against its slow twin: formats, damage, chunks, restarts, and no read outside the bytes."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import naive_capture as naive
 import pytest
 from capture_help import Memory, rows_of, walk_bytes, walk_pieces
@@ -168,3 +174,17 @@ def test_each_kind_of_damage_is_named(name):
     ours = walk_bytes(data)
     assert ours.damage is not None and ours.damage[0] == code
     same(ours, naive.read(data))
+
+
+def test_the_guard_pages_guard():
+    code = (
+        "import ctypes, capture_help as h\n"
+        "g = h.Guarded(b'x' * 100, {end})\nprint(len(ctypes.string_at(g.address, 100)), flush=True)\n"
+        "ctypes.string_at(g.address {step}, 1)"
+    )
+    for end, step in ((True, "+ 100"), (False, "- 1")):
+        ran = subprocess.run(
+            [sys.executable, "-c", code.format(end=end, step=step)], capture_output=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        )  # fmt: skip
+        assert (ran.returncode, ran.stdout) == (-signal.SIGSEGV, b"100\n")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.simd import aesenc, aesenclast, aesimc, ld32, load128, low64, set128, st32, store
 
 U32 = np.uint64(32)
@@ -16,7 +16,7 @@ def sub_word(w):
     return np.uint32(low64(aesenclast(set128(x, x), set128(zero, zero))) & np.uint64(0xFFFFFFFF))
 
 
-@inlined
+@outlined
 def expand_key(key_at, words, out_at):
     """Write the round keys of a `words` * 4 byte key at address key_at to out_at; returns the number of rounds."""
     rounds = words + 6
@@ -35,7 +35,7 @@ def expand_key(key_at, words, out_at):
     return rounds
 
 
-@inlined
+@outlined
 def invert_keys(keys_at, rounds):
     """Round keys for AESDEC in place: reversed, the middle ones through InvMixColumns (FIPS 197 section 5.3.5)."""
     lo, hi = 0, rounds

@@ -7,7 +7,7 @@ over it; `ah_restore` puts the header back. With ESN the high half stands behind
 import numpy as np
 
 from qfp_kernels.columns import base
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import ST_WORK
 from qfp_kernels.parse import HEADERS_MAX
 from qfp_kernels.simd import bswap32i, ld8, load128, st8, st16, st32, store
@@ -22,7 +22,7 @@ def _immutable(kind):
     return kind in (0, 1, 130, 133, 134, 148, 149)
 
 
-@inlined
+@outlined
 def _clear4(at, size):
     """TOS, flags and offset, TTL, checksum, and mutable options of an IPv4 header of `size` bytes."""
     st8(at + 1, np.uint8(0))
@@ -41,7 +41,7 @@ def _clear4(at, size):
         k += step
 
 
-@inlined
+@outlined
 def _clear6(at, size):
     """Class, flow label, hop limit; options of hop-by-hop and destination headers whose change bit is set."""
     st32(at, np.uint32(0x60))

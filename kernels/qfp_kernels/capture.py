@@ -109,7 +109,7 @@ PCAP_HEADER, EPB_HEADER, EPB_FRAME = 16, 28, 32  # bytes before a packet, and in
 
 _SHB, _IDB, _PB, _SPB, _EPB = 0x0A0D0D0A, 1, 2, 3, 6
 _BYTE_ORDER = 0x1A2B3C4D
-_AHEAD = 8  # records: a run of equal sizes is common, and the walk otherwise waits for memory at every header
+_AHEAD = 8192  # bytes: the walk would wait for memory at every header, and `fill` needs the bytes anyway
 _SECOND = 1_000_000_000
 _TS_MAX = (1 << 63) - 1
 _U64_SECOND = np.uint64(_SECOND)
@@ -135,6 +135,13 @@ def _prefetch(typingctx, at):
         return context.get_dummy_value()
 
     return types.void(types.int64), codegen
+
+
+@inlined
+def _stream(at, size):
+    """Prefetch the lines of `size` bytes at an address."""
+    for q in range(at, at + size, 64):
+        _prefetch(q)
 
 
 @inlined
@@ -253,7 +260,7 @@ def walk_pcap(p, t, n):
         ts = _u32(at, swap) * _SECOND + _u32(at + 4, swap) * scale
         _row(p, t, k, ts, at + PCAP_HEADER, pos, cap, _u32(at + 12, swap), 0, link, off)
         p.frame[k] = frame + k
-        _prefetch(at + _AHEAD * (PCAP_HEADER + cap))
+        _stream(at + _AHEAD, PCAP_HEADER + cap)
         pos += PCAP_HEADER + cap
         k += 1
     t.walk[W_POS] = pos
@@ -501,7 +508,7 @@ def walk_pcapng(p, t, n):
                 ts = _nanoseconds(t, r, _ticks(at, swap)) if kind != _SPB else 0  # a simple packet has no time
                 _row(p, t, k, ts, at + lead, pos, cap, wire, interface, t.links[r + L_LINK], off)
                 p.frame[k] = frame + k
-                _prefetch(at + _AHEAD * length)
+                _stream(at + _AHEAD, length)
                 k += 1
         elif kind == _SHB:
             code = _section(t, at, pos, length)

@@ -11,7 +11,7 @@ Context row: 0 round keys (encryption outbound and for CTR, decryption for CBC i
 import numpy as np
 
 from qfp_kernels.columns import base
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import outlined
 from qfp_kernels.lanes import decrypt_rounds, encrypt_lanes, gather_blocks, scatter_blocks, shift_in
 from qfp_kernels.layout import CONTEXT, ST_WORK
 from qfp_kernels.simd import (
@@ -23,13 +23,11 @@ from qfp_kernels.simd import (
     bcast_keys,
     load128,
     load512,
-    load512n,
     loads512,
     low64,
     set128,
     st64,
     store,
-    storen,
     stores512,
     xor,
     zero128,
@@ -44,7 +42,7 @@ FEW = 5  # so few packets are quicker one after the other than in lockstep
 U32 = np.uint64(32)
 
 
-@inlined
+@outlined
 def _chain(c, rounds, q, size):
     """One packet, block after block."""
     s = zero128()
@@ -126,15 +124,11 @@ def _make_open(nkeys):
                 stores512(q + j, aesdeclast(s, xor(before, ks[nkeys - 1])))
                 j += 256
             while j < size:
-                left = size - j
-                d0 = load512(q + j) if left >= 64 else load512n(q + j, left)
+                d0 = load512(q + j)
                 s0 = decrypt_rounds(d0 ^ ks[0], ks)
                 s0 = aesdeclast(s0, shift_in(d0, carry) ^ ks[nkeys - 1])
                 carry = d0
-                if left >= 64:
-                    store(q + j, s0)
-                else:
-                    storen(q + j, s0, left)
+                store(q + j, s0)  # the last one runs over the ICV, which has been verified, into the tail-room
                 j += 64
         return n
 
@@ -161,10 +155,8 @@ def _make_ctr(nkeys):
                 stores512(q + j, aesenclast(s, xor(loads512(q + j, 4), ks[nkeys - 1])))
                 j += 256
             while j < size:
-                left = size - j
-                d0 = load512n(q + j, min(left, 64))
                 s0 = aes_rounds(load512(counters + j) ^ counter0, ks)
-                storen(q + j, aesenclast(s0, d0 ^ ks[nkeys - 1]), min(left, 64))
+                store(q + j, aesenclast(s0, load512(q + j) ^ ks[nkeys - 1]))
                 j += 64
         return n
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from qfp_kernels.jit import inlined
-from qfp_kernels.simd import ld32
+from qfp_kernels.jit import inlined, outlined
+from qfp_kernels.simd import ld32, ld64
 
 M16, M32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
 U16, U32 = np.uint64(16), np.uint64(32)
@@ -19,6 +19,21 @@ def fold(s):
 
 
 @inlined
+def sum20(at):
+    """header_sum of the 20 bytes that nearly every IPv4 header has, without a loop."""
+    a, b = ld64(at), ld64(at + 8)
+    s = (a & M32) + (a >> U32) + (b & M32) + (b >> U32) + np.uint64(ld32(at + 16))
+    return fold(s)
+
+
+@inlined
+def less_one_hop(checksum):
+    """IPv4 checksum, in memory byte order, after the TTL went down by one: it grows by one (RFC 1624, m' = m - 1)."""
+    c = np.uint32(checksum) + np.uint32(1)
+    return np.uint16(c + np.uint32(c >= np.uint32(0xFFFF)))
+
+
+@outlined
 def header_sum(at, words):
     """Folded sum of `words` 32-bit words, in memory byte order (as all 16-bit values that meet it must be)."""
     s = np.uint64(0)

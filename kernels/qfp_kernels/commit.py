@@ -13,7 +13,7 @@ which a run starts is looked up with nothing in flight, so a run always gets pas
 import numpy as np
 
 from qfp_kernels.drops import Drop, Verdict
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_CUT_FRAME,
     CTL_CUT_POS,
@@ -65,7 +65,7 @@ def _judge(p, t, i):
     return 0
 
 
-@inlined
+@outlined
 def _cut(p, t, i, last):
     """Give row i and everything behind it back to the source."""
     t.ctl[CTL_CUT_POS] = p.rec_at[i]

@@ -9,7 +9,7 @@ import numpy as np
 from qfp_kernels.checksum import adjust, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import Drop
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import LEVELS
 from qfp_kernels.parse import is_inbound, parse_ip
 from qfp_kernels.simd import bswap16i, ld8, ld16, st8, st16
@@ -38,7 +38,7 @@ def _padding_ok(at, pad, body):
     return wrong == 0
 
 
-@inlined
+@outlined
 def _ecn(p, i, off, outer):
     """Egress ECN of a tunnel (RFC 6040): write the inner codepoint; returns (drop cause or 0, alarm)."""
     at = base(p.arena) + off
@@ -71,14 +71,14 @@ def _from_tunnel(p, t, i, at, room):
     return cause
 
 
-@inlined
+@outlined
 def _move_right(at, size, by):
     """Move `size` bytes at address `at` by `by` bytes to the right, last byte first."""
     for k in range(size - 1, -1, -1):
         st8(at + by + k, ld8(at + k))
 
 
-@inlined
+@outlined
 def _from_transport(p, i, header_end, payload, size, next_header):
     """The IP header moves right, up to the payload of `size` bytes at arena offset `payload`; cause or 0."""
     arena = base(p.arena)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qfp_kernels.drops import Verdict
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_ROWS,
     CTL_V_ON,
@@ -19,35 +19,39 @@ from qfp_kernels.layout import (
 )
 
 DROPPED = int(Verdict.DROPPED)
-U1 = np.uint64(1)
+U0, U1 = np.uint64(0), np.uint64(1)
+
+
+@outlined
+def _dropped(p, t, i, wire):
+    cause = np.int64(p.cause[i])
+    t.causes[cause] += U1
+    t.cause_bytes[cause] += wire
+    t.ifs[p.in_if[i]].drops += U1
+    if p.sp[i] >= 0:
+        t.sp[p.sp[i]].drops += U1
 
 
 @inlined
-def _count(p, t, i, wire, sent):
-    """Counters by interface, SPD entry, cause and verdict."""
-    inside = t.ifs[p.in_if[i]]
-    inside.in_packets += U1
-    inside.in_bytes += wire
-    verdict = np.int64(p.verdict[i])
-    t.verdicts[verdict] += U1
-    sp = p.sp[i]
-    if verdict == DROPPED:
-        cause = np.int64(p.cause[i])
-        t.causes[cause] += U1
-        t.cause_bytes[cause] += wire
-        inside.drops += U1
-        if sp >= 0:
-            t.sp[sp].drops += U1
-        return
-    if p.n_out[i] > 0:
-        t.stats[STAT_OUT] += np.uint64(p.n_out[i])
-        t.stats[STAT_OUT_BYTES] += sent
-        if p.out_if[i] >= 0:
-            t.ifs[p.out_if[i]].out_packets += np.uint64(p.n_out[i])
-            t.ifs[p.out_if[i]].out_bytes += sent
-        if sp >= 0:
-            t.sp[sp].packets += U1
-            t.sp[sp].bytes += wire
+def _sent(p, t, i, wire, sent):
+    packets = np.uint64(p.n_out[i])
+    t.stats[STAT_OUT] += packets
+    t.stats[STAT_OUT_BYTES] += sent
+    if p.out_if[i] >= 0:
+        port = t.ifs[p.out_if[i]]
+        port.out_packets += packets
+        port.out_bytes += sent
+    if p.sp[i] >= 0:
+        entry = t.sp[p.sp[i]]
+        entry.packets += U1
+        entry.bytes += wire
+
+
+@inlined
+def _came_in(t, port, packets, size):
+    if packets > U0:
+        t.ifs[port].in_packets += packets
+        t.ifs[port].in_bytes += size
 
 
 @inlined
@@ -76,14 +80,29 @@ def deliver(p, t, n):
     keep = t.ctl[CTL_V_ON] != 0
     t.stats[STAT_IN] += np.uint64(rows)
     t.stats[STAT_FRAGMENTS] += np.uint64(p.st[ST_FRAGMENTS])
+    ingress, run, run_bytes, total = np.int32(-1), U0, U0, U0
     for i in range(rows):
         wire = np.uint64(p.wire[i])
-        sent = np.uint64(p.ip_len[i]) if p.n_out[i] > 0 else np.uint64(0)
-        t.stats[STAT_IN_BYTES] += wire
-        t.stats[STAT_ECN_ALARM] += np.uint64(p.alarm[i])
-        _count(p, t, i, wire, sent)
+        sent = np.uint64(0)
+        if p.in_if[i] != ingress:  # frames of one interface come in runs: count a run in registers
+            _came_in(t, ingress, run, run_bytes)
+            ingress, run, run_bytes = p.in_if[i], U0, U0
+        run += U1
+        run_bytes += wire
+        total += wire
+        verdict = np.int64(p.verdict[i])
+        t.verdicts[verdict] += U1
+        if p.n_out[i] > 0:
+            sent = np.uint64(p.ip_len[i])
+            _sent(p, t, i, wire, sent)
+        elif verdict == DROPPED:
+            _dropped(p, t, i, wire)
+        if p.alarm[i] != 0:
+            t.stats[STAT_ECN_ALARM] += U1
         if keep:
             _verdict_row(p, t, i, v + i, sent)
+    _came_in(t, ingress, run, run_bytes)
+    t.stats[STAT_IN_BYTES] += total
     if keep:
         t.ctl[CTL_V_POS] = v + rows
     t.ctl[CTL_ROWS] += rows

@@ -10,7 +10,7 @@ import numpy as np
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import Drop, Verdict
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import FRAG, FRAG_DF, ST_AH
 from qfp_kernels.parse import drop
 from qfp_kernels.simd import (
@@ -32,7 +32,7 @@ STAGE_ENCAP = 10
 OUT_TOO_LONG = int(Drop.OUT_TOO_LONG)
 TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
 FORWARDED = np.uint8(Verdict.FORWARDED)
-U32 = np.uint64(32)
+U8, U16, U32, U48 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(48)
 M16 = np.uint64(0xFFFF)
 PADDING_LO, PADDING_HI = np.uint64(0x0807060504030201), np.uint64(0x100F0E0D0C0B0A09)  # RFC 4303 2.4: 1, 2, 3 …
 
@@ -63,20 +63,18 @@ def _nonce(at, sa, seq):
 
 @inlined
 def _outer4(p, i, at, sa, total):
-    """Patch an outer IPv4 header: DSCP and ECN of the inner one (RFC 6040 normal mode), length, id, DF, checksum."""
-    tos = p.tos[i]
+    """An outer IPv4 header from the template: DSCP and ECN of the inner one (RFC 6040), length, id, DF, checksum."""
+    tos = np.uint64(p.tos[i]) << U8
     df = sa.df == 2 or (sa.df == 0 and (p.frag[i] & FRAG_DF) != 0)
-    length, ident = bswap16i(np.uint16(total)), bswap16i(p.ip_id[i])
-    flags = np.uint16(0x0040) if df else np.uint16(0)
-    st8(at + 1, tos)
-    st16(at + 2, length)
-    st16(at + 4, ident)
-    st16(at + 6, flags)
-    s = np.uint64(sa.csum) + np.uint64(length) + np.uint64(ident) + np.uint64(flags) + (np.uint64(tos) << np.uint64(8))
-    st16(at + 10, np.uint16(~fold(s) & M16))
+    length, ident = np.uint64(bswap16i(np.uint16(total))), np.uint64(bswap16i(p.ip_id[i]))
+    flags = np.uint64(0x0040) if df else np.uint64(0)
+    s = fold(np.uint64(sa.csum) + tos + length + ident + flags)
+    st64(at, ld64(sa.hdr) | tos | length << U16 | ident << U32 | flags << U48)
+    st64(at + 8, ld64(sa.hdr + 8) | (~s & M16) << U16)
+    st32(at + 16, ld32(sa.hdr + 16))
 
 
-@inlined
+@outlined
 def _outer6(p, i, at, inner, sa, total):
     """Patch an outer IPv6 header: traffic class, flow label (copied from an inner IPv6 packet), payload length."""
     word = np.uint32(6) << np.uint32(28) | np.uint32(p.tos[i]) << np.uint32(20)
@@ -86,7 +84,7 @@ def _outer6(p, i, at, inner, sa, total):
     st16(at + 4, bswap16i(np.uint16(total - 40)))
 
 
-@inlined
+@outlined
 def _ah_fields(p, t, i, at, sa):
     """Number of the AH header of a bundle or of an AH SA at address `at`."""
     seq = p.seq[i] if sa.proto == 51 else p.seq2[i]
@@ -126,10 +124,14 @@ def _tunnel(p, t, i, s, sa):
     if total > 65535 or (sa.fam == 6 and total - 40 > 65535):
         return OUT_TOO_LONG
     at = arena + start
-    _template(at, sa.hdr, hdr)
     if sa.fam == 4:
         _outer4(p, i, at, sa, total)
+        if hdr == 28:  # IPv4 and ESP, nothing else
+            st32(at + 20, ld32(sa.hdr + 20))
+        else:
+            _template(at + 20, sa.hdr + 20, hdr - 20)
     else:
+        _template(at, sa.hdr, hdr)
         _outer6(p, i, at, arena + inner, sa, total)
     if sa.ah_at != 255:
         ah = at + np.int64(sa.ah_at)
@@ -152,7 +154,7 @@ def _tunnel(p, t, i, s, sa):
     return 0
 
 
-@inlined
+@outlined
 def _template(at, hdr, size):
     """Copy a prepared header, at most 96 bytes, without writing behind it (the inner packet stands there)."""
     k = 0
@@ -177,7 +179,7 @@ def _move_left(at, size, by):
             k += 1
 
 
-@inlined
+@outlined
 def _transport(p, t, i, s, sa):
     """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header; returns a drop cause or 0."""
     if (p.frag[i] & FRAG) != 0:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from qfp_kernels.checksum import adjust
+from qfp_kernels.checksum import less_one_hop
 from qfp_kernels.columns import base
 from qfp_kernels.drops import Drop
 from qfp_kernels.parse import drop
-from qfp_kernels.simd import ld8, ld16, st8, st16
+from qfp_kernels.simd import ld16, st8, st16
 
 TTL_EXPIRED = int(Drop.TTL_EXPIRED)
 STAGE_FORWARD = 8
@@ -24,9 +24,8 @@ def forward(p, t, n):
             continue
         p.ttl[i] = ttl - np.uint8(1)
         if p.fam[i] == 4:
-            old = ld16(at + 8)  # TTL and protocol: the TTL is the low byte in memory order
             st8(at + 8, ttl - np.uint8(1))
-            st16(at + 10, adjust(ld16(at + 10), old, old - np.uint16(1)))
+            st16(at + 10, less_one_hop(ld16(at + 10)))
         else:
             st8(at + 7, ttl - np.uint8(1))
         p.tx[kept] = i

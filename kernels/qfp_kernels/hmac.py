@@ -194,7 +194,13 @@ def icv_write(p, t, n):
     for w in range(first, first + n):
         i = p.work[w]
         mac, size = macs + 64 * np.int64(i), np.int64(t.sa[p.c_sa[i]].icv_len)
-        storen(arena + p.c_icv[i], load512(mac), size)
+        if size == 16:
+            store(arena + p.c_icv[i], load128(mac))
+        elif size == 12:
+            st64(arena + p.c_icv[i], low64(load128(mac)))
+            st32(arena + p.c_icv[i] + 8, ld32(mac + 8))
+        else:
+            storen(arena + p.c_icv[i], load512(mac), size)
     return n
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from qfp_kernels.drops import Drop, Verdict
 from qfp_kernels.jit import inlined
 from qfp_kernels.layout import (
+    CTL_IN_IF,
     CTL_KEEP_CLEAR,
     CTL_MODE,
     MODE_DECRYPT,
@@ -66,7 +67,18 @@ def _cause(p, t, i):
     return NOT_IPSEC if sp >= 0 and t.sp[sp].action == SP_PROTECT else 0
 
 
+@inlined
+def _nothing_to_check(p, t):
+    """Frames of one ingress interface without a policy, and nothing was decapsulated."""
+    ingress = t.ctl[CTL_IN_IF]
+    if ingress < 0 or p.st[ST_RX_SEEN] > 0:
+        return False
+    return t.ifs[ingress].spd4 < 0 and t.ifs[ingress].spd6 < 0
+
+
 def policy(p, t, n):
+    if _nothing_to_check(p, t):
+        return n
     kept = 0
     for k in range(n):
         i = p.tx[k]

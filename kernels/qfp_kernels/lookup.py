@@ -8,7 +8,7 @@ import numpy as np
 
 from qfp_kernels.columns import base
 from qfp_kernels.drops import Drop, Verdict
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_MODE,
     CTL_SAD_MASK,
@@ -69,7 +69,7 @@ def _local(p, t, i):
     return f >= 0 and t.fib[f].local != 0
 
 
-@inlined
+@outlined
 def _udp_payload(p, i, at, room):
     """RFC 3948: 0 ESP follows, else a verdict: keepalive consumed, IKE (zero marker) punted."""
     if room >= 9 and ld8(at + 8) == 0xFF and be16(at + 4) == 9:
@@ -93,7 +93,7 @@ def _esp_job(p, i, sa, esp, end):
     return 0
 
 
-@inlined
+@outlined
 def _ah_job(p, i, sa, ah, end, at):
     """Offsets of an AH packet; the header's length is read from the packet: ICVs are padded to 4 or to 8 bytes."""
     size = (np.int64(ld8(at + 1)) + 2) * 4

@@ -7,7 +7,7 @@ is serial and in packet order; the check before opening is an early exit and nev
 
 import numpy as np
 
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 
 U0, U1, U6, U32, U63 = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(32), np.uint64(63)
 M32 = np.uint64(0xFFFFFFFF)
@@ -73,7 +73,7 @@ def accept(t, sa_in, seq):
     t.win[at + np.int64(bit >> U6)] |= U1 << (bit & U63)
 
 
-@inlined
+@outlined
 def _clear(t, at, first, last, word_mask):
     """Clear the ring's bits first .. last (inclusive, possibly round the end; fewer than N of them)."""
     w, end = np.int64(first >> U6), np.int64(last >> U6)

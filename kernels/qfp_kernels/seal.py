@@ -8,7 +8,7 @@ vector of one parallel kind (GCM) needs no sorting at all.
 
 import numpy as np
 
-from qfp_kernels.jit import call, inlined
+from qfp_kernels.jit import call, inlined, outlined
 from qfp_kernels.layout import ST_WORK, VECTOR_MAX
 
 KIND_STEPS = 4
@@ -25,7 +25,7 @@ def sort_key(kind, length):
     return np.uint32(kind & 63) << np.uint32(LENGTH_BITS) | np.uint32(LENGTH_MASK - min(length >> 4, LENGTH_MASK))
 
 
-@inlined
+@outlined
 def _pass(p, n, shift, src, dst):
     """One stable counting pass over 9 bits of the key, from one half of work/key to the other."""
     count = np.zeros(RADIX, np.int32)
@@ -42,7 +42,7 @@ def _pass(p, n, shift, src, dst):
         p.key[to] = p.key[src + k]
 
 
-@inlined
+@outlined
 def _run(p, t, addresses, kind, first, n):
     """The stages of one kind over work[first : first + n]."""
     p.st[ST_WORK] = first

@@ -12,7 +12,7 @@ from before the last table change carries an older generation and misses.
 import numpy as np
 
 from qfp_kernels.drops import Drop, Verdict
-from qfp_kernels.jit import inlined
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_FIB_MASK,
     CTL_FIBLEN4,
@@ -37,6 +37,8 @@ from qfp_kernels.parse import drop
 
 NO_RULE = np.uint32(0xFFFFFFFF)
 K0, K1, K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93), np.uint64(0xA0761D6478BD642F)
+K3, K4 = np.uint64(0xE7037ED1A0B428DB), np.uint64(0x8EBC6AF09C88C6E3)
+U_ODD = np.uint64(0x5851F42D4C957F2D)
 U8, U16, U24, U29, U32, U48 = (np.uint64(k) for k in (8, 16, 24, 29, 32, 48))
 STAGE_SPD = 7
 BYPASSED, FORWARDED = np.uint8(Verdict.BYPASSED), np.uint8(Verdict.FORWARDED)
@@ -48,13 +50,11 @@ NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN = (int(d) for d in DROPS)
 
 @inlined
 def mix(a, b, c, d, e):
-    """64-bit hash of five words."""
-    h = (a ^ (b * K0)) * K1
+    """64-bit hash of five words: five products that do not wait for one another, then one round of mixing."""
+    h = (a * K0) ^ ((b ^ U_ODD) * K1) ^ (c * K2) ^ ((d ^ U_ODD) * K3) ^ (e * K4)
     h ^= h >> U32
-    h = (h ^ c ^ (d * K2)) * K0
-    h ^= h >> U29
-    h = (h ^ e) * K1
-    return h ^ (h >> U32)
+    h *= K1
+    return h ^ (h >> U29)
 
 
 @inlined
@@ -63,7 +63,7 @@ def rule_hash(src0, src1, dst0, dst1, spd, tuple_no, proto):
     return mix(src0, src1, dst0, dst1, np.uint64(spd) << U32 | np.uint64(tuple_no) << U8 | np.uint64(proto))
 
 
-@inlined
+@outlined
 def match(t, spd, src0, src1, dst0, dst1, fam, proto, sport, dport, later):
     """First matching permit rule of an SPD, deny rules honoured: its SPD entry, or -1."""
     first = np.int64(t.spd[spd].tuples)
@@ -111,7 +111,7 @@ def match(t, spd, src0, src1, dst0, dst1, fam, proto, sport, dport, later):
         start = t.ace[rule].resume
 
 
-@inlined
+@outlined
 def route(t, vrf, fam, dst0, dst1):
     """Longest-prefix match: row of `fib`, or -1. One probe a prefix length that is in use, longest first."""
     mask = np.uint64(t.ctl[CTL_FIB_MASK])
@@ -134,7 +134,7 @@ def fib_hash(net0, net1, vrf, plen, fam):
     return mix(net0, net1, np.uint64(vrf), np.uint64(plen), np.uint64(fam))
 
 
-@inlined
+@outlined
 def _decide(p, t, i, line, later):
     """The full look-up, written into a flow line."""
     line.sp, line.sa, line.out_if = np.int32(-1), np.int32(-1), np.int32(-1)
@@ -256,7 +256,7 @@ def spd(p, t, n):
     return kept
 
 
-@inlined
+@outlined
 def reverse_entry(p, t, i):
     """SPD entry that would protect the answer to this packet on its ingress interface, or -1."""
     port = t.ifs[p.in_if[i]]

@@ -41,9 +41,9 @@ from .references import pair_issues
 from .transforms import TransformSet
 
 __all__ = [
-    "AccessList", "Ace", "Address6", "ClassMap", "ClassMatch", "ClassPolicy", "ConfigError", "Configuration", "CryptoMap",
-    "CryptoMapEntry", "Identity", "Interface", "IpsecGlobals", "IpsecProfile", "IsakmpConfig", "IsakmpPeer",
-    "IsakmpPolicy", "IsakmpProfile", "Issue", "Keepalive", "Kept", "Keyring", "LineVerdict", "Peer", "Platform", "Police",
-    "PolicyMap", "PortMatch", "PreSharedKey", "Remark", "Secret", "SessionKey", "StaticRoute", "TransformSet",
-    "TunnelConfig", "Vrf", "load", "loads", "pair_issues",
+    "AccessList", "Ace", "Address6", "ClassMap", "ClassMatch", "ClassPolicy", "ConfigError", "Configuration",
+    "CryptoMap", "CryptoMapEntry", "Identity", "Interface", "IpsecGlobals", "IpsecProfile", "IsakmpConfig",
+    "IsakmpPeer", "IsakmpPolicy", "IsakmpProfile", "Issue", "Keepalive", "Kept", "Keyring", "LineVerdict", "Peer",
+    "Platform", "Police", "PolicyMap", "PortMatch", "PreSharedKey", "Remark", "Secret", "SessionKey", "StaticRoute",
+    "TransformSet", "TunnelConfig", "Vrf", "load", "loads", "pair_issues",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 
 from .arguments import DSCP_NAMES, PRECEDENCE_NAMES, Bad, kind_of, shown
@@ -12,10 +13,12 @@ from .load import Load
 from .model import AccessList, Ace, Configuration, PortMatch, Remark
 
 PROTOCOLS = {
-    "icmp": 1, "igmp": 2, "ipinip": 4, "tcp": 6, "egp": 8, "igrp": 9, "udp": 17, "ipv6-tunnel": 41, "gre": 47, "esp": 50,
-    "ahp": 51, "eigrp": 88, "ospf": 89, "nos": 94, "pim": 103, "pcp": 108, "sctp": 132,
+    "icmp": 1, "igmp": 2, "ipinip": 4, "tcp": 6, "egp": 8, "igrp": 9, "udp": 17, "ipv6-tunnel": 41, "gre": 47,
+    "esp": 50, "ahp": 51, "eigrp": 88, "ospf": 89, "nos": 94, "pim": 103, "pcp": 108, "sctp": 132,
 }  # fmt: skip
-PORTS_COMMON = {"discard": 9, "domain": 53, "echo": 7, "sunrpc": 111, "syslog": 514, "tacacs": 49, "talk": 517, "time": 37}
+PORTS_COMMON = {
+    "discard": 9, "domain": 53, "echo": 7, "sunrpc": 111, "syslog": 514, "tacacs": 49, "talk": 517, "time": 37,
+}  # fmt: skip
 PORTS_TCP = {
     **PORTS_COMMON, "bgp": 179, "chargen": 19, "cmd": 514, "daytime": 13, "exec": 512, "finger": 79, "ftp": 21,
     "ftp-data": 20, "gopher": 70, "hostname": 101, "ident": 113, "irc": 194, "klogin": 543, "kshell": 544, "login": 513,
@@ -286,7 +289,7 @@ def _list(load: Load, lists: dict[str, AccessList], name: str, family: int, stan
 
 
 def _numbered(load: Load, cfg: Configuration, args: Args) -> None:
-    """`access-list N ...`; `no access-list N`, with or without an entry behind it, removes the whole list, as on IOS."""
+    """`access-list N ...`; the `no` form removes the whole list, with or without an entry behind it, as on IOS."""
     number = args["number"]
     if args.no:
         _forget(load, cfg.access_lists, 4, str(number))
@@ -328,10 +331,14 @@ def finish(cfg: Configuration) -> None:
     """Put the entries of every list into the order of their sequence numbers."""
     for acl in (*cfg.access_lists.values(), *cfg.ipv6_access_lists.values()):
         acl.entries.sort(key=lambda ace: ace.sequence)
+        taken = [0, *(ace.sequence for ace in acl.entries)]
+        for remark in acl.remarks:  # the entry before a remark may be gone
+            remark.sequence = taken[bisect_right(taken, remark.sequence) - 1]
 
 
 COMMANDS = [
-    Command("global", "access-list <number:1-2699> {<action:permit|deny> <rest:text> | <action:remark> [<text:text>]}", _numbered),
+    Command("global", "access-list <number:1-2699> {<action:permit|deny> <rest:text> | <action:remark> [<text:text>]}",
+            _numbered),
     Command("global", "ip access-list {extended | standard} <name:word>", _named4, "acl"),
     Command("global", "ipv6 access-list <name:word>", _named6, "acl6"),
     Command("acl", "[<seq:1-2147483647>] <action:permit|deny> <rest:text>", _entry),

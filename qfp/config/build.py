@@ -111,6 +111,10 @@ def _masked(statement: Statement, match: Match) -> str:
 def _cut(statement: Statement, failure: Failure) -> str:
     if failure.secret:
         return statement.text[: failure.secret - 1] + MASK
+    words = statement.words
+    if len(words) > 3 and words[0].text.lower().startswith("cr") and words[1].text.lower().startswith("isa"):
+        # A misspelt `crypto isakmp key` has its key behind a word that nobody knows.
+        return statement.text[: words[3].column - 1] + MASK
     return mask_secrets(statement.text)
 
 

@@ -66,7 +66,8 @@ def _transforms(load: Load, args: Args) -> list[str] | None:
         name = _transform_name(text)
         if name is None:
             near = similar(text, TRANSFORMS)
-            load.error(f"{shown(text)} is not a transform", f"did you mean '{near}'?" if near else "", column=word.column)
+            hint = f"did you mean '{near}'?" if near else ""
+            load.error(f"{shown(text)} is not a transform", hint, column=word.column)
             return None
         role, sizes = TRANSFORMS[name].role, TRANSFORMS[name].sizes
         if role in roles:
@@ -198,9 +199,9 @@ def _map_entry(load: Load, cfg: Configuration, args: Args) -> CryptoMapEntry | N
         _drop_entry(load, cfg.crypto_maps, args)
         return None
     entry, new = _entry(load, cfg.crypto_maps, _map(load, cfg, args), args["seq"])
-    kind = args.get("kind", entry.kind)
+    kind = "ipsec-isakmp" if "dynamic" in args else args.get("kind", entry.kind)
     if not new and kind != entry.kind:
-        load.error(f"entry {entry.seq} of crypto map '{args['name']}' is {entry.kind}", "remove it first (no crypto map ...)")
+        load.error(f"entry {entry.seq} of crypto map '{args['name']}' is {entry.kind}", "remove it first")
     elif new:
         entry.kind = kind
     entry.dynamic_map = args.get("dynamic", entry.dynamic_map)
@@ -217,7 +218,8 @@ def _dynamic_entry(load: Load, cfg: Configuration, args: Args) -> CryptoMapEntry
 
 def _map_setting(attribute: str) -> Handler:
     def handler(load: Load, cfg: Configuration, args: Args) -> None:
-        setattr(_map(load, cfg, args), attribute, None if args.no else args["value"])
+        if not args.no or args["name"] in cfg.crypto_maps:
+            setattr(_map(load, cfg, args), attribute, None if args.no else args["value"])
 
     return handler
 
@@ -233,6 +235,8 @@ def finish(cfg: Configuration) -> None:
     """Sort the entries of every map by sequence number."""
     for each in (*cfg.crypto_maps.values(), *cfg.dynamic_maps.values()):
         each.entries.sort(key=lambda entry: entry.seq)
+    for name in [name for name, each in cfg.crypto_maps.items() if each == CryptoMap(name, each.family)]:
+        del cfg.crypto_maps[name]
 
 
 # --- inside an entry or a profile
@@ -248,7 +252,8 @@ def _set_peer(load: Load, entry: CryptoMapEntry, args: Args) -> None:
     if "address" in args.keywords:
         load.warn("'address' does not belong in set peer: taken as the peer's address", "write set peer ADDRESS")
     if "prefixed" in args:
-        load.warn(f"a peer takes no prefix length: taken as {found}", f"write set peer {found}", column=args.column("prefixed"))
+        column = args.column("prefixed")
+        load.warn(f"a peer takes no prefix length: taken as {found}", f"write set peer {found}", column=column)
     default, dynamic = "default" in args.keywords, "dynamic" in args.keywords
     if isinstance(found, str):
         peer = Peer(hostname=found, dynamic=dynamic, default=default)
@@ -340,6 +345,7 @@ _ENTRY: list[tuple[str, Handler]] = [
     ("reverse-route [static]", flag("reverse_route")),
 ]  # fmt: skip
 
+_MAP = "crypto map [ipv6] <name:word>"
 _KIND = "<kind:ipsec-isakmp|ipsec-manual|gdoi>"
 _GLOBALS: list[tuple[str, Handler]] = [
     ("security-association replay {disable | window-size [<size:64|128|256|512|1024>]}", _replay),
@@ -363,14 +369,15 @@ COMMANDS = [
     Command("global", "crypto ipsec profile <name:word>", _profile, "profile"),
     *(Command("profile", pattern, handler) for pattern, handler in _SHARED),
     Command("profile", "responder-only", flag("responder_only")),
-    Command("global", f"crypto map [ipv6] <name:word> <seq:1-65535> [{_KIND}]", _map_entry, "crypto-map"),
-    Command("global", "crypto map [ipv6] <name:word> <seq:1-65535> ipsec-isakmp dynamic <dynamic:@dynamic map> [discover]",
-            _map_entry, "crypto-map"),
-    Command("global", "crypto map [ipv6] <name:word> local-address <value:interface>", _map_setting("local_address")),
-    Command("global", "crypto map [ipv6] <name:word> isakmp-profile <value:@ISAKMP profile>", _map_setting("isakmp_profile")),
-    *(Command("global", f"crypto map [ipv6] <name:word> {word} *", keep_with_warning, verdict="kept")
+    Command("global", f"{_MAP} <seq:1-65535> [{_KIND}]", _map_entry, "crypto-map"),
+    Command("global", f"{_MAP} <seq:1-65535> ipsec-isakmp dynamic <dynamic:@dynamic map>", _map_entry,
+            "crypto-map"),
+    Command("global", f"{_MAP} local-address <value:interface>", _map_setting("local_address")),
+    Command("global", f"{_MAP} isakmp-profile <value:@ISAKMP profile>", _map_setting("isakmp_profile")),
+    *(Command("global", f"{_MAP} {word} *", keep_with_warning, verdict="kept")
       for word in ("client", "isakmp", "gdoi", "redundancy")),
-    Command("global", "crypto {dynamic-map | ipv6 dynamic-map} <name:word> <seq:1-65535>", _dynamic_entry, "crypto-map"),
+    Command("global", "crypto {dynamic-map | ipv6 dynamic-map} <name:word> <seq:1-65535>", _dynamic_entry,
+            "crypto-map"),
     *(Command("crypto-map", pattern, handler) for pattern, handler in _ENTRY),
     *(Command(mode, f"{words} *", not_modelled)
       for mode in ("crypto-map", "profile")

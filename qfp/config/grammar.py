@@ -77,7 +77,10 @@ class Failure:
         """Name the nearest word that could stand there, or else the nearest of a mode's commands."""
         if self.secret:
             return ""
-        near = similar(self.word, self.expected) or (similar(line, heads) if self.reason == "unknown" else None)
+        near = similar(self.word, self.expected)
+        if near is None and self.reason == "unknown":
+            words = line.split()
+            near = next(filter(None, (similar(" ".join(words[:count]), heads) for count in (1, 2, 3))), None)
         return f"did you mean '{near}'?" if near else ""
 
 
@@ -124,7 +127,7 @@ class Grammar:
         self.heads: dict[str, dict[str, None]] = {}  # the leading keywords of each mode's commands, for hints
         for command in commands:
             root = self.modes.setdefault(command.mode, Node())
-            for tokens in _expand(command.pattern):
+            for tokens in expand(command.pattern):
                 _add(root, tokens, command)
                 head = itertools.takewhile(lambda token: token[0] not in "<*", tokens)
                 self.heads.setdefault(command.mode, {})[" ".join(head)] = None
@@ -252,7 +255,7 @@ def _listed(expected: Iterable[str]) -> str:
 _TOKEN = re.compile(r"[][{}|]|<[^>]+>|[^\s<>\[\]{}|]+")
 
 
-def _expand(pattern: str) -> list[tuple[str, ...]]:
+def expand(pattern: str) -> list[tuple[str, ...]]:
     """Return every plain token sequence that a pattern stands for."""
     tokens = _TOKEN.findall(pattern)
     sequences, rest = _alternatives(tokens, 0)

@@ -21,17 +21,20 @@ _KEPT_IP = (
     "|cef|flow|rip|ospf|eigrp|router|igmp|information-reply|load-sharing|accounting|virtual-reassembly|dhcp|nbar|arp"
     "|hello-interval|hold-time|summary-address|authentication|irdp|rtp|rsvp|wccp|sticky-arp|local-proxy-arp|security"
 )
-_KEPT_IPV6 = "cef|nd|ospf|eigrp|rip|redirects|unreachables|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly|mfib"
+_KEPT_IPV6 = (
+    "cef|nd|ospf|eigrp|rip|redirects|unreachables|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly"
+)
 _NOT_MODELLED = (
-    "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp|pppoe|pppoe-client"
-    "|zone-member|standby|vrrp|glbp|bridge-group|xconnect|tunnel route-via|tunnel bandwidth|tunnel entropy|rate-limit"
-    "|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup|ipv6 address autoconfig"
-    "|ipv6 address dhcp|crypto gdoi|encapsulation"
+    "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
+    "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
+    "|tunnel route-via|tunnel bandwidth|tunnel entropy"
+    "|rate-limit|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup"
+    "|ipv6 address autoconfig|ipv6 address dhcp|crypto gdoi|encapsulation"
 )
 
 TUNNEL_MODES = (
-    "aurp", "cayman", "dvmrp", "eon", "gre ip", "gre multipoint", "gre ipv6", "ipip", "ipip decapsulate-any", "ipsec ipv4",
-    "iptalk", "ipv6", "ipsec ipv6", "ipv6ip", "mpls", "nos", "rbscp",
+    "aurp", "cayman", "dvmrp", "eon", "gre ip", "gre multipoint", "gre ipv6", "ipip", "ipip decapsulate-any",
+    "ipsec ipv4", "iptalk", "ipv6", "ipsec ipv6", "ipv6ip", "mpls", "nos", "rbscp",
 )  # fmt: skip
 
 
@@ -210,8 +213,8 @@ COMMANDS = [
         ("qos pre-classify", flag("qos_pre_classify")),
         ("tunnel source {<value:interface> | <value:address>}", _tunnel("source")),
         ("tunnel destination <value:endpoint>", _tunnel("destination")),
-        ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 | ipv6ip | aurp "
-         "| cayman | dvmrp | eon | iptalk | mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
+        ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 | ipv6ip "
+         "| aurp | cayman | dvmrp | eon | iptalk | mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
         ("tunnel protection ipsec profile <name:@IPsec profile> [shared]", _protection),
         ("tunnel key <value:0-4294967295>", _tunnel("key")),
         ("tunnel checksum", _tunnel("checksum", "")),
@@ -221,7 +224,8 @@ COMMANDS = [
         ("tunnel tos <value:0-255>", _tunnel("tos")),
         ("tunnel path-mtu-discovery", _tunnel("path_mtu_discovery", "")),
     )),
-    Command("global", "crypto ipsec fragmentation <value:before-encryption|after-encryption>", below("ipsec", _fragmentation)),
+    Command("global", "crypto ipsec fragmentation <value:before-encryption|after-encryption>",
+            below("ipsec", _fragmentation)),
     *(Command("interface", f"{word} *", keep, verdict="kept") for word in _KEPT.split("|")),
     *(Command("interface", f"ip {word} *", keep, verdict="kept") for word in _KEPT_IP.split("|")),
     *(Command("interface", f"ipv6 {word} *", keep, verdict="kept") for word in _KEPT_IPV6.split("|")),

@@ -39,7 +39,7 @@ def _policy(load: Load, isakmp: IsakmpConfig, args: Args) -> IsakmpPolicy | None
 
 def _encryption(load: Load, policy: IsakmpPolicy, args: Args) -> None:
     policy.encryption = "des" if args.no else args["value"]
-    policy.key_bits = int(args.get("bits", _KEY_BITS[policy.encryption]))
+    policy.key_bits = _KEY_BITS[policy.encryption] if args.no else int(args.get("bits", _KEY_BITS[policy.encryption]))
 
 
 def _group(load: Load, policy: IsakmpPolicy, args: Args) -> None:
@@ -66,11 +66,13 @@ def _key(load: Load, keys: list[PreSharedKey], args: Args) -> None:
         return
     secret = Secret(args["key"])
     key_type = int(args["type"]) if "type" in args else None
+    if key_type is None and secret in ("0", "6"):
+        key_type = 0  # or else it could not be told from a type when it is printed
     column = args.column("key")
     if secret == MASK:
         load.warn("the key is masked: peers cannot be authenticated with it", "print the configuration with its keys")
     if key_type == 6:
-        load.warn("an encrypted key (type 6) cannot be read: it matches a peer's only if that is the same", column=column)
+        load.warn("an encrypted key (type 6) cannot be read: it fits only the same text", column=column)
     known = load.index.setdefault(("keys", id(keys)), {})
     key = PreSharedKey(secret, network, hostname, key_type, "no-xauth" in args.keywords)
     old = known.get((network, hostname))
@@ -232,13 +234,13 @@ COMMANDS = [
             "isakmp-profile"),
     *(Command("isakmp-profile", pattern, handler) for pattern, handler in _PROFILE),
     *(Command("isakmp-profile", f"{word} *", not_modelled)
-      for word in ("ca", "client", "isakmp", "accounting", "virtual-template", "qos-group", "no-xauth", "revocation-check")),
+      for word in ("ca", "client", "isakmp", "accounting", "virtual-template", "qos-group")),
     Command("global", "crypto isakmp peer {address <address:ip4> | ip-address <address:ip4> | address ipv6 "
             f"{_WHO6} | hostname <hostname:word>}} [vrf <vrf:@vrf>]", below("isakmp", _peer), "isakmp-peer"),
-    Command("isakmp-peer", f"set {{aggressive-mode | aggressive mode}} client-endpoint {{ipv6 {_WHO6} | fqdn <value:word> "
-            "| user-fqdn <value:word> | ipv4-address <value:word> | <value:word>}", _endpoint),
+    Command("isakmp-peer", f"set {{aggressive-mode | aggressive mode}} client-endpoint {{ipv6 {_WHO6} "
+            "| fqdn <value:word> | user-fqdn <value:word> | ipv4-address <value:word> | <value:word>}", _endpoint),
     Command("isakmp-peer", "set aggressive-mode password <value:secret>", _password),
     Command("isakmp-peer", "description <value:text>", assign("description")),
     *(Command("global", f"crypto isakmp {word} *", keep_with_warning, verdict="kept")
-      for word in ("client", "xauth", "fragmentation", "default", "performance", "diagnose", "disconnect-revoked-peers")),
+      for word in ("client", "xauth", "fragmentation", "default", "diagnose", "disconnect-revoked-peers")),
 ]  # fmt: skip

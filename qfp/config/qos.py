@@ -120,9 +120,7 @@ def _police_action(load: Load, police: Police, args: Args) -> None:
     setattr(police, colour, default if args.no else _action(args, colour))
 
 
-_COLOUR = {
-    each: f"{each}-action <{each}:{_ACTION}> [<{each}_value:0-99>]" for each in ("conform", "exceed", "violate")
-}
+_COLOUR = {each: f"{each}-action <{each}:{_ACTION}> [<{each}_value:0-99>]" for each in ("conform", "exceed", "violate")}
 _COLOURS = f"[{_COLOUR['conform']} [{_COLOUR['exceed']} [{_COLOUR['violate']}]]]"
 _BPS = "8000-100000000000"
 _BURST = "1000-512000000"
@@ -153,11 +151,12 @@ COMMANDS = [
     Command("policy-map", "description <value:text>", assign("description")),
     Command("policy-map", "class <name:@class map>", _class, "class"),
     *(Command("class", pattern, handler) for pattern, handler in _CLASS),
-    Command("class", f"police [cir] <rate:{_BPS}> [[bc] <burst:{_BURST}> [[be] <excess:{_BURST}>]] [pir <peak:{_BPS}>] {_COLOURS}",
-            _police, "police"),
+    Command("class", f"police [cir] <rate:{_BPS}> [[bc] <burst:{_BURST}> [[be] <excess:{_BURST}>]] [pir <peak:{_BPS}>] "
+            + _COLOURS, _police, "police"),
     Command("class", f"police rate <rate:{_BPS}> bps [burst <burst:{_BURST}> bytes] {_COLOURS}", _police, "police"),
     Command("class", f"police {{cir | rate}} percent <percent:1-100> {_COLOURS}", _police, "police"),
     *(Command("police", pattern, _police_action) for pattern in _COLOUR.values()),
     *(Command("class", f"{word} *", not_modelled)
-      for word in ("random-detect", "compression", "netflow-sampler", "drop", "account", "set cos", "set mpls", "set discard-class")),
+      for word in ("random-detect", "compression", "netflow-sampler", "drop", "account", "set cos", "set mpls",
+                   "set discard-class")),
 ]  # fmt: skip

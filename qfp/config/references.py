@@ -57,8 +57,9 @@ class _Names:
         """Tell whether a name is defined; report it if not. `typed` is the kind in the command table, if another."""
         if name is None or name in self.known[kind]:
             return True
-        index = self.indexes.setdefault(kind, Nearest(self.known[kind])) if kind not in self.indexes else self.indexes[kind]
-        near = index.find(name)
+        if kind not in self.indexes:
+            self.indexes[kind] = Nearest(self.known[kind])
+        near = self.indexes[kind].find(name)
         line, column = self.load.place(section, typed or kind, name)
         hint = f"did you mean '{near}'?" if near else effect
         severity = "error" if near else "warning"
@@ -120,9 +121,11 @@ def _check_acl(load: Load, names: _Names, owner: CryptoMap, entry: CryptoMapEntr
         return
     line, column = load.place(entry, "crypto access list", entry.acl)
     if entry.acl in other and entry.acl not in own:
-        load.error(f"'{entry.acl}' is not an {kind}, as an IPv{owner.family} crypto map needs", line=line, column=column)
+        load.error(f"'{entry.acl}' is not an {kind}, which this crypto map needs", line=line, column=column)
     elif names.check(entry, kind, entry.acl, "crypto access list") and own[entry.acl].standard:
-        load.error(f"access list {entry.acl} is a standard one: a crypto map needs an extended one", line=line, column=column)
+        load.error(
+            f"access list {entry.acl} is not an extended one, which a crypto map needs", line=line, column=column
+        )
 
 
 def _check_complete(load: Load, owner: CryptoMap, entry: CryptoMapEntry, dynamic: bool) -> None:
@@ -142,7 +145,8 @@ def _check_complete(load: Load, owner: CryptoMap, entry: CryptoMapEntry, dynamic
         if peer.hostname is not None and not load.cfg.resolve(peer.hostname):
             load.warn(f"host '{peer.hostname}' is not known", "define it with ip host", line=entry.line)
         if peer.address is not None and peer.address.version != owner.family:
-            load.error(f"peer {peer.address} of crypto map '{owner.name}' is not an IPv{owner.family} address", line=entry.line)
+            told = f"peer {peer.address} of crypto map '{owner.name}' is not an IPv{owner.family} address"
+            load.error(told, line=entry.line)
 
 
 def _check_gdoi(load: Load, owner: CryptoMap, entry: CryptoMapEntry) -> None:
@@ -153,7 +157,7 @@ def _check_gdoi(load: Load, owner: CryptoMap, entry: CryptoMapEntry) -> None:
             line=entry.line,
         )
     else:
-        load.warn(f"entry {entry.seq} of crypto map '{owner.name}' is for GETVPN, which is not modelled", line=entry.line)
+        load.warn(f"entry {entry.seq} of crypto map '{owner.name}': GETVPN is not modelled", line=entry.line)
 
 
 def _check_manual(load: Load, entry: CryptoMapEntry) -> None:
@@ -163,9 +167,10 @@ def _check_manual(load: Load, entry: CryptoMapEntry) -> None:
     if found is None:
         return
     protos = [proto for proto, used in (("ah", found.ah), ("esp", found.cipher)) if used]
+    given = {(each.direction, each.proto): each for each in entry.session_keys}
     for direction in ("inbound", "outbound"):
         for proto in protos:
-            keys = next((each for each in entry.session_keys if (each.direction, each.proto) == (direction, proto)), None)
+            keys = given.get((direction, proto))
             if keys is None:
                 load.warn(f"entry {entry.seq} lacks its {direction} {proto} session key", line=entry.line)
             elif not keys.masked:
@@ -223,7 +228,8 @@ def _check_map_family(load: Load, interface: Interface, found: CryptoMap, family
     if found.family != family:
         line, column = load.place(interface, "crypto map", found.name)
         command = "ipv6 crypto map" if found.family == 6 else "crypto map"
-        load.error(f"crypto map '{found.name}' is one for IPv{found.family}", f"write {command}", line=line, column=column)
+        told = f"crypto map '{found.name}' is one for IPv{found.family}"
+        load.error(told, f"write {command}", line=line, column=column)
 
 
 def _check_tunnel(load: Load, names: _Names, interface: Interface, tunnel: TunnelConfig) -> None:
@@ -358,7 +364,7 @@ def _check_peers(load: Load) -> None:
     addressed = {4: bool(connected), 6: bool(connected6)}
     for address in dict.fromkeys(_peer_addresses(cfg)):
         if shared and not by_name and not keyed.holds(address):
-            load.warn(f"no pre-shared key for peer {address}", "add crypto isakmp key ... address " + str(address), line=0)
+            load.warn(f"no pre-shared key for peer {address}", f"add crypto isakmp key ... address {address}", line=0)
         if addressed[address.version] and not routed.holds(address):
             load.warn(f"no route to peer {address}", "add an interface address or a static route", line=0)
 
@@ -421,7 +427,8 @@ def pair_issues(one: Configuration, other: Configuration) -> list[Issue]:
             continue
         for what, mine, theirs in (("ip mtu", each.ip_mtu, peer.ip_mtu), ("ipv6 mtu", each.ipv6_mtu, peer.ipv6_mtu)):
             if mine != theirs:
-                told = f"{what} of {each.name} is {mine or 'the default'}, that of its peer {other.hostname} {theirs or 'the default'}"
+                told = f"{what} of {each.name} is {mine or 'the default'}, that of its peer {other.hostname} "
+                told += str(theirs or "the default")
                 issues.append(Issue("warning", one.file, each.line, 1, told, "give both ends the same"))
     return issues
 
@@ -449,5 +456,3 @@ def _destination(cfg: Configuration, interface: Interface) -> Address | None:
     if not isinstance(destination, str):
         return destination
     return next(iter(cfg.resolve(destination)), None)
-
-

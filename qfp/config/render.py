@@ -1,9 +1,8 @@
-"""Model to text: what `show running-config` prints, in IOS's order. It loads to an equal model; keys are masked unless asked."""
+"""Model to text: what `show running-config` prints, in IOS's order, and what loads to an equal model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from ipaddress import IPv4Network, IPv6Interface
 from typing import Any
 
@@ -59,7 +58,7 @@ def _kept(kept: Kept, show_keys: bool) -> list[str]:
 
 def _vrf(vrf: Vrf) -> list[str]:
     rd = [f" rd {vrf.rd}"] if vrf.rd else []
-    families = [f" address-family ipv{family}" for family in vrf.families if not (vrf.old_style and family == 4)]
+    families = [f" address-family ipv{family}" for family in vrf.families if not vrf.old_style]
     head = f"ip vrf {vrf.name}" if vrf.old_style else f"vrf definition {vrf.name}"
     return [head, *rd, *(f" {line}" for line in vrf.kept), *families]
 
@@ -261,8 +260,3 @@ def _route(route: StaticRoute) -> str:
     words += ["tag", str(route.tag)] if route.tag is not None else []
     words += ["name", route.name] if route.name is not None else []
     return " ".join([*words, *(["permanent"] if route.permanent else [])])
-
-
-def field_names(section: Any) -> set[str]:
-    """Return the names of a section's fields that count in comparison: tests ask whether all are rendered."""
-    return {each.name for each in fields(section) if each.compare}

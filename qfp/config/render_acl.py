@@ -9,7 +9,7 @@ from .model import AccessList, Ace, Configuration, PortMatch
 
 _NAMES = {
     4: {number: name for name, number in PROTOCOLS.items()},
-    6: {number: name for name, number in PROTOCOLS.items() if name in ("tcp", "udp", "sctp", "esp", "ahp", "pcp")} | {58: "icmp"},
+    6: {6: "tcp", 17: "udp", 50: "esp", 51: "ahp", 58: "icmp", 108: "pcp", 132: "sctp"},
 }
 _FULL = {4: (1 << 32) - 1, 6: (1 << 128) - 1}
 

@@ -31,7 +31,7 @@ def crypto_lines(cfg: Configuration, show_keys: bool) -> list[list[str]]:
     return [
         *(list(_keyring(each, show_keys)) for each in isakmp.keyrings.values()),
         *(list(_policy(each)) for each in isakmp.policies.values()),
-        [f"crypto isakmp key {_key_words(key, show_keys)} {_who(key.network, key.hostname)}{_xauth(key)}" for key in isakmp.keys],
+        [f"crypto isakmp key {_key(key, show_keys)}" for key in isakmp.keys],
         list(_isakmp(isakmp)),
         *(list(_peer(each, show_keys)) for each in isakmp.peers),
         *(list(_isakmp_profile(each)) for each in isakmp.profiles.values()),
@@ -61,8 +61,9 @@ def _key_words(key: PreSharedKey, show_keys: bool) -> str:
     return text if key.key_type is None else f"{key.key_type} {text}"
 
 
-def _xauth(key: PreSharedKey) -> str:
-    return " no-xauth" if key.no_xauth else ""
+def _key(key: PreSharedKey, show_keys: bool) -> str:
+    who = _who(key.network, key.hostname)
+    return f"{_key_words(key, show_keys)} {who}{' no-xauth' if key.no_xauth else ''}"
 
 
 def _keyring(ring: Keyring, show_keys: bool) -> Iterator[str]:
@@ -251,5 +252,7 @@ def _session_key(key: SessionKey, show_keys: bool) -> str:
     head = f"{key.direction} {key.proto} {key.spi}"
     if key.proto == "ah":
         return f"{head} {MASK if hidden else key.auth_key.hex()}"
-    parts = (("cipher", key.cipher_key), ("authenticator", key.auth_key))
-    return " ".join([head, *(f"{word} {MASK if hidden else value.hex()}" for word, value in parts if value or key.masked)])
+    for word, value in (("cipher", key.cipher_key), ("authenticator", key.auth_key)):
+        if value or key.masked:
+            head += f" {word} {MASK if hidden else value.hex()}"
+    return head

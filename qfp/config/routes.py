@@ -67,10 +67,9 @@ def _vrf(old_style: bool) -> Any:
         if args.no:
             cfg.vrfs.pop(args["name"], None)
             return None
-        vrf = cfg.vrfs.setdefault(args["name"], Vrf(args["name"], old_style=old_style))
-        if old_style and 4 not in vrf.families:
-            vrf.families.append(4)
-        return vrf
+        return cfg.vrfs.setdefault(
+            args["name"], Vrf(args["name"], families=[4] if old_style else [], old_style=old_style)
+        )
 
     return handler
 
@@ -81,10 +80,13 @@ def _rd(load: Load, vrf: Vrf, args: Args) -> None:
 
 def _family(load: Load, vrf: Vrf, args: Args) -> Vrf:
     family = 6 if "ipv6" in args.keywords else 4
-    if args.no:
+    if vrf.old_style:
+        load.error("'ip vrf' is for IPv4 alone", "write vrf definition")
+    elif args.no:
         vrf.families[:] = [each for each in vrf.families if each != family]
     elif family not in vrf.families:
         vrf.families.append(family)
+        vrf.families.sort()
     return vrf
 
 
@@ -94,14 +96,14 @@ def _keep_line(load: Load, vrf: Vrf, args: Args) -> None:
         vrf.kept.append(line)
 
 
-_OPTIONS = "[<distance:1-255>] [tag <tag:1-4294967295>] [name <name:word>] [permanent] [track <track:1-1000>]"
+_TO4 = "ip route [vrf <vrf:@vrf>] <prefix:ip4> <mask:mask>"
+_TO6 = "ipv6 route [vrf <vrf:@vrf>] <prefix:prefix6>"
+_OPTIONS = "[<distance:1-255>] [tag <tag:1-4294967295>] [name <name:word>] [permanent]"
 COMMANDS = [
-    Command("global", "ip route [vrf <vrf:@vrf>] <prefix:ip4> <mask:mask> {<next_hop:ip4> | <interface:exit-if> [<next_hop:ip4>]} "
-            + _OPTIONS, _route4),
-    Command("global", "ip route [vrf <vrf:@vrf>] <prefix:ip4> <mask:mask>", _no_route),
-    Command("global", "ipv6 route [vrf <vrf:@vrf>] <prefix:prefix6> {<next_hop:ip6> | <interface:exit-if> [<next_hop:ip6>]} "
-            + _OPTIONS, _route6),
-    Command("global", "ipv6 route [vrf <vrf:@vrf>] <prefix:prefix6>", _no_route),
+    Command("global", f"{_TO4} {{<next_hop:ip4> | <interface:exit-if> [<next_hop:ip4>]}} {_OPTIONS}", _route4),
+    Command("global", _TO4, _no_route),
+    Command("global", f"{_TO6} {{<next_hop:ip6> | <interface:exit-if> [<next_hop:ip6>]}} {_OPTIONS}", _route6),
+    Command("global", _TO6, _no_route),
     Command("global", "vrf definition <name:word>", _vrf(False), "vrf"),
     Command("global", "ip vrf <name:word>", _vrf(True), "vrf"),
     Command("vrf", "rd <value:word>", _rd),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .grammar import Args, Command
+from .grammar import Args, Command, Handler
 from .load import Load, assign, below, flag, keep, keep_with_warning
 from .model import Configuration
 
@@ -20,7 +18,7 @@ mac-address-table|upgrade|warm-reboot|nls|scripting|micro-code|stackwise-virtual
 _KEPT_IP = (
     "subnet-zero|classless|cef|audit|http|domain|domain-name|domain-lookup|name-server|forward-protocol|ssh|scp|ftp|tftp"
     "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|icmp|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
-    "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server|cef-accounting"
+    "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server"
 )
 _KEPT_IPV6 = "cef|hop-limit|icmp|dhcp|nd|source-route|spd|neighbor|general-prefix"
 # Sections kept with their children.
@@ -31,12 +29,12 @@ _SECTIONS = (
 )
 # What does change packets on a router but is not modelled here.
 _NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
-_NOT_MODELLED_IP = "nat|nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list|vrf-select"
-_NOT_MODELLED_CRYPTO = "ikev2|identity|ssl|map-template|call|logging|mib|gkm|xauth|isakmp-client|wui|skip-client|tls-tunnel"
+_NOT_MODELLED_IP = "nat|nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
+_NOT_MODELLED_CRYPTO = "ikev2|identity|ssl|call|logging|mib|gkm|xauth|wui|tls-tunnel"
 _LINE = (
-    "password|login|logi|exec-timeout|transport|stopbits|logging|access-class|privilege|session-timeout|length|width|speed"
-    "|databits|parity|flowcontrol|modem|rotary|authorization|accounting|escape-character|history|exec|motd-banner"
-    "|exec-banner|autocommand|location|notify|monitor|lockable|ipv6|rxspeed|txspeed|timeout|vacant-message|script|activation-character"
+    "password|login|exec-timeout|transport|stopbits|logging|access-class|privilege|session-timeout|length|width"
+    "|speed|databits|parity|flowcontrol|modem|rotary|authorization|accounting|escape-character|history|exec|motd-banner"
+    "|exec-banner|autocommand|location|notify|monitor|lockable|ipv6|rxspeed|txspeed|timeout|vacant-message|script"
 )
 
 
@@ -60,11 +58,7 @@ def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:
         groups.append(args["group"])
 
 
-def _version(load: Load, cfg: Configuration, args: Args) -> Any:
-    return keep(load, cfg, args)
-
-
-def _first_words(table: str, prefix: str, handler: Any, verdict: str, enters: str = "") -> list[Command]:
+def _first_words(table: str, prefix: str, handler: Handler, verdict: str, enters: str = "") -> list[Command]:
     words = [word for line in table.split() for word in line.split("|")]
     return [Command("global", f"{prefix}{word} *", handler, enters, verdict) for word in dict.fromkeys(words)]
 
@@ -85,7 +79,7 @@ _PLATFORM_FLAGS = {
 COMMANDS = [
     Command("global", "hostname <value:word>", assign("hostname")),
     Command("global", "{ip | ipv6} host <name:word> [<port:0-65535>] <addresses:address+>", _host),
-    Command("global", "ip host vrf *", keep_with_warning, verdict="kept"),
+    Command("global", "{ip | ipv6} host vrf *", keep_with_warning, verdict="kept"),
     Command("global", "ipv6 unicast-routing", flag("unicast_routing6")),
     Command("global", "platform ipsec llq qos-group <group:1-99>", _qos_group),
     *(

@@ -1,4 +1,4 @@
-"""Transforms and transform sets (guide chapter 10; FIELD facts on release 16.6.1): which there are, and what they mean."""
+"""Transforms and transform sets of release 16.6.1 (guide chapter 10): which there are, and what they mean."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Text to a tree of statements.
 
 Sections are recognised by what commands mean, not by how far they are indented: a line belongs to the innermost open
-section whose grammar knows it. Indentation decides only where the grammar leaves a choice: the children of sections that
-qfp does not interpret, and commands that exist both in a section and globally (`crypto ipsec df-bit`).
+section whose grammar knows it. Indentation decides only where the grammar leaves a choice: the children of sections
+that qfp does not interpret, and commands that exist both in a section and globally (`crypto ipsec df-bit`).
 """
 
 from __future__ import annotations

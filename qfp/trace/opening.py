@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,8 @@ from qfp.trace.errors import TraceError
 from qfp.trace.formats import kind_of
 from qfp.trace.source import BatchSource, MappedSource, Source, StreamSource, table_source
 
+Decoder = Callable[[BinaryIO], Iterator[bytes]]
+DECODERS: dict[str, Decoder] = {"gzip": gunzip, "zstd": unzstd}
 _HEAD = 24  # bytes that recognise any capture
 _READS = "pcap, pcapng (each also .gz or .zst), or a trace as Parquet or Arrow file"
 
@@ -36,7 +38,7 @@ def open_source(trace: str | os.PathLike[str] | Batch) -> Source:
         raise TraceError(f"{path}: cannot be opened ({error.strerror}): check its permissions") from None
     try:
         if not stat.S_ISREG(mode.st_mode):
-            return _stream(io.BufferedReader(file), plain, str(path), None, [])
+            return _stream(io.BufferedReader(file), plain, str(path), None)
         return _regular(file, path, mode.st_size)
     except BaseException:
         file.close()
@@ -52,20 +54,22 @@ def _regular(file: io.FileIO, path: Path, size: int) -> Source:
     if kind in ("parquet", "arrow"):
         file.close()
         return table_source(path, kind)
-    if kind in ("gzip", "zstd"):
-        decode = gunzip if kind == "gzip" else unzstd
-        return _stream(io.BufferedReader(file), decode, str(path), size, [kind])
-    raise _unknown(str(path), os.pread(file.fileno(), _HEAD, 0), [])
+    if kind in DECODERS:
+        return _stream(io.BufferedReader(file), DECODERS[kind], str(path), size, kind)
+    raise _unknown(str(path), os.pread(file.fileno(), _HEAD, 0), "")
 
 
-def _unknown(name: str, head: bytes, inside: list[str]) -> TraceError:
-    where = f"what is inside the {inside[0]} data" if inside else "the file"
+def _unknown(name: str, head: bytes, inside: str) -> TraceError:
+    where = f"what is inside the {inside} data" if inside else "the file"
     return TraceError(f"{name}: {where} starts with {head[:4].hex() or 'nothing'}, which is no capture: give {_READS}")
 
 
-def _stream(file: io.BufferedReader, decode: object, name: str, size: int | None, inside: list[str]) -> Source:
-    """A source over decompressed pieces; a pipe may itself bring compressed data."""
-    pieces: Iterator[bytes] = decode(file)  # type: ignore[operator]
+def _stream(
+    file: BinaryIO, decode: Decoder, name: str, size: int | None, inside: str = "",
+    owner: BinaryIO | None = None,
+) -> Source:  # fmt: skip
+    """A source over decoded pieces; a pipe may itself bring compressed data (then `owner` is the pipe)."""
+    pieces = decode(file)
     head, trouble = b"", ""
     try:
         while len(head) < _HEAD and (piece := next(pieces, b"")):
@@ -73,16 +77,16 @@ def _stream(file: io.BufferedReader, decode: object, name: str, size: int | None
     except Corrupt as error:
         trouble = str(error)
     kind = kind_of(head)
-    if kind in ("gzip", "zstd") and not inside:
+    if kind in DECODERS and not inside:
         whole: BinaryIO = io.BufferedReader(_Joined(itertools.chain([head], pieces)))
-        return _stream(whole, gunzip if kind == "gzip" else unzstd, name, size, [kind])  # type: ignore[arg-type]
+        return _stream(whole, DECODERS[kind], name, size, kind, file)
     if trouble and len(head) < _HEAD:
         raise TraceError(f"{name}: {trouble}; no record can be read: copy the file again")
     if kind not in ("pcap", "pcapng"):
         raise _unknown(name, head, inside)
     if trouble:
         pieces = _failing(trouble)
-    return StreamSource(pieces, name, kind, head, file, size)
+    return StreamSource(pieces, name, kind, head, owner or file, size)
 
 
 def _failing(trouble: str) -> Iterator[bytes]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,24 +76,43 @@ class OutputFile:
         """Write all bytes of a buffer. Raises TraceError, e.g. when the disk is full."""
         view = memoryview(data).cast("B")
         while view:
-            try:
+            with self.complaints():
                 count = os.write(self._fd, view)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise TraceError(f"{self.path}: writing failed ({error.strerror}): free some space") from None
             view = view[count:]
             self.written += count
 
-    def commit(self) -> None:
-        """Close, and give the file its name."""
-        os.close(self._fd)
-        if not self._direct:
-            os.replace(self.place, self._target)
+    @contextlib.contextmanager
+    def complaints(self) -> Iterator[None]:
+        """Errors of the operating system while writing, as TraceError; a reader that went away stays what it is."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise TraceError(f"{self.path}: writing failed ({why}): check the space on its disk") from None
+
+    def commit(self, last: Callable[[], object] | None = None) -> None:
+        """Do the last writes, close, and give the file its name; delete it when any of that fails."""
+        try:
+            with self.complaints():
+                if last:
+                    last()
+                self._close()
+                if not self._direct:
+                    os.replace(self.place, self._target)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def abort(self) -> None:
         """Close and delete what was written."""
-        os.close(self._fd)
+        self._close()
         if not self._direct:
             self.place.unlink(missing_ok=True)
 
@@ -117,9 +138,15 @@ class PackedFile(OutputFile):
     def write(self, data: Any) -> None:
         super().write(self._packer.compress(data))
 
-    def commit(self) -> None:
-        super().write(self._packer.flush())
-        super().commit()
+    def commit(self, last: Callable[[], object] | None = None) -> None:
+        """The same, after what the packer holds back."""
+
+        def all_of_it() -> None:
+            if last:
+                last()
+            OutputFile.write(self, self._packer.flush())
+
+        super().commit(all_of_it)
 
 
 def open_output(path: str | os.PathLike[str]) -> OutputFile:

@@ -100,7 +100,10 @@ class PcapngSink:
 
 
 class TableSink:
-    """Parquet or Arrow file of ARROW_SCHEMA, in groups of bounded size."""
+    """Parquet or Arrow file of ARROW_SCHEMA, in groups of bounded size.
+
+    The schema is written first, so interfaces that a capture only describes behind the first group stay unnamed.
+    """
 
     def __init__(self, out: OutputFile, parquet: bool, names: Sequence[str] = ()):
         self._out, self._parquet, self._names = out, parquet, list(names)
@@ -121,16 +124,19 @@ class TableSink:
             self._flush(walker)
 
     def _flush(self, walker: Walker) -> None:
-        if self._writer is None:
-            schema = arrow_schema(self._names or walker.source.given_names)
-            make = pq.ParquetWriter if self._parquet else pa.ipc.new_file
-            options = {"compression": "none", "use_dictionary": False} if self._parquet else {}
-            self._writer = make(self._out.place, schema, **options)
-        if self._parts:
-            table = Batch.concat(self._parts).to_arrow()
-            self._writer.write_table(table.replace_schema_metadata(None).cast(self._writer.schema)
-                                     if self._parquet else table)  # fmt: skip
+        with self._out.complaints():
+            if self._writer is None:
+                self._schema = arrow_schema(self._names or walker.source.given_names)
+                self._writer = self._open(self._schema)
+            if self._parts:
+                table = Batch.concat(self._parts).to_arrow()
+                self._writer.write_table(table.replace_schema_metadata(self._schema.metadata))
         self._parts, self._rows, self._bytes = [], 0, 0
+
+    def _open(self, schema: pa.Schema) -> Any:
+        if self._parquet:
+            return pq.ParquetWriter(self._out.place, schema, compression="none", use_dictionary=False)
+        return pa.ipc.new_file(self._out.place, schema)
 
     def close(self, walker: Walker) -> None:
         if self._parts or self._writer is None:

@@ -20,8 +20,8 @@ _CHUNK = 2048  # rows worked on at a time, so that they stay in cache
 
 def _words(values: Array, width: int) -> Array:
     """Low `width` bytes of integers, big-endian: (n,) to (n, width)."""
-    digits: Array = values.astype(">u8").view(np.uint8).reshape(-1, 8)
-    return digits[:, 8 - width :]
+    digits = np.ascontiguousarray(values, ">u8").view(np.uint8).reshape(-1, 8)
+    return np.asarray(digits[:, 8 - width :])
 
 
 def _folded(sums: Array) -> Array:
@@ -34,8 +34,9 @@ def _folded(sums: Array) -> Array:
 
 def _sums(rows: Array) -> Array:
     """Sum of the 16-bit big-endian words of each row; an odd byte counts as the high one."""
-    even = rows[:, 0::2].sum(axis=1, dtype=np.int64)
-    return even * 256 + rows[:, 1::2].sum(axis=1, dtype=np.int64)
+    even: Array = rows[:, 0::2].sum(axis=1, dtype=np.int64)
+    odd: Array = rows[:, 1::2].sum(axis=1, dtype=np.int64)
+    return even * 256 + odd
 
 
 def _templates(size: int, flows: int, rng: np.random.Generator, family: int) -> tuple[Array, Array]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -67,8 +69,6 @@ class VerdictWriter:
 
     @staticmethod
     def _form(path: str | os.PathLike[str]) -> str:
-        from pathlib import Path
-
         if special(Path(path)):
             return Path(path).suffix if Path(path).suffix in TABLES else TABLES[0]
         form, pack = suffixes(path)
@@ -87,7 +87,9 @@ class VerdictWriter:
         self._rows += size
         if not self._parquet:
             if size:
-                self._writer.write_batch(self._batch({f.name: columns[f.name] for f in VERDICT_FIELDS}))
+                batch = self._batch({f.name: columns[f.name] for f in VERDICT_FIELDS})
+                with self._out.complaints():
+                    self._writer.write_batch(batch)
             return
         done = 0
         while done < size:
@@ -101,7 +103,8 @@ class VerdictWriter:
 
     def _flush(self) -> None:
         batch = self._batch({name: kept[: self._held] for name, kept in self._group.items()})
-        self._writer.write_table(pa.Table.from_batches([batch]), row_group_size=GROUP)
+        with self._out.complaints():
+            self._writer.write_table(pa.Table.from_batches([batch]), row_group_size=GROUP)
         self._held = 0
 
     def _batch(self, columns: Mapping[str, Array]) -> pa.RecordBatch:
@@ -131,14 +134,17 @@ class VerdictWriter:
 
     def close(self) -> None:
         """Complete the file and give it its name."""
+        self._out.commit(self._finish)
+
+    def _finish(self) -> None:
         if self._held:
             self._flush()
         self._writer.close()
-        self._out.commit()
 
     def abort(self) -> None:
         """Delete what was written."""
-        self._writer.close()
+        with contextlib.suppress(OSError):  # the disk may be full
+            self._writer.close()
         self._out.abort()
 
     def __enter__(self) -> VerdictWriter:

@@ -56,9 +56,7 @@ class TraceWriter:
 
     def close(self) -> None:
         """Complete the file and give it its name."""
-        if self._table:
-            self._table.close()
-        self._out.commit()
+        self._out.commit(self._table.close if self._table else None)
 
     def abort(self) -> None:
         """Delete what was written."""
