@@ -57,9 +57,12 @@ class Decryptor:
 
     def open(self, batch: Batch) -> Result:
         """Run a batch in memory."""
+        from qfp.explain import Origin
+
+        origin = Origin.now(self)
         sink, store = MemorySink(), VerdictStore()
         self.run(BatchSource(batch), sink, store.add)
-        return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store)
+        return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)
 
 
 def decrypt(batch: Batch, sas: Sequence[SecurityAssociation], **options: Any) -> Result:

@@ -84,16 +84,18 @@ class Result:
     """Outcome of `Router.forward` and `decrypt`.
 
     `packets`: what was sent (Batch, raw IP). `verdicts`: one array a field, one row an input frame. `counters`: see
-    `counters`. `drops`: Arrow table of causes.
+    `counters`. `drops`: Arrow table of causes. `source`: the batch that went in. `origin`: what `explain` starts from.
     """
 
     def __init__(self, packets: Batch, verdicts: dict[str, Array], totals: dict[str, Any], tables: Any, sad: Sad,
-                 interfaces: Sequence[str], source: Batch):  # fmt: skip
+                 interfaces: Sequence[str], source: Batch, origin: Any = None):  # fmt: skip
         self.packets = packets
         self.verdicts = verdicts
         self.counters = totals
         self.interfaces = tuple(interfaces)
-        self._tables, self._sad, self._source = tables, sad, source
+        self.source = source
+        self.origin = origin
+        self._tables, self._sad = tables, sad
 
     def __repr__(self) -> str:
         return f"Result({len(self.verdicts['frame'])} frames in, {len(self.packets)} packets out)"
@@ -137,7 +139,7 @@ class Result:
 
     def frame_bytes(self, frame: int) -> bytes:
         """The input frame of a row."""
-        return self._source.frame(frame)
+        return self.source.frame(frame)
 
     def association(self, handle: int) -> Any:
         """The SA of a handle (its repr shows no keys)."""
@@ -145,12 +147,13 @@ class Result:
 
 
 def collect(
-    tables: Tables, sad: Sad, interfaces: Sequence[str], source: Batch, sink: MemorySink, store: VerdictStore
-) -> Result:
+    tables: Tables, sad: Sad, interfaces: Sequence[str], source: Batch, sink: MemorySink, store: VerdictStore,
+    origin: Any = None,
+) -> Result:  # fmt: skip
     """Put a finished run together."""
     verdicts = store.columns()
     return Result(
-        _packets(sink, verdicts, interfaces), verdicts, counters(tables), tables, sad, interfaces, source
+        _packets(sink, verdicts, interfaces), verdicts, counters(tables), tables, sad, interfaces, source, origin
     )
 
 

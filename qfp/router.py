@@ -140,6 +140,9 @@ class Router:
 
         Bad packets become rows of the result, never exceptions. Raises RouterError for an unknown interface.
         """
+        from qfp.explain import Origin
+
+        origin = Origin.now(self, self.interfaces.row[self.interface(ingress)])
         sink, store = MemorySink(), VerdictStore()
         self.run(BatchSource(batch), ingress, sink, store.add)
-        return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store)
+        return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)

@@ -32,14 +32,15 @@ STAGE_COMMIT, STAGE_DECAP = 5, 4
 REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
 CONSUMED = np.uint8(Verdict.CONSUMED)
 ONE = np.uint32(1)
+REFUSED = 2  # lv_ok of a level that the early check refused
 
 
-@inlined
+@outlined
 def _stale(p, t, i):
     """Whether what `lookup` read of a window no longer holds: the inferred high half, or an early refusal."""
     for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
         s = p.lv_sa[k]
-        if p.lv_ok[k] == 2 and not refused(t, t.sa_in[s], p.lv_seq[k]):
+        if p.lv_ok[k] == REFUSED and not refused(t, t.sa_in[s], p.lv_seq[k]):
             return True
         if t.sa[s].esn != 0 and infer(t.sa_in[s], p.lv_seq[k] & M32) != p.lv_seq[k]:
             return True
@@ -47,22 +48,38 @@ def _stale(p, t, i):
 
 
 @inlined
-def _judge(p, t, i):
-    """Levels of one row, outermost first; returns a drop cause or 0."""
-    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
-        s = p.lv_sa[k]
-        state, seq = t.sa_in[s], p.lv_seq[k]
-        if refused(t, state, seq):
-            state.replays += ONE
-            return REPLAY
-        if p.lv_ok[k] != 1:
-            state.bad_icv += ONE
-            far = t.sa[s].esn != 0 and seq >> np.uint64(32) != state.top >> np.uint64(32)
-            return ESN_GUESS if far else INTEGRITY
-        accept(t, state, seq)
-        state.packets += U1
-        state.bytes += np.uint64(p.lv_len[k])
+def _level(p, t, k):
+    """Verdict on one level (index into the lv_ columns): a drop cause or 0; moves the window when it is good."""
+    s = p.lv_sa[k]
+    state, seq = t.sa_in[s], p.lv_seq[k]
+    if refused(t, state, seq):
+        state.replays += ONE
+        return REPLAY
+    if p.lv_ok[k] != 1:
+        state.bad_icv += ONE
+        far = t.sa[s].esn != 0 and seq >> np.uint64(32) != state.top >> np.uint64(32)
+        return ESN_GUESS if far else INTEGRITY
+    accept(t, state, seq)
+    state.packets += U1
+    state.bytes += np.uint64(p.lv_len[k])
     return 0
+
+
+@outlined
+def _levels(p, t, i):
+    """Verdict on a row with several levels, outermost first."""
+    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
+        cause = _level(p, t, k)
+        if cause != 0:
+            return cause
+    return 0
+
+
+@inlined
+def _is_simple(p, t, i):
+    """One level whose look-up cannot have gone stale: the usual case."""
+    k = i * LEVELS
+    return p.lv_n[i] == 1 and p.lv_ok[k] != REFUSED and t.sa[p.lv_sa[k]].esn == 0
 
 
 @outlined
@@ -82,10 +99,13 @@ def _cut(p, t, i, last):
 def commit(p, t, n):
     for k in range(p.st[ST_RX0]):
         i = np.int64(p.rx0[k])
-        if _stale(p, t, i):
-            _cut(p, t, i, k)
-            return n
-        cause = _judge(p, t, i)
+        if _is_simple(p, t, i):
+            cause = _level(p, t, i * LEVELS)
+        else:
+            if _stale(p, t, i):
+                _cut(p, t, i, k)
+                return n
+            cause = _levels(p, t, i)
         if cause != 0:
             drop(p, i, cause, STAGE_COMMIT)
         elif p.cause[i] == DUMMY:

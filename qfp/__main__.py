@@ -1,0 +1,5 @@
+"""`python -m qfp`."""
+
+from qfp.cli.main import main
+
+main()

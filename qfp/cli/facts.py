@@ -1,0 +1,144 @@
+"""The facts of a finished run, as JSON has them: counters by cause, interface, SA and SPD entry.
+
+`output` of the same facts as tables is in qfp.cli.summary.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from qfp.explain_stages import CONNECTION_BASE, address, selector_text
+from qfp.result import counters
+from qfp.sa import AddressRange, SecurityAssociation, Selectors
+from qfp_kernels import drops
+from qfp_kernels.layout import ST_FLOW_HIT, ST_FLOW_MISS
+
+Facts = dict[str, Any]
+IF_COUNTERS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops")
+ANY_PORTS = (0, 65535)
+
+
+def run_facts(owner: Any, seconds: float) -> Facts:
+    """Everything that was counted. Raises CountError when a frame is unaccounted for (BASE-12)."""
+    totals = counters(owner.tables)
+    totals.pop("drops")
+    engine = owner.engine
+    hits, misses = (sum(int(p.st[word]) for p in engine.workspaces) for word in (ST_FLOW_HIT, ST_FLOW_MISS))
+    return {
+        **totals,
+        "drops": drop_facts(owner.tables.t),
+        "interfaces": interface_facts(owner),
+        "sas": sa_facts(owner),
+        "flow_cache": {"hits": hits, "misses": misses},
+        "engine": owner.sad.crypto.name,
+        "batch": engine.vector,
+        "threads": engine.threads,
+        "rates": rates(totals, seconds),
+    }
+
+
+def rates(totals: Facts, seconds: float) -> Facts:
+    """Packets and bits a second, reading and writing included. The only facts that differ from run to run."""
+    span = max(seconds, 1e-9)
+    return {
+        "seconds": round(seconds, 6), "packets_per_second": round(totals["frames_in"] / span),
+        "gbit_per_second": round(totals["bytes_in"] * 8 / span / 1e9, 3),
+    }  # fmt: skip
+
+
+def drop_facts(t: Any) -> list[Facts]:
+    """Causes that occurred, each with its names elsewhere."""
+    return [
+        {
+            "cause": c.name, "stage": c.stage, "packets": int(t.causes[c.number]), "bytes": int(t.cause_bytes[c.number]),
+            "xe_code": c.xe_code, "xe_name": c.xe_name, "linux": c.linux, "meaning": c.sentence,
+        }
+        for c in drops.CAUSES[1:] if t.causes[c.number]
+    ]  # fmt: skip
+
+
+def interface_facts(owner: Any) -> list[Facts]:
+    """Counters of every interface."""
+    ifs = owner.tables.t.ifs
+    return [
+        {"name": name, **{field: int(ifs[field][row]) for field in IF_COUNTERS}}
+        for row, name in enumerate(owner.interfaces.names)
+    ]
+
+
+def sa_facts(owner: Any) -> list[Facts]:
+    """Counters of every SA, in order of their handles; no keys."""
+    sad, t = owner.sad, owner.tables.t
+    return [_sa(sad, t, handle) for handle in range(sad.rows) if t.sa["valid"][handle]]
+
+
+def _sa(sad: Any, t: Any, handle: int) -> Facts:
+    row = t.sa[handle]
+    profile = sad.profiles[int(row["profile"])]
+    outbound = bool(row["hdr_len"])
+    src, dst = (address(profile.family, row[side + "0"], row[side + "1"]) for side in ("src", "dst"))
+    facts: Facts = {
+        "handle": handle, "conn_id": CONNECTION_BASE + int(row["flow_id"]), "proto": profile.proto,
+        "spi": int(row["spi"]), "direction": "out" if outbound else "in", "src": src, "dst": dst,
+        "peer": dst if outbound else src, "mode": profile.mode, "encr": profile.encr, "integ": profile.integ,
+    }  # fmt: skip
+    if outbound:
+        out = t.sa_out[handle]
+        return {**facts, **{name: int(out[name]) for name in ("packets", "bytes", "errors", "next_seq")}}
+    state = t.sa_in[handle]
+    names = ("packets", "bytes", "errors", "replays", "bad_icv", "window", "top")
+    return {**facts, **{name: int(state[name]) for name in names}}
+
+
+def spd_facts(router: Any) -> list[Facts]:
+    """Counters of every SPD entry that asks for protection."""
+    sp = router.tables.t.sp
+    return [
+        {
+            "sp": pair.want.sp, "where": pair.want.where,
+            "rule": "tunnel" if pair.want.vti else selector_text(pair.want.selector), "peer": str(pair.want.peer),
+            "outbound_sas": list(pair.outbound), "inbound_sas": list(pair.inbound),
+            **{name: int(sp[name][pair.want.sp]) for name in ("packets", "bytes", "drops")},
+        }
+        for pair in router.sadb.pairs
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- key export
+def exported(router: Any) -> list[SecurityAssociation]:
+    """Every SA of a router as it stands before the first packet, keys included, for its peer or for decryption.
+
+    To be called before the run: a file of SAs that have sent already would make its reader take their packets for
+    replays. Selectors are those of the SPD entry, so that a peer with several entries finds each one's SAs.
+    """
+    found = []
+    for pair in router.sadb.pairs:
+        for handles, outbound in ((pair.outbound, True), (pair.inbound, False)):
+            selector = pair.want.selector if outbound else pair.want.selector.reversed()
+            name = f"{pair.want.where} entry {pair.want.sp} {'out' if outbound else 'in'}"
+            for handle in handles:
+                sa = router.sad.describe(handle)
+                seq = 0 if outbound and sa.seq == 1 else sa.seq  # 0 = fresh, whichever side reads it
+                found.append(replace(sa, seq=seq, bundle=name if len(handles) > 1 else None,
+                                     selectors=None if pair.want.vti else selectors_of(selector)))  # fmt: skip
+    return found
+
+
+def selectors_of(selector: Any) -> Selectors | None:
+    """Proxy identities as the selectors of an SA; None (any) where a wildcard is no range of addresses."""
+    ends = []
+    for value, mask in (selector.src, selector.dst):
+        wildcard = ~mask & ((1 << (32 if selector.family == 4 else 128)) - 1)
+        if wildcard & (wildcard + 1):
+            return None
+        ends.append(AddressRange.parse(_range(selector.family, value, wildcard)) if mask else None)
+    return Selectors(
+        src=ends[0], dst=ends[1], protocol=selector.protocol, sport=_ports(selector.sport), dport=_ports(selector.dport)
+    )
+
+
+def _range(family: int, value: int, wildcard: int) -> str:
+    return "-".join(address(family, word >> 64, word & 0xFFFFFFFFFFFFFFFF) for word in (value, value | wildcard))
+
+
+def _ports(ports: tuple[int, int]) -> tuple[int, int] | None:
+    return None if ports == ANY_PORTS else ports

@@ -1,0 +1,86 @@
+"""Progress of long work: a bar at a terminal after a second, and one line while kernels are compiled."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+from qfp.cli.output import note
+
+DELAY = 1.0  # s before a bar appears: short work stays quiet
+REDRAW = 0.1  # s between updates
+
+
+class Bar:
+    """A progress bar on stderr. `callback` is None where there is no terminal, so that nothing is called in vain.
+
+    total: in the unit of the positions given to `callback`; None = not known. As a context manager.
+    """
+
+    def __init__(
+        self, title: str, total: int | None, *, terminal: bool | None = None,
+        clock: Callable[[], float] = time.monotonic, file: Any = None,
+    ):  # fmt: skip
+        self._title, self._total, self._clock, self._file = title, total, clock, file
+        on = sys.stderr.isatty() if terminal is None else terminal
+        self.callback: Callable[[int], None] | None = self._move if on else None
+        self._next = clock() + DELAY
+        self._bar: Any = None
+        self._task: Any = None
+
+    def _move(self, position: int) -> None:
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + REDRAW
+        if self._bar is None:
+            self._show()
+        self._bar.update(self._task, completed=position)
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        out = Console(stderr=True) if self._file is None else Console(file=self._file, force_terminal=True)
+        parts = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self._bar = Progress(*parts, console=out, transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(self._title, total=self._total)
+
+    @property
+    def shown(self) -> bool:
+        """Whether the bar has appeared."""
+        return self._bar is not None
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+@contextlib.contextmanager
+def compile_note() -> Iterator[None]:
+    """Say so, once, when something is compiled in the block: nothing is said when all comes from the cache."""
+    from numba.core import event
+
+    from qfp_kernels.jit import cache_root
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        told = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.told:
+                self.told = True
+                where = cache_root()
+                kept = f"kept in {where}" if where else "there is no folder to keep them in"
+                note(f"compiling kernels, once for this machine ({kept}) …")
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with event.install_listener("numba:run_pass", Listener()):
+        yield

@@ -1,0 +1,135 @@
+"""Compare: one case through both sides, in three ways.
+
+    seal         qfp seals, the oracle seals with the same IV, number and outer header: equal byte for byte
+    oracle opens what qfp sealed: the packet comes back
+    qfp opens    what the oracle sealed, with an IV of its own: the packet comes back
+
+Only two things are taken over from qfp's packet, because every sealer may choose them: the IV and the outer IPv4
+identification. All else about the outer header is said here anew, from RFC and IOS rules.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from qfp.diff import sides
+from qfp.diff.cases import Case
+from qfp.diff.client import Job
+from qfp.diff.faults import Fault, fault
+from qfp.diff.fields import offset_of
+from qfp.diff.packet import Packet
+from qfp.sa import SecurityAssociation
+
+TTL, HOP_LIMIT = 255, 64  # of outer headers, as IOS sends them
+SEAL, ORACLE_OPENS, QFP_OPENS = "seal", "oracle opens", "qfp opens"
+Outcome = bytes | str
+
+
+class Judge(Protocol):
+    """What is asked: an Oracle."""
+
+    def ask(self, sa: SecurityAssociation, jobs: list[Job]) -> list[Outcome]: ...
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One packet on which the two sides disagree. `want` is what the oracle (or the original packet) says.
+
+    `sa.seq` is the packet's number. An outcome is the packet's bytes, or why there is none.
+    """
+
+    way: str
+    sa: SecurityAssociation
+    packet: Packet
+    want: Outcome
+    got: Outcome
+
+
+@dataclass
+class Report:
+    """Outcome of many cases: packets compared, packets skipped by reason, differences."""
+
+    compared: int = 0
+    skipped: Counter[Fault] = field(default_factory=Counter)
+    differences: list[Difference] = field(default_factory=list)
+
+
+def outer_header(sa: SecurityAssociation, packet: Packet, ident: int) -> dict[str, Any] | None:
+    """The outer header of a tunnel: DSCP and ECN copied (RFC 6040 normal mode), DF copied, IPv6 flow label copied."""
+    if sa.mode != "tunnel" or sa.dst is None:
+        return None
+    common = {"family": sa.dst.version, "src": str(sa.src), "dst": str(sa.dst), "tos": packet.tos}
+    if sa.dst.version == 4:
+        return {**common, "hops": TTL, "id": ident, "df": packet.dont_fragment}
+    return {**common, "hops": HOP_LIMIT, "label": packet.label}
+
+
+def _iv_of(sa: SecurityAssociation, sealed: Outcome) -> bytes:
+    """The IV in a packet that qfp sealed."""
+    at = offset_of("IV", sealed, sa) if isinstance(sealed, bytes) else -1
+    return sealed[at : at + sa.iv_len] if isinstance(sealed, bytes) and at >= 0 else bytes(sa.iv_len)
+
+
+def _jobs(sa: SecurityAssociation, packet: Packet, sealed: Outcome, rng: random.Random) -> list[Job]:
+    """Seal as qfp did, open what qfp sealed, seal with other choices."""
+    sent = packet.forwarded()
+    data = sent.build()
+    ident = int.from_bytes(sealed[4:6]) if isinstance(sealed, bytes) else 0
+    outer, other = outer_header(sa, sent, ident), outer_header(sa, sent, rng.randrange(2**16))
+    iv = rng.randbytes(sa.iv_len) if sa.proto == "esp" else b""
+    return [
+        {"do": "seal", "packet": data, "seq": sa.seq, "iv": _iv_of(sa, sealed), "outer": outer},
+        {"do": "open", "packet": sealed if isinstance(sealed, bytes) else data, "seq": sa.seq, "outer": outer},
+        {"do": "seal", "packet": data, "seq": sa.seq, "iv": iv, "outer": other},
+    ]
+
+
+def compare(case: Case, judge: Judge, report: Report, engine: str | None = None) -> None:
+    """Run one case and add its outcome to the report."""
+    packets = []
+    for packet in case.packets:
+        reason = fault(case.sa, packet)
+        if reason is None:
+            packets.append(packet)
+        else:
+            report.skipped[reason] += 1
+    if not packets:
+        return
+    numbered = [replace(case.sa, seq=case.sa.seq + k) for k in range(len(packets))]
+    sealed = sides.seal(case.sa, [p.build() for p in packets], engine)
+    rng = random.Random(case.sa.spi)
+    jobs = [job for sa, p, s in zip(numbered, packets, sealed, strict=True) for job in _jobs(sa, p, s, rng)]
+    answers = judge.ask(case.sa, jobs)
+    theirs = answers[2::3]
+    opened = _open(case.sa, theirs, engine)
+    for k, (sa, packet) in enumerate(zip(numbered, packets, strict=True)):
+        original = packet.forwarded().build()
+        for way, want, got in (
+            (SEAL, answers[3 * k], sealed[k]),
+            (ORACLE_OPENS, original, answers[3 * k + 1] if isinstance(sealed[k], bytes) else original),
+            (QFP_OPENS, original, opened[k] if isinstance(theirs[k], bytes) else original),
+        ):
+            if want != got:
+                report.differences.append(Difference(way, sa, packet, want, got))
+    report.compared += len(packets)
+
+
+def _open(sa: SecurityAssociation, sealed: list[Outcome], engine: str | None) -> list[Outcome]:
+    """qfp opens the packets; where there is none, what the oracle said stands."""
+    whole = [s for s in sealed if isinstance(s, bytes)]
+    opened = iter(sides.open_all(sa, whole, engine) if whole else [])
+    return [next(opened) if isinstance(s, bytes) else s for s in sealed]
+
+
+def compare_all(
+    cases: Iterable[Case], judge: Judge, *, engine: str | None = None, stop: Callable[[Report], bool] | None = None
+) -> Report:
+    """Run cases; `stop` ends the run early."""
+    report = Report()
+    for case in cases:
+        compare(case, judge, report, engine)
+        if stop is not None and stop(report):
+            break
+    return report

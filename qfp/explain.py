@@ -1,0 +1,197 @@
+"""explain: what each stage decided for one frame, and why.
+
+The frames before it are run as usual, because sequence numbers and windows depend on them; the frame itself then goes
+through the same compiled stages one at a time, alone in a workspace, and its row is looked at between them. So the
+facts are those of the data plane, not of a second implementation. `qfp explain` prints the same facts as text.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qfp import fia
+from qfp.batch import Batch
+from qfp.engine import NullSink
+from qfp.explain_stages import Look, decide, frame_facts, outcome
+from qfp.trace.source import BatchSource, Source
+from qfp.trace.walker import Walker
+from qfp_kernels import capture as C
+from qfp_kernels.jit import compile_stage
+from qfp_kernels.layout import (
+    CTL_CUT_VECTOR,
+    CTL_GEN,
+    CTL_IN_IF,
+    CTL_MODE,
+    CTL_OUT_KIND,
+    CTL_OUT_POS,
+    CTL_OUT_SEQ,
+    CTL_V_ON,
+    LIST_AH,
+    LIST_ROWS,
+    LIST_RX,
+    LIST_SOURCE,
+    LIST_TX,
+    MODE_ROUTER,
+    OUT_NONE,
+    ST_AH,
+    ST_ROWS,
+    ST_RX,
+    ST_TX,
+    ST_VECTOR,
+    STAT_OUT,
+)
+
+Array = npt.NDArray[Any]
+CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
+# Everything that packets change; configuration (SAs, rules, routes) stays as it is.
+STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats")
+LENGTHS = {LIST_RX: ST_RX, LIST_TX: ST_TX, LIST_AH: ST_AH}
+
+
+class ExplainError(ValueError):
+    """A frame that cannot be explained: it is not there, or the tables are no longer those of the run."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a result came from: the router or decryptor, the ingress row, and the state before its first frame."""
+
+    owner: Any
+    ingress: int
+    before: dict[str, Array]
+
+    @classmethod
+    def now(cls, owner: Any, ingress: int = 0) -> "Origin":
+        """The present state, to be run from again."""
+        return cls(owner, ingress, state_of(owner))
+
+
+def state_of(owner: Any) -> dict[str, Array]:
+    """Copies of all tables that packets change."""
+    return {name: getattr(owner.tables.t, name).copy() for name in STATE}
+
+
+def restore(owner: Any, state: dict[str, Array]) -> None:
+    """Put copies back; rows that were added since keep what they hold."""
+    for name, kept in state.items():
+        getattr(owner.tables.t, name)[: kept.size] = kept
+
+
+def explain(result: Any, frame: int) -> dict[str, Any]:
+    """The facts of row `frame` of a result; the router is left as it was.
+
+    Raises IndexError for a row that is not there, ExplainError when SAs or policy have changed since the run.
+    """
+    origin: Origin = result.origin
+    batch = result.source
+    if not 0 <= frame < len(batch):
+        raise IndexError(f"the result has {len(batch)} frames, 0 to {len(batch) - 1}: there is no {frame}")
+    owner = origin.owner
+    if owner.tables.t.ctl[CTL_GEN] != origin.before["ctl"][CTL_GEN]:
+        raise ExplainError("SAs or policy have changed since this result was made: run the batch again")
+    present = state_of(owner)
+    try:
+        restore(owner, origin.before)
+        _skip(owner, origin.ingress, rows_of(batch, 0, frame))
+        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1), int(origin.before["stats"][STAT_OUT]))
+    finally:
+        restore(owner, present)
+
+
+def explain_trace(owner: Any, source: Source, frame: int, ingress: int = 0) -> dict[str, Any]:
+    """The facts of frame `frame` of a trace that arrives at interface row `ingress` of a fresh router or decryptor.
+
+    Raises ExplainError when the trace has no such frame.
+    """
+    seen = 0
+    for batch in chunks(source):
+        if seen + len(batch) <= frame:
+            _skip(owner, ingress, batch)
+            seen += len(batch)
+            continue
+        _skip(owner, ingress, rows_of(batch, 0, frame - seen))
+        return one_frame(owner, ingress, rows_of(batch, frame - seen, frame - seen + 1))
+    raise ExplainError(
+        f"{source.name}: has {seen} frames, there is no frame {frame} (give 0 to {seen - 1})" if seen
+        else f"{source.name}: holds no frame"
+    )  # fmt: skip
+
+
+def rows_of(batch: Batch, first: int, last: int) -> Batch:
+    """Rows first to last - 1 over the same arena."""
+    return Batch(batch.arena, {name: column[first:last] for name, column in batch.columns.items()}, batch.interfaces)
+
+
+def chunks(source: Source) -> Iterator[Batch]:
+    """The frames of a source, about CHUNK at a time."""
+    walker = Walker(source)
+    parts: list[Batch] = []
+    held = 0
+    for rows in walker:
+        p = walker.p
+        size = p.cap[:rows].astype(np.int64)
+        columns = {name: getattr(p, name)[:rows].copy() for name in ("wire", "ts", "in_if", "link", "frame")}
+        columns |= {"offset": np.cumsum(size) - size, "length": size}
+        parts.append(Batch(bytes(walker.run(C.copy_bytes, rows)), columns, source.given_names))
+        held += rows
+        if held >= CHUNK:
+            yield Batch.concat(parts)
+            parts, held = [], 0
+    if parts:
+        yield Batch.concat(parts)
+
+
+def stages_of(owner: Any, source: Source) -> tuple[fia.Stage, ...]:
+    """The FIA that a router or a decryptor runs, without an output."""
+    build = fia.router if owner.tables.t.ctl[CTL_MODE] == MODE_ROUTER else fia.decrypt
+    return build(source.walk, None)
+
+
+def _skip(owner: Any, ingress: int, batch: Batch) -> None:
+    """Run the frames before, for their effect on state."""
+    if len(batch):
+        owner.tables.t.ctl[CTL_IN_IF] = ingress
+        source = BatchSource(batch)
+        owner.engine.run(source, stages_of(owner, source), NullSink())
+
+
+def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> dict[str, Any]:
+    """Run the one frame of a batch stage by stage; its facts. `sent_before`: packets sent before the run began."""
+    t, p = owner.tables.t, owner.engine.workspaces[0]
+    source = BatchSource(batch)
+    source.bind(t)
+    t.ctl[CTL_IN_IF], t.ctl[CTL_CUT_VECTOR], t.ctl[CTL_V_ON] = ingress, -1, 0
+    t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS] = OUT_NONE, 0
+    t.ctl[CTL_OUT_SEQ] = int(t.stats[STAT_OUT]) - sent_before
+    p.st[ST_ROWS], p.st[ST_VECTOR] = 0, 0
+    steps = []
+    for stage in stages_of(owner, source):
+        before = Look.at(owner, p)
+        if not _step(stage, p, t):
+            continue
+        owner.sad.crypto.raise_pending()
+        said = decide(stage.name, owner, before, Look.at(owner, p))
+        if said is not None:
+            steps.append(said)
+    return {**frame_facts(owner, p, batch), **outcome(owner, p), "stages": steps}
+
+
+def _step(stage: fia.Stage, p: Any, t: Any) -> bool:
+    """Run one stage as `drive` does; False when its list is empty: the frame did not come by."""
+    run = compile_stage(stage.run)
+    if stage.walks == LIST_SOURCE:
+        p.st[ST_ROWS] = run(p, t, 0)
+        return True
+    if stage.walks == LIST_ROWS:
+        run(p, t, int(p.st[ST_ROWS]))
+        return True
+    where = LENGTHS[stage.walks]
+    if p.st[where] == 0:
+        return False
+    left = run(p, t, int(p.st[where]))
+    if stage.walks != LIST_AH:
+        p.st[where] = left
+    return True

@@ -1,0 +1,399 @@
+"""The sentence and the facts of each stage, from a frame's row before and after it. See qfp.explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from qfp.stages import STAGE_NAMES
+from qfp_kernels import drops
+from qfp_kernels.layout import (
+    CTL_MODE,
+    CTL_OUT_SEQ,
+    FRAG,
+    FRAG_DF,
+    FRAG_LATER,
+    LEVELS,
+    MODE_ROUTER,
+    ST_RX,
+    ST_TX,
+)
+
+Facts = dict[str, Any]
+Said = tuple[str, Facts]
+COLUMNS = (
+    "l3", "ip_len", "l4", "fam", "proto", "tos", "ttl", "frag", "sport", "dport", "src0", "src1", "dst0", "dst1",
+    "out_if", "sp", "sa", "spi", "seq", "seq2", "ip_id", "alarm", "lv_n", "c_sa", "c_len", "c_ok", "verdict", "cause",
+    "first_out", "n_out", "in_if", "cap", "wire",
+)  # fmt: skip
+PROTOCOLS = {1: "icmp", 2: "igmp", 4: "ipip", 6: "tcp", 17: "udp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
+             58: "icmpv6", 89: "ospf"}  # fmt: skip
+LINKS = {1: "Ethernet", 101: "raw IP", 113: "Linux cooked", 228: "raw IPv4", 229: "raw IPv6", 276: "Linux cooked v2"}
+LV_OPENED = 1
+CONNECTION_BASE = 2000  # IOS prints connection ids as 2000 + flow id
+
+
+@dataclass(frozen=True)
+class Look:
+    """A frame's row between two stages, and the inbound windows of its levels."""
+
+    row: dict[str, int]
+    levels: tuple[tuple[int, int, int], ...]  # (SA, number, outcome)
+    windows: tuple[tuple[int, int, str], ...]  # (top, size, where the number lies) of each level
+    inbound: int  # rows of the INBOUND list
+    outbound: int  # of the OUTBOUND list
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return self.row[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @classmethod
+    def at(cls, owner: Any, p: Any) -> Look:
+        """Row 0 of a workspace as it stands."""
+        row = {name: int(getattr(p, name)[0]) for name in COLUMNS}
+        levels = tuple((int(p.lv_sa[k]), int(p.lv_seq[k]), int(p.lv_ok[k])) for k in range(min(row["lv_n"], LEVELS)))
+        windows = tuple(window_of(owner.tables.t, sa, seq) for sa, seq, _ in levels if sa < owner.sad.rows)
+        return cls(row, levels, windows, int(p.st[ST_RX]), int(p.st[ST_TX]))
+
+
+# ------------------------------------------------------------------------------------------------ vocabulary
+def address(family: int, high: Any, low: Any) -> str:
+    """An address from its two words; `*` where an SA leaves it open."""
+    value = int(high) << 64 | int(low)
+    return str(IPv4Address(value) if family == 4 else IPv6Address(value)) if value else "*"
+
+
+def protocol(number: int) -> str:
+    return PROTOCOLS.get(number, str(number))
+
+
+def moment(ts: int) -> str:
+    """ns since 1970 as UTC text, exact to the ns."""
+    try:
+        whole = datetime.fromtimestamp(ts // 10**9, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{ts} ns"
+    return f"{whole:%Y-%m-%d %H:%M:%S}.{ts % 10**9:09d} UTC"
+
+
+def network(family: int, pair: tuple[int, int]) -> str:
+    """A (value, mask) pair as any, address, prefix, or address and wildcard."""
+    value, mask = pair
+    bits = 32 if family == 4 else 128
+    make: Callable[[int], Any] = IPv4Address if family == 4 else IPv6Address
+    wildcard = ~mask & ((1 << bits) - 1)
+    if mask == 0:
+        return "any"
+    if wildcard & (wildcard + 1):
+        return f"{make(value)} {make(wildcard)}"
+    length = bits - wildcard.bit_length()
+    return str(make(value)) if length == bits else f"{make(value)}/{length}"
+
+
+def selector_text(selector: Any) -> str:
+    """Proxy identities as one line."""
+    whole = "ip" if selector.family == 4 else "ipv6"
+    name = whole if selector.protocol is None else protocol(selector.protocol)
+    ends = []
+    for pair, ports in ((selector.src, selector.sport), (selector.dst, selector.dport)):
+        text = network(selector.family, pair)
+        if ports != (0, 65535):
+            text += f" port {ports[0]}" if ports[0] == ports[1] else f" ports {ports[0]}-{ports[1]}"
+        ends.append(text)
+    return f"{name} {ends[0]} -> {ends[1]}"
+
+
+def interface_name(owner: Any, row: int) -> str:
+    names = owner.interfaces.names
+    return str(names[row]) if 0 <= row < len(names) else "-"
+
+
+def cause_facts(number: int) -> Facts:
+    """Everything that is known about a drop cause."""
+    c = drops.CAUSES[number]
+    return {
+        "cause": c.name, "stage": c.stage, "sentence": c.sentence, "xe_code": c.xe_code, "xe_name": c.xe_name,
+        "linux": c.linux,
+    }  # fmt: skip
+
+
+def sa_facts(owner: Any, handle: int) -> Facts:
+    """An SA without its keys."""
+    row, profile = owner.tables.t.sa[handle], owner.sad.profiles[int(owner.tables.t.sa["profile"][handle])]
+    family = profile.family
+    return {
+        "handle": handle, "flow_id": int(row["flow_id"]), "conn_id": CONNECTION_BASE + int(row["flow_id"]),
+        "proto": profile.proto, "spi": f"0x{int(row['spi']):08x}",
+        "src": address(family, row["src0"], row["src1"]), "dst": address(family, row["dst0"], row["dst1"]),
+        "mode": profile.mode, "encr": profile.encr, "integ": profile.integ, "icv_len": profile.icv_len,
+        "esn": profile.esn, "natt": list(profile.natt) if profile.natt is not None else None,
+    }  # fmt: skip
+
+
+def entry_facts(owner: Any, sp: int) -> Facts | None:
+    """An SPD entry: where it is configured, and its rule."""
+    for pair in owner.sadb.pairs if hasattr(owner, "sadb") else ():
+        if pair.want.sp == sp:
+            rule = "any traffic routed into the tunnel" if pair.want.vti else f"permit {selector_text(pair.want.selector)}"
+            return {"sp": sp, "where": pair.want.where, "rule": rule, "peer": str(pair.want.peer)}
+    return None
+
+
+def window_of(t: Any, sa: int, seq: int) -> tuple[int, int, str]:
+    """(highest authenticated number, window size, where `seq` lies); RFC 4303 section 3.4.3."""
+    state = t.sa_in[sa]
+    top, size, ring = int(state["top"]), int(state["window"]), int(state["ring"])
+    if size == 0:
+        return top, size, "not checked"
+    if seq == 0:
+        return top, size, "zero, which is never sent"
+    if seq > top:
+        return top, size, "above the window"
+    if top - seq >= size:
+        return top, size, "below the window"
+    bit = seq & (ring - 1)
+    seen = int(t.win[int(state["win_at"]) + (bit >> 6)]) >> (bit & 63) & 1
+    return top, size, "inside the window, seen before" if seen else "inside the window, not seen"
+
+
+def packet_facts(look: Look) -> Facts:
+    """The outermost IP header of a row."""
+    facts: Facts = {
+        "version": look.fam, "src": address(look.fam, look.src0, look.src1), "dst": address(look.fam, look.dst0, look.dst1),
+        "protocol": protocol(look.proto), "length": look.ip_len, "ttl": look.ttl, "dscp": look.tos >> 2,
+        "ecn": look.tos & 3,
+    }  # fmt: skip
+    if look.proto in (6, 17) and not look.frag & FRAG_LATER:
+        facts |= {"sport": look.sport, "dport": look.dport}
+    if look.frag & FRAG:
+        facts["fragment"] = "later" if look.frag & FRAG_LATER else "first"
+    if look.fam == 4:
+        facts["df"] = bool(look.frag & FRAG_DF)
+    return facts
+
+
+def packet_text(look: Look) -> str:
+    f = packet_facts(look)
+    ports = f" port {f['sport']} -> {f['dport']}" if "sport" in f else ""
+    return f"IPv{f['version']} {f['src']} -> {f['dst']} {f['protocol']}{ports}, {f['length']} bytes"
+
+
+# ---------------------------------------------------------------------------------------- stages, in order
+def _walk(owner: Any, before: Look, after: Look) -> Said:
+    return f"read {after.cap} of {after.wire} bytes from the trace", {"captured": after.cap, "wire": after.wire}
+
+
+def _parse(owner: Any, before: Look, after: Look) -> Said:
+    if after.verdict == drops.Verdict.PUNTED:
+        return "not an IP packet: handed to the control plane", {}
+    if after.cause:
+        return "refused", {}
+    way = "INBOUND (ESP, AH or UDP port of NAT traversal)" if after.inbound else "OUTBOUND"
+    return f"{packet_text(after)}; on to {way}", {"packet": packet_facts(after)}
+
+
+def _lookup(owner: Any, before: Look, after: Look) -> Said:
+    if after.lv_n > before.lv_n:
+        sa, seq, _ = after.levels[-1]
+        top, size, where = after.windows[-1]
+        facts = {"level": after.lv_n, "sa": sa_facts(owner, sa), "seq": seq}
+        facts["window"] = {"top": top, "size": size, "number": where}
+        spi = facts["sa"]["spi"]
+        return f"SA {sa} (SPI {spi}), number {seq}: {where} (top {top}, size {size})", facts
+    if after.verdict == drops.Verdict.CONSUMED:
+        return "NAT keepalive (RFC 3948): consumed", {}
+    if after.verdict == drops.Verdict.PUNTED:
+        return "IKE on the NAT traversal port: handed to the control plane", {}
+    if after.cause:
+        return f"SPI 0x{after.spi:08x} refused" if after.spi else "refused", {}
+    return "not for an SA of this device: goes on as it is", {}
+
+
+def _open(owner: Any, before: Look, after: Look) -> Said:
+    f = sa_facts(owner, after.c_sa)
+    algorithm = f["encr"] if f["integ"] == "none" else f"{f['encr']} and {f['integ']}"
+    good = "the ICV verifies" if after.c_ok else "the ICV does not verify"
+    facts = {"algorithm": algorithm, "engine": owner.sad.crypto.name, "bytes": after.c_len, "icv_ok": bool(after.c_ok)}
+    return f"{good} ({algorithm}, {owner.sad.crypto.name} engine)", facts
+
+
+def _decap(owner: Any, before: Look, after: Look) -> Said:
+    if not after.c_ok:
+        return "left as it is: its ICV is wrong", {}
+    if after.cause:
+        return "decapsulated with a fault, which counts if the replay check passes", {}
+    facts = {"size_before": before.ip_len, "size_after": after.ip_len, "packet": packet_facts(after)}
+    if after.alarm:
+        facts["ecn_alarm"] = True
+    more = "; it is protected again: next level" if after.inbound else ""
+    return f"{before.ip_len} bytes become {after.ip_len}: {packet_text(after)}{more}", facts
+
+
+def _commit(owner: Any, before: Look, after: Look) -> Said | None:
+    if not before.levels:
+        return None
+    facts = {"levels": [_level(owner, before, after, k) for k in range(len(before.levels))]}
+    (sa, seq, _), (top, size, where) = before.levels[0], before.windows[0]
+    if not after.cause:
+        word = "taken in" if after.verdict == drops.Verdict.CONSUMED else "accepted"
+        return f"number {seq} of SA {sa} {word}: it was {where}; top {top} -> {after.windows[0][0]}", facts
+    name = drops.CAUSES[after.cause].name
+    return f"refused ({name}): number {seq} of SA {sa} is {where} (top {top}, size {size})", facts
+
+
+def _level(owner: Any, before: Look, after: Look, k: int) -> Facts:
+    sa, seq, ok = before.levels[k]
+    top, size, where = before.windows[k]
+    spi = f"0x{int(owner.tables.t.sa['spi'][sa]):08x}"
+    window = {"size": size, "number": where, "top_before": top, "top_after": after.windows[k][0]}
+    return {"sa": sa, "spi": spi, "seq": seq, "icv_ok": ok == LV_OPENED, "window": window}
+
+
+def _join(owner: Any, before: Look, after: Look) -> Said | None:
+    if after.cause or before.verdict:
+        return None
+    if owner.tables.t.ctl[CTL_MODE] == MODE_ROUTER:
+        return ("the decapsulated packet goes on to OUTBOUND", {}) if before.levels else None
+    if after.n_out:
+        return ("written out" if before.levels else "clear packet, kept"), {}
+    return "clear packet, not written (--keep-clear would)", {}
+
+
+def _policy(owner: Any, before: Look, after: Look) -> Said:
+    if after.cause:
+        return "refused by the inbound policy", {}
+    if not before.levels:
+        return "clear, and no entry of the ingress interface asks for protection", {}
+    sp = int(owner.tables.t.sa["sp"][before.sa])
+    if not owner.tables.t.sa["checks"][before.sa]:
+        return "the SA of a tunnel interface carries any traffic", {}
+    entry = entry_facts(owner, sp)
+    return f"it is what its SA may carry: {entry['where'] if entry else sp}", {"entry": entry}
+
+
+def _spd(owner: Any, before: Look, after: Look) -> Said:
+    facts: Facts = {"route": _route(owner, before, after), "egress": interface_name(owner, after.out_if)}
+    entry = entry_facts(owner, after.sp) if after.sp >= 0 else None
+    facts["entry"] = entry
+    if after.verdict == drops.Verdict.PUNTED:
+        return "for this router itself: handed to the control plane", facts
+    way = f"route {facts['route']}, egress {facts['egress']}" if facts["route"] else "no route"
+    if after.cause:
+        at = f"; {entry['where']}: {entry['rule']}" if entry else ""
+        return f"{way}{at}", facts
+    if entry is None:
+        return f"{way}; no entry asks for protection: sent in clear", facts
+    facts["sa"] = sa_facts(owner, after.sa)
+    return f"{way}; {entry['where']}: {entry['rule']}; SA {after.sa} (SPI {facts['sa']['spi']})", facts
+
+
+def _route(owner: Any, before: Look, after: Look) -> str | None:
+    """The prefix that the destination matches, as the control plane's copy of the routes has it."""
+    target = address(before.fam, before.dst0, before.dst1)
+    vrf = int(owner.tables.t.ifs["vrf"][before.in_if])
+    kind = IPv4Address if before.fam == 4 else IPv6Address
+    found = owner.routing.lookup(kind(target if target != "*" else 0), vrf)
+    return None if found is None else f"{found.prefix}{' (local)' if found.local else ''}"
+
+
+def _forward(owner: Any, before: Look, after: Look) -> Said:
+    name = "TTL" if before.fam == 4 else "hop limit"
+    if after.cause:
+        return f"{name} {before.ttl} would reach zero", {"ttl": before.ttl}
+    return f"{name} {before.ttl} -> {after.ttl}", {"ttl_before": before.ttl, "ttl_after": after.ttl}
+
+
+def _sequence(owner: Any, before: Look, after: Look) -> Said:
+    out = owner.tables.t.sa_out
+    if after.cause:
+        return f"SA {after.sa} has no number left (last {int(out['last_seq'][after.sa])})", {}
+    facts = {"sa": after.sa, "seq": after.seq, "ip_id": after.ip_id, "next_seq": int(out["next_seq"][after.sa])}
+    outer = int(owner.tables.t.sa["next"][after.sa])
+    if outer < 0:
+        return f"number {after.seq} of SA {after.sa}, IP identification {after.ip_id}", facts
+    facts |= {"ah_sa": outer, "ah_seq": after.seq2}
+    return f"numbers {after.seq} of SA {after.sa} and {after.seq2} of SA {outer} (AH)", facts
+
+
+def _encap(owner: Any, before: Look, after: Look) -> Said:
+    if after.cause:
+        return f"{before.ip_len} bytes cannot be encapsulated", {}
+    f = sa_facts(owner, after.sa)
+    facts = {"size_before": before.ip_len, "size_after": after.ip_len, "mode": f["mode"], "src": f["src"], "dst": f["dst"]}
+    return f"{f['mode']} mode {f['src']} -> {f['dst']}: {before.ip_len} bytes become {after.ip_len}", facts
+
+
+def _seal(owner: Any, before: Look, after: Look) -> Said:
+    f = sa_facts(owner, after.c_sa)
+    algorithm = f["encr"] if f["integ"] == "none" else f"{f['encr']} and {f['integ']}"
+    return (f"{after.c_len} bytes sealed with {algorithm} ({owner.sad.crypto.name} engine)",
+            {"algorithm": algorithm, "engine": owner.sad.crypto.name, "bytes": after.c_len})  # fmt: skip
+
+
+def _seal_ah(owner: Any, before: Look, after: Look) -> Said:
+    f = sa_facts(owner, after.c_sa)
+    return (f"AH of SA {after.c_sa} (SPI {f['spi']}): {f['integ']} over {after.ip_len} bytes",
+            {"algorithm": f["integ"], "engine": owner.sad.crypto.name, "sa": f})  # fmt: skip
+
+
+def _reserve(owner: Any, before: Look, after: Look) -> Said | None:
+    if after.n_out == 0:
+        return None
+    sent = int(owner.tables.t.ctl[CTL_OUT_SEQ])
+    return f"output record {sent - after.n_out}", {"first_out": after.first_out, "n_out": after.n_out}
+
+
+def _deliver(owner: Any, before: Look, after: Look) -> Said:
+    word = drops.Verdict(after.verdict).name.lower()
+    return (f"{word}: {drops.CAUSES[after.cause].name}" if after.cause else word), {}
+
+
+DECIDERS: dict[str, Callable[[Any, Look, Look], Said | None]] = {
+    "walk": _walk, "parse": _parse, "lookup": _lookup, "open": _open, "decap": _decap, "commit": _commit,
+    "join": _join, "policy": _policy, "spd": _spd, "forward": _forward, "sequence": _sequence, "encap": _encap,
+    "seal": _seal, "seal_ah": _seal_ah, "reserve": _reserve, "deliver": _deliver,
+}  # fmt: skip
+
+
+def decide(stage: str, owner: Any, before: Look, after: Look) -> Facts | None:
+    """What a stage decided: {stage, decision, drop?, …facts}; None where it had nothing to do with the frame."""
+    decider = DECIDERS.get(stage)
+    said = decider(owner, before, after) if decider else None
+    if said is None:
+        return None
+    text, facts = said
+    dropped = after.verdict == drops.Verdict.DROPPED and before.verdict != drops.Verdict.DROPPED
+    step: Facts = {"stage": stage, "decision": text}
+    if dropped and stage != "deliver":
+        step["drop"] = cause_facts(after.cause)
+        step["decision"] = f"{text}: {step['drop']['sentence']}" if text else step["drop"]["sentence"]
+    return {**step, "facts": facts}
+
+
+# --------------------------------------------------------------------------------------------------- the frame
+def frame_facts(owner: Any, p: Any, batch: Any) -> Facts:
+    """Which frame it was."""
+    return {
+        "frame": int(batch.frame_no[0]), "ts": int(batch.ts[0]), "time": moment(int(batch.ts[0])),
+        "link": LINKS.get(int(batch.link[0]), f"link type {int(batch.link[0])}"), "captured": int(batch.length[0]),
+        "wire": int(batch.wire[0]), "in_if": interface_name(owner, int(p.in_if[0])),
+    }  # fmt: skip
+
+
+def outcome(owner: Any, p: Any) -> Facts:
+    """What became of it: the verdict row in words."""
+    cause, sa = int(p.cause[0]), int(p.sa[0])
+    sent = int(p.n_out[0]) > 0
+    bundle = sa >= 0 and int(p.lv_n[0]) == 0 and int(owner.tables.t.sa["next"][sa]) >= 0
+    return {
+        "verdict": drops.Verdict(int(p.verdict[0])).name.lower(), "cause": cause_facts(cause) if cause else None,
+        "stage": STAGE_NAMES[int(p.stage[0])], "out_if": interface_name(owner, int(p.out_if[0])),
+        "sa": sa_facts(owner, sa) if sa >= 0 else None, "spi": f"0x{int(p.spi[0]):08x}" if p.spi[0] else None,
+        "seq": int((p.seq2 if bundle else p.seq)[0]), "len_out": int(p.ip_len[0]) if sent else 0,
+        "first_out": int(p.first_out[0]),
+    }  # fmt: skip

@@ -1,0 +1,72 @@
+"""Running qfp beside its slow twin, and comparing all that both say."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import naive
+from naive import Outcome
+from naive_router import NaiveRouter
+
+from qfp.batch import Batch
+from qfp.config import loads
+from qfp.decrypt import Decryptor
+from qfp.result import CAUSE_WORDS, VERDICT_WORDS, Result
+from qfp.router import Router
+from qfp.sa import SecurityAssociation
+
+ENGINES = ("native", "openssl")
+
+
+def compare(result: Result, wanted: Sequence[Outcome]) -> None:
+    """Every row and every byte, then the counters (BASE-12)."""
+    v = result.verdicts
+    assert len(v["frame"]) == len(wanted)
+    packets = iter(result.packets.frames())
+    for k, w in enumerate(wanted):
+        verdict, cause = VERDICT_WORDS[v["verdict"][k]], CAUSE_WORDS[v["cause"][k]]
+        assert (verdict, cause) == (w.verdict, w.cause), (k, (verdict, cause), (w.verdict, w.cause))
+        assert int(v["n_out"][k]) == (w.data is not None), k
+        if w.spi is not None and w.verdict in ("forwarded", "consumed"):
+            assert (int(v["spi"][k]), int(v["seq"][k])) == (w.spi, w.seq), k
+        if w.data is not None:
+            got = next(packets)
+            assert got == w.data, (k, got.hex(), w.data.hex())
+    totals = naive.totals(list(wanted))
+    assert {name: result.counters[name] for name in totals} == totals
+
+
+def sa_counters(sad: Any, handle: int, inbound: bool) -> tuple[int, ...]:
+    row = (sad._tables.t.sa_in if inbound else sad._tables.t.sa_out)[handle]
+    both = (int(row["packets"]), int(row["bytes"]))
+    return (*both, int(row["replays"]), int(row["bad_icv"]), int(row["top"])) if inbound else both
+
+
+def check_decrypt(sas: Sequence[SecurityAssociation], frames: Sequence[bytes], **options: Any) -> list[Outcome]:
+    """The Decryptor against its twin: rows, bytes, counters and the state of every SA."""
+    twin = naive.NaiveDecryptor(list(sas))
+    wanted = twin.open(list(frames))
+    d = Decryptor(sas, **options)
+    compare(d.open(Batch.from_frames(frames)), wanted)
+    for handle, s in zip(d.handles, twin.states, strict=True):
+        assert sa_counters(d.sad, handle, True) == (s.packets, s.bytes, s.replays, s.bad_icv, s.top), handle
+    return wanted
+
+
+class Pair:
+    """A router and its twin."""
+
+    def __init__(self, text: str, keys: Sequence[SecurityAssociation] = (), **options: Any):
+        self.router = Router.loads(text, keys=keys, **options)
+        self.twin = NaiveRouter(loads(text), self.router)
+
+    def forward(self, frames: Sequence[bytes], ingress: str) -> list[bytes]:
+        """Run a batch through both; returns what was sent."""
+        from qfp.engine import zero_counters
+
+        zero_counters(self.router.tables)
+        full = self.router.interface(ingress)
+        wanted = self.twin.forward(list(frames), full)
+        result = self.router.forward(Batch.from_frames(frames), ingress)
+        compare(result, wanted)
+        self.outcomes = wanted
+        return result.packets.frames()
