@@ -62,10 +62,16 @@ class Look:
 
 
 # ------------------------------------------------------------------------------------------------ vocabulary
-def address(family: int, high: Any, low: Any) -> str:
-    """An address from its two words; `*` where an SA leaves it open."""
+def address(family: int, high: Any, low: Any) -> IPv4Address | IPv6Address:
+    """An address from its two words."""
     value = int(high) << 64 | int(low)
-    return str(IPv4Address(value) if family == 4 else IPv6Address(value)) if value else "*"
+    return IPv4Address(value) if family == 4 else IPv6Address(value)
+
+
+def sa_end(family: int, row: Any, side: str) -> str:
+    """`src` or `dst` of an SA row; `*` where it is open."""
+    high, low = row[side + "0"], row[side + "1"]
+    return str(address(family, high, low)) if high or low else "*"
 
 
 def protocol(number: int) -> str:
@@ -129,7 +135,7 @@ def sa_facts(owner: Any, handle: int) -> Facts:
     return {
         "handle": handle, "flow_id": int(row["flow_id"]), "conn_id": CONNECTION_BASE + int(row["flow_id"]),
         "proto": profile.proto, "spi": f"0x{int(row['spi']):08x}",
-        "src": address(family, row["src0"], row["src1"]), "dst": address(family, row["dst0"], row["dst1"]),
+        "src": sa_end(family, row, "src"), "dst": sa_end(family, row, "dst"),
         "mode": profile.mode, "encr": profile.encr, "integ": profile.integ, "icv_len": profile.icv_len,
         "esn": profile.esn, "natt": list(profile.natt) if profile.natt is not None else None,
     }  # fmt: skip
@@ -139,7 +145,9 @@ def entry_facts(owner: Any, sp: int) -> Facts | None:
     """An SPD entry: where it is configured, and its rule."""
     for pair in owner.sadb.pairs if hasattr(owner, "sadb") else ():
         if pair.want.sp == sp:
-            rule = "any traffic routed into the tunnel" if pair.want.vti else f"permit {selector_text(pair.want.selector)}"
+            rule = (
+                "any traffic routed into the tunnel" if pair.want.vti else f"permit {selector_text(pair.want.selector)}"
+            )
             return {"sp": sp, "where": pair.want.where, "rule": rule, "peer": str(pair.want.peer)}
     return None
 
@@ -164,8 +172,8 @@ def window_of(t: Any, sa: int, seq: int) -> tuple[int, int, str]:
 def packet_facts(look: Look) -> Facts:
     """The outermost IP header of a row."""
     facts: Facts = {
-        "version": look.fam, "src": address(look.fam, look.src0, look.src1), "dst": address(look.fam, look.dst0, look.dst1),
-        "protocol": protocol(look.proto), "length": look.ip_len, "ttl": look.ttl, "dscp": look.tos >> 2,
+        "version": look.fam, "src": str(address(look.fam, look.src0, look.src1)),
+        "dst": str(address(look.fam, look.dst0, look.dst1)), "protocol": protocol(look.proto), "length": look.ip_len, "ttl": look.ttl, "dscp": look.tos >> 2,
         "ecn": look.tos & 3,
     }  # fmt: skip
     if look.proto in (6, 17) and not look.frag & FRAG_LATER:
@@ -201,7 +209,7 @@ def _lookup(owner: Any, before: Look, after: Look) -> Said:
     if after.lv_n > before.lv_n:
         sa, seq, _ = after.levels[-1]
         top, size, where = after.windows[-1]
-        facts = {"level": after.lv_n, "sa": sa_facts(owner, sa), "seq": seq}
+        facts: Facts = {"level": after.lv_n, "sa": sa_facts(owner, sa), "seq": seq}
         facts["window"] = {"top": top, "size": size, "number": where}
         spi = facts["sa"]["spi"]
         return f"SA {sa} (SPI {spi}), number {seq}: {where} (top {top}, size {size})", facts
@@ -294,10 +302,8 @@ def _spd(owner: Any, before: Look, after: Look) -> Said:
 
 def _route(owner: Any, before: Look, after: Look) -> str | None:
     """The prefix that the destination matches, as the control plane's copy of the routes has it."""
-    target = address(before.fam, before.dst0, before.dst1)
     vrf = int(owner.tables.t.ifs["vrf"][before.in_if])
-    kind = IPv4Address if before.fam == 4 else IPv6Address
-    found = owner.routing.lookup(kind(target if target != "*" else 0), vrf)
+    found = owner.routing.lookup(address(before.fam, before.dst0, before.dst1), vrf)
     return None if found is None else f"{found.prefix}{' (local)' if found.local else ''}"
 
 
@@ -324,7 +330,13 @@ def _encap(owner: Any, before: Look, after: Look) -> Said:
     if after.cause:
         return f"{before.ip_len} bytes cannot be encapsulated", {}
     f = sa_facts(owner, after.sa)
-    facts = {"size_before": before.ip_len, "size_after": after.ip_len, "mode": f["mode"], "src": f["src"], "dst": f["dst"]}
+    facts = {
+        "size_before": before.ip_len,
+        "size_after": after.ip_len,
+        "mode": f["mode"],
+        "src": f["src"],
+        "dst": f["dst"],
+    }
     return f"{f['mode']} mode {f['src']} -> {f['dst']}: {before.ip_len} bytes become {after.ip_len}", facts
 
 

@@ -51,6 +51,7 @@ class Entry:
 
     outbound: list[State]
     inbound: list[State]
+    vti: bool = False
 
 
 @dataclass
@@ -95,12 +96,15 @@ class NaiveRouter:
         self._static()
         self.idents: dict[tuple[Any, Any], int] = {}
         self.states: list[State] = []
+        self.tunnels: dict[str, Entry] = {}
         self.policies: dict[tuple[str, int], Policy] = {}
         self.entry_of: dict[int, Entry] = {}  # by id of the inbound state
         for name, interface in config.interfaces.items():
             for family, cmap in ((4, interface.crypto_map), (6, interface.ipv6_crypto_map)):
                 if cmap:
                     self.policies[name, family] = self._policy(config.crypto_maps[cmap], family)
+            if interface.tunnel is not None:
+                self.tunnels[name] = self._entry(vti=True)
         self.inbound = Inbound(self.states, strict_udp=True)
 
     def _policy(self, cmap: Any, family: int) -> Policy:
@@ -112,10 +116,11 @@ class NaiveRouter:
                 lists.append([Rule(ace, family, self._entry() if ace.permit else None) for ace in rules])
         return Policy(lists)
 
-    def _entry(self) -> Entry:
-        """SAs of the next permit rule: the router keeps its pairs in the order of the rules."""
+    def _entry(self, vti: bool = False) -> Entry:
+        """SAs of the next permit rule or tunnel: the router keeps its pairs in the order of the configuration."""
         pair = next(self._pairs)
-        entry = Entry(*([State(self._describe(h)) for h in side] for side in (pair.outbound, pair.inbound)))
+        sides = ([State(self._describe(h)) for h in side] for side in (pair.outbound, pair.inbound))
+        entry = Entry(*sides, vti=vti)
         self.states += entry.inbound
         self.entry_of.update({id(s): entry for s in entry.inbound})
         return entry
@@ -184,7 +189,7 @@ class NaiveRouter:
         if out.chain:
             carried = self.entry_of[id(out.chain[-1])]
             needed = list(reversed(carried.inbound))  # outermost first
-            if wanted is not carried or out.chain[-len(needed) :] != needed:
+            if (wanted is not carried and not carried.vti) or out.chain[-len(needed) :] != needed:
                 raise Bad("POLICY_MISMATCH")
         elif wanted is not None and not self._exempt(ip):
             raise Bad("NOT_IPSEC")
@@ -205,7 +210,7 @@ class NaiveRouter:
             out.verdict = "punted"
             return
         policy = self.policies.get((egress, ip.family))
-        entry = policy.outbound(ip) if policy is not None else None
+        entry = self.tunnels.get(egress) or (policy.outbound(ip) if policy is not None else None)
         if entry is not None and not entry.outbound:
             raise Bad("NO_SA_OUT")
         ip = read_ip(naive.one_hop(ip))
@@ -233,7 +238,10 @@ class NaiveRouter:
         return data
 
     def df_rule(self, sas: list[State]) -> str:
-        """Global, or of the interface that the crypto map is on, which wins (DF-1)."""
+        """Global, or of the interface that the policy is on, which wins (DF-1)."""
+        for name, entry in self.tunnels.items():
+            if entry.outbound == sas:
+                return self.config.interfaces[name].df_bit or self.config.ipsec.df_bit
         for (name, _), policy in self.policies.items():
             if any(r.entry and r.entry.outbound == sas for rules in policy.lists for r in rules):
                 return self.config.interfaces[name].df_bit or self.config.ipsec.df_bit

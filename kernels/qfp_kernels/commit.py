@@ -1,7 +1,7 @@
 """commit: the replay and integrity verdict of every opened level, in packet order. The serial heart of INBOUND (AR-2).
 
-All levels have been opened; nothing has been believed. For each row in order, outermost level first: the window is asked
-again (two copies in one vector: exactly one passes), REPLAY outranks INTEGRITY (so that the cause of a tampered
+All levels have been opened; nothing has been believed. For each row in order, outermost level first: the window is
+asked again (two copies in one vector: exactly one passes), REPLAY outranks INTEGRITY (so that the cause of a tampered
 duplicate does not depend on batching), and only a good ICV moves a window.
 
 With ESN the high half was inferred from the window's top before the vector. If earlier rows have moved the top so far
@@ -12,7 +12,8 @@ which a run starts is looked up with nothing in flight, so a run always gets pas
 
 import numpy as np
 
-from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.decap import DUMMY
+from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_CUT_FRAME,
@@ -24,11 +25,10 @@ from qfp_kernels.layout import (
     ST_TX,
     ST_VECTOR,
 )
-from qfp_kernels.decap import DUMMY
 from qfp_kernels.parse import drop
 from qfp_kernels.replay import M32, U1, accept, infer, refused
 
-STAGE_COMMIT, STAGE_DECAP = 5, 4
+STAGE_COMMIT, STAGE_DECAP = STAGES.index("commit"), STAGES.index("decap")
 REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
 CONSUMED = np.uint8(Verdict.CONSUMED)
 ONE = np.uint32(1)

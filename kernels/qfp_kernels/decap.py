@@ -8,13 +8,13 @@ import numpy as np
 
 from qfp_kernels.checksum import adjust, header_sum
 from qfp_kernels.columns import base
-from qfp_kernels.drops import Drop
+from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import LEVELS
 from qfp_kernels.parse import is_inbound, parse_ip
 from qfp_kernels.simd import bswap16i, ld8, ld16, ld64, st8, st16
 
-STAGE_DECAP = 4
+STAGE_DECAP = STAGES.index("decap")
 BAD_PADDING, BAD_NEXT_HEADER = int(Drop.BAD_PADDING), int(Drop.BAD_NEXT_HEADER)
 BAD_INNER, ECN_CE = int(Drop.BAD_INNER), int(Drop.ECN_CE)
 DUMMY = 200  # next header 59: consumed, not dropped (RFC 4303 section 2.6)

@@ -7,6 +7,8 @@ sentence for the person who reads the report.
 from dataclasses import dataclass
 from enum import IntEnum
 
+STAGES = ("", "parse", "lookup", "join", "decap", "commit", "policy", "spd", "forward", "sequence", "encap")
+
 
 class Verdict(IntEnum):
     """What became of a frame."""
@@ -34,7 +36,7 @@ class Cause:
 
 
 _ROWS = (
-    ("TOO_LONG", "fill", 25, "IN_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmInHdrError",
+    ("TOO_LONG", "parse", 25, "IN_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmInHdrError",
      "The frame is longer than any IP packet."),
     ("CUT_SHORT", "parse", None, "BadIpLen", "XfrmInBufferError",
      "The capture holds fewer bytes of the packet than its IP header says (snap length), so it cannot be processed."),
@@ -44,11 +46,11 @@ _ROWS = (
      "The IPv4 header checksum is wrong."),
     ("TTL_EXPIRED", "forward", None, "Ipv4TtlExpired", "InHdrErrors",
      "TTL or hop limit would reach zero at this router."),
-    ("NO_ROUTE", "route", None, "Ipv4NoRoute", "OutNoRoutes",
+    ("NO_ROUTE", "spd", None, "Ipv4NoRoute", "OutNoRoutes",
      "No route leads to the destination."),
-    ("IF_DOWN", "route", None, "Disabled", "OutDiscards",
+    ("IF_DOWN", "spd", None, "Disabled", "OutDiscards",
      "The egress interface is shut down, or its tunnel cannot come up."),
-    ("UNSUPPORTED_TUNNEL", "route", None, "UnconfiguredIpv4Fia", "OutDiscards",
+    ("UNSUPPORTED_TUNNEL", "spd", None, "UnconfiguredIpv4Fia", "OutDiscards",
      "The route leads into a tunnel whose encapsulation is not built yet (GRE)."),
     ("NOT_IPSEC", "policy", 8, "IN_US_CL_V4_PKT_FAILED_POLICY", "XfrmInNoPols",
      "A clear packet arrived that the policy says must be protected."),
@@ -60,9 +62,9 @@ _ROWS = (
      "The policy asks for protection, but no SA exists (IKE would be started)."),
     ("SEQ_OVERFLOW", "sequence", 46, "OUT_CD_SW_IPSEC_DETECT_SEQ_OVEFLOW", "XfrmOutStateSeqError",
      "The SA has used its last sequence number; a number is never used twice under one key."),
-    ("TRANSPORT_FRAGMENT", "spd", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
+    ("TRANSPORT_FRAGMENT", "encap", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
      "A fragment cannot be protected in transport mode (RFC 4303 section 3.1.1)."),
-    ("TRANSPORT_MISMATCH", "spd", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
+    ("TRANSPORT_MISMATCH", "encap", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
      "A transport-mode SA only protects packets between its own two addresses and of its own family."),
     ("OUT_TOO_LONG", "encap", 51, "OUT_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmOutError",
      "The protected packet would exceed 65,535 bytes."),
@@ -91,8 +93,6 @@ _ROWS = (
      "The outer header says congestion experienced, but the inner packet is not ECN-capable (RFC 6040)."),
     ("NESTED_TOO_DEEP", "lookup", 24, "IN_PKT_PSTATE_TOO_BIG", "XfrmInError",
      "More SAs are nested in this packet than qfp opens."),
-    ("CRYPTO_ERROR", "seal", 45, "OUT_UNEXP_CD_SW_IPSEC_EXCEPTION", "XfrmOutStateProtoError",
-     "The crypto engine could not process the packet."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
-from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import FRAG, FRAG_DF, ST_AH
 from qfp_kernels.parse import drop
@@ -28,7 +28,7 @@ from qfp_kernels.simd import (
     store,
 )
 
-STAGE_ENCAP = 10
+STAGE_ENCAP = STAGES.index("encap")
 OUT_TOO_LONG = int(Drop.OUT_TOO_LONG)
 TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
 FORWARDED = np.uint8(Verdict.FORWARDED)
@@ -89,9 +89,8 @@ def _ah_fields(p, t, i, at, sa):
     """Number of the AH header of a bundle or of an AH SA at address `at`."""
     seq = p.seq[i] if sa.proto == 51 else p.seq2[i]
     st32(at + 8, bswap32i(np.uint32(seq)))
-    if sa.next >= 0 and t.sa[sa.next].nonce == 1:  # AES-GMAC: the IV leads the ICV field (RFC 4543 section 4)
-        st64(at + 12, bswap64i(seq))
-    elif sa.proto == 51 and sa.nonce == 1:
+    outer = t.sa[sa.next] if sa.next >= 0 else sa
+    if outer.proto == 51 and outer.nonce == 1:  # AES-GMAC: the IV leads the ICV field (RFC 4543 section 4)
         st64(at + 12, bswap64i(seq))
 
 
@@ -184,7 +183,8 @@ def _transport(p, t, i, s, sa):
     """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header; returns a drop cause or 0."""
     if (p.frag[i] & FRAG) != 0:
         return TRANSPORT_FRAGMENT
-    if p.fam[i] != sa.fam or p.src1[i] != sa.src1 or p.dst1[i] != sa.dst1 or p.src0[i] != sa.src0 or p.dst0[i] != sa.dst0:
+    ends = (p.src0[i] ^ sa.src0) | (p.src1[i] ^ sa.src1) | (p.dst0[i] ^ sa.dst0) | (p.dst1[i] ^ sa.dst1)
+    if p.fam[i] != sa.fam or ends != np.uint64(0):
         return TRANSPORT_MISMATCH
     arena = base(p.arena)
     l3, split = np.int64(p.l3[i]), np.int64(p.tr_at[i])

@@ -4,12 +4,12 @@ import numpy as np
 
 from qfp_kernels.checksum import less_one_hop
 from qfp_kernels.columns import base
-from qfp_kernels.drops import Drop
+from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.parse import drop
 from qfp_kernels.simd import ld16, st8, st16
 
 TTL_EXPIRED = int(Drop.TTL_EXPIRED)
-STAGE_FORWARD = 8
+STAGE_FORWARD = STAGES.index("forward")
 
 
 def forward(p, t, n):

@@ -1,17 +1,17 @@
 """AES-GCM (RFC 4106) and AES-GMAC (RFC 4543) over the work list.
 
 Packet at `c_off`:  SPI(4) seq(4) IV(8) | c_len bytes | ICV.
-The lattice of 64-byte vectors is laid 16 bytes early, at the ESP header: lane 0 of the first vector is the header, whose
-keystream block (counter 1) is just E(J0), the tag mask, and whose GHASH slot is just the AAD block. So header, tag mask
-and data are one uniform stream of 1 + ceil(c_len / 16) blocks, with no special case.
+The lattice of 64-byte vectors is laid 16 bytes early, at the ESP header: lane 0 of the first vector is the header,
+whose keystream block (counter 1) is just E(J0), the tag mask, and whose GHASH slot is just the AAD block. So header,
+tag mask and data are one uniform stream of 1 + ceil(c_len / 16) blocks, with no special case.
 
 Stores at a packet's end are whole vectors, into the tail-room: masked ones cost several times as much on some CPUs.
-Bulk: 4 vectors (16 blocks) in flight, with the GHASH of 4 vectors woven between the AES rounds of 4 others (sealing: the
-previous ciphertext; opening: the current one). One vector at a time for the last 256 bytes. Packets need no
+Bulk: 4 vectors (16 blocks) in flight, with the GHASH of 4 vectors woven between the AES rounds of 4 others (sealing:
+the previous ciphertext; opening: the current one). One vector at a time for the last 256 bytes. Packets need no
 interleaving: out-of-order execution overlaps them.
 
-Context row: 0 round keys (15 x 16); 240 salt block xored with round key 0; 256 powers H^17 .. H^1 (times x, as in Gueron
-and Kounavis), then zeros up to CONTEXT.
+Context row: 0 round keys (15 x 16); 240 salt block xored with round key 0; 256 powers H^17 .. H^1 (times x, as in
+Gueron and Kounavis), then zeros up to CONTEXT.
 """
 
 import numpy as np
@@ -42,12 +42,12 @@ from qfp_kernels.simd import (
     int_to_ptr,
     keepn,
     lane0,
+    lanes_type,
     load128,
     load512,
     load512n,
     loads512,
     low64,
-    lanes_type,
     pshufb,
     set128,
     setlane0,

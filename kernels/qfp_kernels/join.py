@@ -6,7 +6,7 @@ must be protected is dropped.
 
 import numpy as np
 
-from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined
 from qfp_kernels.layout import (
     CTL_IN_IF,
@@ -21,7 +21,7 @@ from qfp_kernels.layout import (
 from qfp_kernels.parse import drop
 from qfp_kernels.spd import reverse_entry
 
-STAGE_JOIN, STAGE_POLICY = 3, 6
+STAGE_JOIN, STAGE_POLICY = STAGES.index("join"), STAGES.index("policy")
 FORWARDED, BYPASSED = np.uint8(Verdict.FORWARDED), np.uint8(Verdict.BYPASSED)
 NOT_IPSEC, POLICY_MISMATCH = int(Drop.NOT_IPSEC), int(Drop.POLICY_MISMATCH)
 

@@ -7,7 +7,7 @@ verdict itself falls in `commit`, in packet order.
 import numpy as np
 
 from qfp_kernels.columns import base
-from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_MODE,
@@ -23,7 +23,7 @@ from qfp_kernels.replay import infer, refused
 from qfp_kernels.simd import bswap32i, ld8, ld32
 from qfp_kernels.spd import mix, route
 
-STAGE_LOOKUP = 2
+STAGE_LOOKUP = STAGES.index("lookup")
 NO_SA, FRAGMENT, RUNT = int(Drop.NO_SA), int(Drop.FRAGMENT), int(Drop.RUNT)
 ENCAP_MISMATCH, NESTED = int(Drop.ENCAP_MISMATCH), int(Drop.NESTED_TOO_DEEP)
 PUNTED, CONSUMED = np.uint8(Verdict.PUNTED), np.uint8(Verdict.CONSUMED)
@@ -175,7 +175,7 @@ def lookup(p, t, n):
     for k in range(n):
         i = np.int64(p.rx[k])
         result = _one(p, t, i)
-        if result == TRANSIT or result == DONE:
+        if result >= DONE:
             continue
         if result != 0:
             if p.lv_n[i] == 0:

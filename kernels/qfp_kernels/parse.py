@@ -9,7 +9,7 @@ import numpy as np
 
 from qfp_kernels.checksum import header_sum, sum20
 from qfp_kernels.columns import base
-from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_NATT,
@@ -17,13 +17,13 @@ from qfp_kernels.layout import (
     FRAG_DF,
     FRAG_LATER,
     FRAME_MAX,
-    ST_ROWS,
     ST_AH,
+    ST_FRAGMENTS,
+    ST_ROWS,
     ST_RX,
     ST_RX0,
     ST_RX_SEEN,
     ST_TX,
-    ST_FRAGMENTS,
 )
 from qfp_kernels.simd import bswap16i, bswap64i, ld8, ld16, ld32, ld64
 
@@ -32,7 +32,7 @@ CUT_SHORT, BAD_HEADER = int(Drop.CUT_SHORT), int(Drop.BAD_HEADER)
 BAD_CHECKSUM, TOO_LONG = int(Drop.BAD_CHECKSUM), int(Drop.TOO_LONG)
 U32 = np.uint64(32)
 M32 = np.uint64(0xFFFFFFFF)
-STAGE_PARSE = 1
+STAGE_PARSE = STAGES.index("parse")
 LINK_NULL, LINK_ETHERNET, LINK_LOOP, LINK_SLL, LINK_SLL2 = 0, 1, 108, 113, 276
 VLAN_TAGS_MAX = 4
 HEADERS_MAX = 8  # IPv6 extension headers that are walked
@@ -69,7 +69,7 @@ def link_length(link, at, cap):
         return -1
     if link == 101 or link == 12 or link == 14 or link == 228 or link == 229:
         return 0
-    if link == LINK_NULL or link == LINK_LOOP:
+    if link in (LINK_NULL, LINK_LOOP):
         if cap < 4:
             return -1
         family = np.int64(ld32(at))

@@ -6,12 +6,12 @@ threads: the sequence numbers of all SAs of a bundle and the identification of t
 
 import numpy as np
 
-from qfp_kernels.drops import Drop
+from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined
 from qfp_kernels.parse import drop
 
 SEQ_OVERFLOW = int(Drop.SEQ_OVERFLOW)
-STAGE_SEQUENCE = 9
+STAGE_SEQUENCE = STAGES.index("sequence")
 U1 = np.uint64(1)
 
 

@@ -1,8 +1,8 @@
 """SHA-1 and SHA-256 compression (FIPS 180-4), written once over words with + ^ & | >> and rol.
 
-`staged` turns a function into an intrinsic over LLVM vectors: the loop unrolls while the kernel compiles, and 16 packets
-go side by side, one a 32-bit lane. The same source runs on numpy words (`NumpyWord`), which builds the HMAC pads of
-thousands of SAs at once and is the kernel's slow twin.
+`staged` turns a function into an intrinsic over LLVM vectors: the loop unrolls while the kernel compiles, and 16
+packets go side by side, one a 32-bit lane. The same source runs on numpy words (`NumpyWord`), which builds the HMAC
+pads of thousands of SAs at once and is the kernel's slow twin.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """spd: egress interface, policy entry and SA of each clear packet, from the flow cache or by the full look-up.
 
-Rules that compare the same bits of the header form a *tuple* (RFC 4301's selectors as tuple space): one hash probe finds
-every rule of a tuple that may match, so that a policy of 1000 host or subnet pairs costs one probe, not 1000 compares.
+Rules that compare the same bits of the header form a *tuple* (RFC 4301's selectors as tuple space): one hash probe
+finds every rule of a tuple that may match, so a policy of 1000 host or subnet pairs costs one probe, not 1000 compares.
 Tuples are visited in order of their best rule and the search ends when no better rule can come. First match wins; a
 `deny` goes on with the next crypto map entry (guide chapter 2; BASE-4), which is a second search from `resume` on.
 
@@ -11,7 +11,7 @@ from before the last table change carries an older generation and misses.
 
 import numpy as np
 
-from qfp_kernels.drops import Drop, Verdict
+from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_FIB_MASK,
@@ -40,7 +40,7 @@ K0, K1, K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93), np.ui
 K3, K4 = np.uint64(0xE7037ED1A0B428DB), np.uint64(0x8EBC6AF09C88C6E3)
 U_ODD = np.uint64(0x5851F42D4C957F2D)
 U8, U16, U24, U29, U32, U48 = (np.uint64(k) for k in (8, 16, 24, 29, 32, 48))
-STAGE_SPD = 7
+STAGE_SPD = STAGES.index("spd")
 BYPASSED, FORWARDED = np.uint8(Verdict.BYPASSED), np.uint8(Verdict.FORWARDED)
 PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow

@@ -6,7 +6,7 @@
 from dataclasses import replace
 from typing import Any
 
-from qfp.explain_stages import CONNECTION_BASE, address, selector_text
+from qfp.explain_stages import CONNECTION_BASE, address, sa_end, selector_text
 from qfp.result import counters
 from qfp.sa import AddressRange, SecurityAssociation, Selectors
 from qfp_kernels import drops
@@ -15,6 +15,7 @@ from qfp_kernels.layout import ST_FLOW_HIT, ST_FLOW_MISS
 Facts = dict[str, Any]
 IF_COUNTERS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops")
 ANY_PORTS = (0, 65535)
+LOW_WORD = 0xFFFFFFFFFFFFFFFF
 
 
 def run_facts(owner: Any, seconds: float) -> Facts:
@@ -75,7 +76,7 @@ def _sa(sad: Any, t: Any, handle: int) -> Facts:
     row = t.sa[handle]
     profile = sad.profiles[int(row["profile"])]
     outbound = bool(row["hdr_len"])
-    src, dst = (address(profile.family, row[side + "0"], row[side + "1"]) for side in ("src", "dst"))
+    src, dst = (sa_end(profile.family, row, side) for side in ("src", "dst"))
     facts: Facts = {
         "handle": handle, "conn_id": CONNECTION_BASE + int(row["flow_id"]), "proto": profile.proto,
         "spi": int(row["spi"]), "direction": "out" if outbound else "in", "src": src, "dst": dst,
@@ -130,14 +131,11 @@ def selectors_of(selector: Any) -> Selectors | None:
         wildcard = ~mask & ((1 << (32 if selector.family == 4 else 128)) - 1)
         if wildcard & (wildcard + 1):
             return None
-        ends.append(AddressRange.parse(_range(selector.family, value, wildcard)) if mask else None)
+        first, last = (address(selector.family, word >> 64, word & LOW_WORD) for word in (value, value | wildcard))
+        ends.append(AddressRange(first, last) if mask else None)
     return Selectors(
         src=ends[0], dst=ends[1], protocol=selector.protocol, sport=_ports(selector.sport), dport=_ports(selector.dport)
     )
-
-
-def _range(family: int, value: int, wildcard: int) -> str:
-    return "-".join(address(family, word >> 64, word & 0xFFFFFFFFFFFFFFFF) for word in (value, value | wildcard))
 
 
 def _ports(ports: tuple[int, int]) -> tuple[int, int] | None:

@@ -44,7 +44,12 @@ class Bar:
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         out = Console(stderr=True) if self._file is None else Console(file=self._file, force_terminal=True)
-        parts = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        parts = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
         self._bar = Progress(*parts, console=out, transient=True)
         self._bar.start()
         self._task = self._bar.add_task(self._title, total=self._total)

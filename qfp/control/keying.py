@@ -120,12 +120,14 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
         encr = (transform.cipher or "null") if proto == "esp" else "null"
         integ = (transform.esp_auth if proto == "esp" else transform.ah) or "none"
         width = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
+        salt = cipher(encr).salt
         mac = integrity(integ).key
         mac_key = keys.auth_key or (keys.cipher_key if proto == "ah" else b"")
         out.append(
             SecurityAssociation(
                 proto=proto, spi=keys.spi, src=ends[0], dst=ends[1], mode=mode, encr=encr,
-                encr_key=keys.cipher_key[:width] if encr != "null" else b"", integ=integ, integ_key=mac_key[:mac],
+                encr_key=keys.cipher_key[:width] if encr != "null" else b"",
+                salt=keys.cipher_key[width : width + salt] if salt else b"", integ=integ, integ_key=mac_key[:mac],
                 replay_window=0, direction="out" if outbound else "in",
             )
         )  # fmt: skip

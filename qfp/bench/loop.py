@@ -1,0 +1,117 @@
+"""Kernels of the bench: run vectors like `drive` does, reading a clock wherever the segment of the stages changes."""
+
+from typing import Any
+
+import numpy as np
+
+from qfp_kernels.capture import W_END, W_FRAME, W_POS, W_STATUS, WALKING
+from qfp_kernels.jit import call, inlined, kernel
+from qfp_kernels.layout import (
+    CTL_FIA_N,
+    CTL_GEN,
+    CTL_OUT_POS,
+    LIST_ROWS,
+    LIST_RX,
+    LIST_SOURCE,
+    LIST_TX,
+    ST_AH,
+    ST_ROWS,
+    ST_RX,
+    ST_TX,
+    ST_VECTOR,
+)
+from qfp_kernels.spd import route
+
+SEGMENTS = 64  # accumulators that `lap` has
+TURN = 4  # vectors that share an output block, as in Engine
+REWIND, FORGET_WINDOWS, FORGET_FLOWS = 0, 1, 2  # bits of `reset`
+SECOND = 1_000_000_000
+
+
+@inlined
+def _run(p: Any, t: Any, k: int) -> None:
+    """Stage k of the FIA over its list."""
+    which = t.fia_list[k]
+    if which == LIST_SOURCE:
+        p.st[ST_ROWS] = call(t.fia[k], p, t, 0)
+    elif which == LIST_ROWS:
+        call(t.fia[k], p, t, p.st[ST_ROWS])
+    elif which == LIST_RX:
+        if p.st[ST_RX] > 0:
+            p.st[ST_RX] = call(t.fia[k], p, t, p.st[ST_RX])
+    elif which == LIST_TX:
+        if p.st[ST_TX] > 0:
+            p.st[ST_TX] = call(t.fia[k], p, t, p.st[ST_TX])
+    elif p.st[ST_AH] > 0:
+        call(t.fia[k], p, t, p.st[ST_AH])
+
+
+@kernel
+def _begin(t: Any, reset: int, sas: int, words: int) -> None:
+    """Back to the first record; windows as before the first packet, and an empty flow cache, where asked for."""
+    t.walk[W_POS] = 0
+    t.walk[W_FRAME] = 0
+    t.walk[W_STATUS] = WALKING
+    if reset & FORGET_WINDOWS != 0:
+        for s in range(sas):
+            t.sa_in[s].top = np.uint64(0)
+        for k in range(words):
+            t.win[k] = np.uint64(0)
+    if reset & FORGET_FLOWS != 0:
+        t.ctl[CTL_GEN] += 1
+
+
+@kernel
+def lap(
+    p: Any, t: Any, passes: int, reset: int, sas: int, words: int, segment: Any, ns: Any, stamp: Any, stamp_at: int,
+    clock: int, which: int,
+) -> int:  # fmt: skip
+    """Run the bound batch `passes` times on this thread; returns packets.
+
+    segment[k]: accumulator of stage k; ns[segment] grows by the time spent there. sas, words: rows of sa_in and of win
+    to reset. stamp: int64[2] at address stamp_at, where the clock writes seconds and ns.
+    """
+    packets = 0
+    for _ in range(passes):
+        _begin(t, reset, sas, words)
+        vector = 0
+        while t.walk[W_POS] < t.walk[W_END]:
+            if vector % TURN == 0:
+                t.ctl[CTL_OUT_POS] = 0
+            p.st[ST_VECTOR] = vector
+            p.st[ST_ROWS] = 0
+            vector += 1
+            at = segment[0]
+            call(clock, which, stamp_at, 0)
+            then = stamp[0] * SECOND + stamp[1]
+            for k in range(t.ctl[CTL_FIA_N]):
+                if segment[k] != at:
+                    call(clock, which, stamp_at, 0)
+                    now = stamp[0] * SECOND + stamp[1]
+                    ns[at] += now - then
+                    at, then = segment[k], now
+                _run(p, t, k)
+            call(clock, which, stamp_at, 0)
+            ns[at] += stamp[0] * SECOND + stamp[1] - then
+            packets += p.st[ST_ROWS]
+    return packets
+
+
+def idle(p: Any, t: Any, n: int) -> int:
+    """A stage that finds nothing to do: it looks at one column of every row on its list and keeps them all."""
+    kept = 0
+    for k in range(n):
+        i = p.tx[k]
+        p.tx[kept] = i
+        kept += p.fam[i] != 0
+    return kept
+
+
+@kernel
+def routes(t: Any, dst: Any, passes: int) -> int:
+    """Look every IPv4 address up `passes` times; returns how many had a route."""
+    found = 0
+    for _ in range(passes):
+        for k in range(dst.size):
+            found += route(t, np.uint16(0), np.uint8(4), np.uint64(0), dst[k]) >= 0
+    return found

@@ -1,0 +1,52 @@
+"""The command line. One file a command; nothing heavy is imported before a command needs it."""
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from qfp import __version__
+from qfp.cli import bench, check, convert, decrypt, diff, explain, run
+from qfp.cli.errors import BROKEN_PIPE, TERMINATED, silence
+
+app = typer.Typer(
+    name="qfp", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="An IPsec forwarding processor in software: captures through IOS-style configurations, a verdict a packet.",
+    epilog="Exit status: 0 done, 1 a comparison failed, 2 wrong arguments, configuration or keys, 3 damaged input.",
+)  # fmt: skip
+for command in (run.run, decrypt.decrypt, explain.explain, check.check, convert.convert, bench.bench, diff.diff):
+    app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"qfp {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _terminate(number: int, frame: Any) -> None:
+    """A termination request unwinds as an error does, so that temporary files are removed."""
+    raise SystemExit(TERMINATED)
+
+
+def main() -> None:
+    """Entry point of the `qfp` command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(prog_name="qfp")
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            silence()
+            sys.exit(BROKEN_PIPE)

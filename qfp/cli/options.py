@@ -1,0 +1,60 @@
+"""Options that several commands take, each declared once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WINDOW_MAX = 4096  # packets, as qfp.sa
+
+
+class EngineName(StrEnum):
+    """Crypto engines."""
+
+    NATIVE = "native"
+    OPENSSL = "openssl"
+
+
+class Keying(StrEnum):
+    """Where SAs come from."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+    IKE = "ike"
+
+
+ConfigArg = Annotated[Path, typer.Argument(metavar="CONFIG", help="IOS-style configuration.")]
+TraceArg = Annotated[Path, typer.Argument(metavar="TRACE", help="pcap, pcapng (also .gz, .zst), Parquet or Arrow.")]
+Ingress = Annotated[str, typer.Option("--in", metavar="IFACE", help="Interface at which the trace arrives (gi0/0/1).")]
+Keys = Annotated[
+    Path | None, typer.Option("--keys", metavar="FILE", help="SA file, Wireshark esp_sa, or ip xfrm state.")
+]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="OUT", help="Packets sent: .pcapng, .pcap, .parquet, .arrow.")
+]
+Verdicts = Annotated[
+    Path | None, typer.Option("--verdicts", metavar="V", help="One row an input frame: .parquet or .arrow.")
+]
+Log = Annotated[
+    str | None,
+    typer.Option("--log", metavar="FILE|-", help="IOS log lines of refused packets; - is stdout (stderr with --json)."),
+]
+Engine = Annotated[EngineName | None, typer.Option("--engine", help="Crypto engine; the default is the best here.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch", metavar="N", min=0, help="Packets a vector, at most 1024; 0 is the default of 256.")
+]
+Threads = Annotated[
+    int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads; results do not depend on it.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of auto keying; both ends need the same.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+KeyingOption = Annotated[
+    Keying, typer.Option("--keying", help="SAs derived from configuration and seed, or session keys.")
+]
+Window = Annotated[
+    int | None,
+    typer.Option("--window", metavar="N", min=0, max=WINDOW_MAX, help="Replay window of all SAs; 0 is no check."),
+]
+KeepClear = Annotated[bool, typer.Option("--keep-clear", help="Write clear packets as well.")]
+IKE_REMEDY = "IKE between simulated routers is not built yet: use --keying auto, --keying manual or --keys FILE"

@@ -1,0 +1,124 @@
+"""`qfp run`: a trace through a configured router."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qfp.cli import options as o
+from qfp.cli.errors import CommandError, guarded, issue_facts
+from qfp.cli.output import note, put_json, show_issues
+
+SCHEMA = "qfp-run/1"
+
+
+@guarded
+def run(
+    config: o.ConfigArg,
+    trace: o.TraceArg,
+    ingress: o.Ingress,
+    keying: o.KeyingOption = o.Keying.AUTO,
+    keys: o.Keys = None,
+    output: o.Output = None,
+    verdicts: o.Verdicts = None,
+    export_sas: Annotated[
+        Path | None, typer.Option("--export-sas", metavar="S.json", help="SAs as they start, keys included.")
+    ] = None,
+    export_esp_sa: Annotated[
+        Path | None, typer.Option("--export-esp-sa", metavar="FILE", help="The same for Wireshark.")
+    ] = None,
+    log: o.Log = None,
+    engine: o.Engine = None,
+    batch: o.BatchSize = 0,
+    threads: o.Threads = 1,
+    seed: o.Seed = 1,
+    json_out: o.Json = False,
+) -> int:
+    """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
+    if keying is o.Keying.IKE:
+        raise CommandError(o.IKE_REMEDY)
+    cfg = load_config(config)
+    from qfp import fia
+    from qfp.cli.progress import compile_note
+    from qfp.cli.session import Outputs, Session, finish
+    from qfp.cli.summary import print_run
+
+    keyfiles = {"sas": export_sas, "esp_sa": export_esp_sa}
+    outputs = Outputs(output, verdicts, log, {word: path for word, path in keyfiles.items() if path is not None})
+    outputs.check([path for path in (config, trace, keys) if path is not None])
+    with compile_note():
+        router = make_router(
+            cfg, keying=keying.value, keys=keys, engine=engine, threads=threads, batch=batch, seed=seed
+        )
+        name = router.interface(ingress)
+
+        def through(source: Any, sink: Any, takers: Any, progress: Any) -> None:
+            router.run(source, name, sink, takers, progress)
+
+        writer = _exporter(router, export_sas, export_esp_sa)
+        session = Session(router, trace, outputs, through, fia.router, cfg.platform.arlog_suppress, writer)
+        try:
+            facts = session.execute(json_out)
+        finally:
+            router.engine.close()
+    facts = _described(facts, router, config, trace, name, keying.value, seed)
+    status = finish(trace, facts)
+    facts["status"] = status
+    if json_out:
+        put_json(facts)
+    else:
+        print_run(facts)
+    return status
+
+
+def load_config(path: Path) -> Any:
+    """A configuration without errors; its issues go to stderr. Raises ConfigError, CommandError."""
+    from qfp.config import load
+
+    cfg = load(path)
+    show_issues(cfg.issues)
+    if not cfg.ok:
+        count = len(cfg.errors)
+        errors = "1 error" if count == 1 else f"{count} errors"
+        raise CommandError(f"{path}: {errors}: correct the lines named above", issues=cfg.issues)
+    return cfg
+
+
+def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **options: Any) -> Any:
+    """A router of a configuration; what it finds besides goes to stderr. Raises KeyFileError, KeyingError, EngineError."""
+    from qfp.router import Router
+    from qfp.trace.keyfile import read_keys
+
+    sas = read_keys(keys) if keys is not None else ()
+    router = Router(cfg, keys=sas, engine=engine and engine.value, **options)
+    show_issues(router.issues[len(cfg.issues) :])
+    return router
+
+
+def _exporter(router: Any, sas: Path | None, esp_sa: Path | None) -> Any:
+    """Writes the key files that were asked for, with the SAs as they are now; None for none."""
+    if sas is None and esp_sa is None:
+        return None
+    from qfp.cli.facts import exported
+    from qfp.trace.keyfile import write_esp_sa, write_sas
+
+    found = exported(router)
+
+    def write() -> None:
+        if sas is not None:
+            write_sas(sas, found)
+        if esp_sa is not None:
+            for sentence in write_esp_sa(esp_sa, found):
+                note(f"{esp_sa}: {sentence}")
+
+    return write
+
+
+def _described(facts: Any, router: Any, config: Path, trace: Path, name: str, keying: str, seed: int) -> dict[str, Any]:
+    """The facts of a run in the order of the contract."""
+    from qfp.cli.facts import spd_facts
+
+    return {
+        "schema": SCHEMA, "status": 0, "config": str(config), "trace": str(trace), "ingress": name, "keying": keying,
+        "seed": seed, "issues": [issue_facts(issue) for issue in router.issues], **facts, "spd": spd_facts(router),
+    }  # fmt: skip

@@ -1,0 +1,34 @@
+#!/bin/sh
+# The sample scenario from end to end. Usage, from the top of the project: traces/demo.sh [PYTHON]
+set -eu
+python=${1:-python3}
+branch=traces/branch
+mkdir -p out
+
+say() { printf '\n== %s\n' "$1"; }
+qfp() { printf '$ qfp %s\n' "$*"; "$python" -m qfp "$@"; }
+
+say "1. The branch router's configuration"
+qfp check $branch/branch.cfg
+
+say "2. Office traffic enters the branch router on its LAN; what leaves on the line is protected"
+qfp run $branch/branch.cfg $branch/office.pcapng --in GigabitEthernet0/0/1 \
+    -o out/wire.pcapng --verdicts out/wire.parquet --export-sas out/branch-sas.json
+
+say "3. The same packets arrive at head office and are opened"
+qfp run $branch/hq.cfg out/wire.pcapng --in GigabitEthernet0/0/0 -o out/hq.pcapng
+
+say "4. The protected packets decrypted with the exported keys alone, without a configuration"
+qfp decrypt out/wire.pcapng --keys out/branch-sas.json -o out/clear.pcapng
+
+say "5. One voice packet at the branch router, stage by stage"
+qfp explain $branch/branch.cfg $branch/office.pcapng --in GigabitEthernet0/0/1 --frame 760
+
+say "Outputs"
+cat <<'END'
+out/wire.pcapng      what the branch router sent (open it with Wireshark)
+out/wire.parquet     one row a frame: verdict, SA, sequence number, drop cause
+out/branch-sas.json  the SAs that protected it, keys included
+out/hq.pcapng        what head office delivered
+out/clear.pcapng     the inner packets, decrypted with the keys alone
+END
