@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from qfp.trace.verdicts import SCHEMA, VERDICT_SCHEMA
 from qfp_kernels import layout
 from qfp_kernels.drops import CAUSES, Verdict
@@ -35,17 +37,17 @@ def generated(source: str) -> str:
 
 def drops_page() -> str:
     """Every verdict, and every drop cause with its counterparts elsewhere."""
+    verdicts = ((f"`{v.name.lower()}`", VERDICTS[v]) for v in Verdict if v)
     causes = (
-        (c.number, f"`{c.name}`", c.stage, c.sentence, f"{'' if c.xe_code is None else c.xe_code} `{c.xe_name}`".strip(),
-         f"`{c.linux}`")
+        (c.number, f"`{c.name}`", c.stage, c.sentence, f"{c.xe_code or ''} `{c.xe_name}`".strip(), f"`{c.linux}`")
         for c in CAUSES[1:]
-    )  # fmt: skip
+    )
     return "\n\n".join(
         (
             generated("kernels/qfp_kernels/drops.py"),
             "# Verdicts and drop causes",
             "Every frame that comes in has exactly one verdict; no packet leaves without one.",
-            table(("verdict", "what became of the frame"), ((f"`{v.name.lower()}`", m) for v, m in VERDICTS.items())),
+            table(("verdict", "what became of the frame"), verdicts),
             "A dropped frame has a cause. The stage is the one that finds it (see `qfp/fia.py` for the order of "
             "stages). The IOS XE column names the drop of `show platform hardware qfp active`, with its code where it "
             "belongs to the IPsec feature; the Linux column names the counter of `/proc/net/xfrm_stat` or of the "
@@ -59,12 +61,13 @@ class Source:
     """The text of layout.py: what its comments say about the fields declared on the same line."""
 
     def __init__(self, path: Path):
-        self._lines = path.read_text(encoding="utf-8").splitlines()
-        self._values = {
-            node.targets[0].id: node.value
-            for node in ast.parse("\n".join(self._lines)).body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        }
+        text = path.read_text(encoding="utf-8")
+        self._lines = text.splitlines()
+        self._values: dict[str, ast.expr] = {}
+        for node in ast.parse(text).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+                self._values[target.id] = node.value
 
     def _comment(self, line: int) -> str:
         _, mark, comment = self._lines[line - 1].partition("  # ")
@@ -87,6 +90,12 @@ class Source:
         for line, fields in by_line.items():
             comment = "" if line == value.lineno else self._comment(line)
             yield fields, comment
+
+    def comments(self, name: str) -> dict[str, str]:
+        """Comment behind each key of a dict."""
+        value = self._values[name]
+        assert isinstance(value, ast.Dict)
+        return {ast.literal_eval(key): self._comment(key.lineno) for key in value.keys if key is not None}
 
     def headings(self, name: str) -> dict[str, str]:
         """Heading above each column, by the column that follows it: comments on lines of their own."""
@@ -136,14 +145,26 @@ def struct_tables(source: Source) -> str:
     return "\n\n".join(parts)
 
 
+def plain_tables(source: Source) -> str:
+    """The tables whose rows are single numbers."""
+    comments = source.comments("TABLE_DTYPES")
+    rows = (
+        (f"`{name}`", kind, comments.get(name, ""))
+        for name, kind in layout.TABLE_DTYPES.items()
+        if isinstance(kind, str) and not name.startswith("v_")
+    )
+    return table(("table", "type", "meaning"), rows)
+
+
+def arrow_type(kind: pa.DataType) -> str:
+    return f"dictionary of {kind.value_type}" if pa.types.is_dictionary(kind) else str(kind)
+
+
 def columns_page() -> str:
     """Packet columns, table rows and the verdict schema."""
     source = Source(Path(layout.__file__))
-    verdicts = (
-        (f"`{f.name}`", VERDICT_SCHEMA.field(f.name).type, "yes" if VERDICT_SCHEMA.field(f.name).nullable else "",
-         f.meaning)
-        for f in layout.VERDICT_FIELDS
-    )  # fmt: skip
+    fields = ((VERDICT_SCHEMA.field(f.name), f.meaning) for f in layout.VERDICT_FIELDS)
+    verdicts = ((f"`{f.name}`", arrow_type(f.type), "yes" if f.nullable else "", meaning) for f, meaning in fields)
     return "\n\n".join(
         (
             generated("kernels/qfp_kernels/layout.py"),
@@ -162,6 +183,9 @@ def columns_page() -> str:
             "The contract between the planes: the control plane writes them, the data plane reads them and keeps its "
             "counters, sequence numbers and windows in them. Fields that share a line are declared together.",
             struct_tables(source),
+            "### Tables of numbers",
+            "The `v_` tables hold verdict rows on their way out, one for each column of the verdict table.",
+            plain_tables(source),
         )
     )
 

@@ -249,7 +249,8 @@ def _commit(owner: Any, before: Look, after: Look) -> Said | None:
     (sa, seq, _), (top, size, where) = before.levels[0], before.windows[0]
     if not after.cause:
         word = "taken in" if after.verdict == drops.Verdict.CONSUMED else "accepted"
-        return f"number {seq} of SA {sa} {word}: it was {where}; top {top} -> {after.windows[0][0]}", facts
+        was = f"it was {where}" if size else "no replay check"
+        return f"number {seq} of SA {sa} {word}: {was}; top {top} -> {after.windows[0][0]}", facts
     name = drops.CAUSES[after.cause].name
     return f"refused ({name}): number {seq} of SA {sa} is {where} (top {top}, size {size})", facts
 

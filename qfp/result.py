@@ -28,6 +28,10 @@ Array = npt.NDArray[Any]
 VERDICT_WORDS = [v.name.lower() for v in drops.Verdict]
 CAUSE_WORDS = [c.name for c in drops.CAUSES]
 PCAP_RECORD = 16
+DROPS_SCHEMA = pa.schema(
+    [("cause", pa.string()), ("stage", pa.string()), ("sa", pa.int32()), ("packets", pa.int64()), ("bytes", pa.int64()),
+     ("meaning", pa.string())]
+)  # fmt: skip
 STATS = {
     "frames_in": STAT_IN, "bytes_in": STAT_IN_BYTES, "packets_out": STAT_OUT, "bytes_out": STAT_OUT_BYTES,
     "fragments_seen": STAT_FRAGMENTS, "ecn_alarms": STAT_ECN_ALARM, "dummies": STAT_DUMMY,
@@ -116,7 +120,8 @@ class Result:
                 "packets": packets,
                 "bytes": size,
                 "meaning": [drops.CAUSES[k].sentence for k in unique[:, 0]],
-            }
+            },
+            schema=DROPS_SCHEMA,
         )
 
     def to_arrow(self) -> pa.Table:

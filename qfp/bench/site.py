@@ -1,14 +1,13 @@
-"""The router of the benches, built from columns: one SPD entry and one pair of SAs a flow, sixteen or 100,000 of them.
+"""The router of the benches, built from columns: one SPD entry and one SA a flow, sixteen or 100,000 of them.
 
 The hub's inside network is 10.1/16, the spokes have 10.2/16, spoke k is 198.18.0.0 + k, flow k is the pair of hosts k
-(see `traffic`). A site is one end of all tunnels: `HUB` seals towards the spokes or opens what they sent, `SPOKES` is
-all of them at once, which only makes packets for the hub to open.
+(see `traffic`). All traffic goes from the hub to the spokes: the hub's site seals it, and one site that stands for all
+spokes at once opens it.
 """
 
 import time
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink
 from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
 from qfp.router import EMITTERS
+from qfp.sa import SecurityAssociation
 from qfp.tables import fib
 from qfp.tables.fib import Route
 from qfp.tables.interfaces import Interfaces
@@ -26,13 +26,13 @@ from qfp.tables.sad import Profile, Sad, SaColumns
 from qfp.tables.spd import RULE, Policies
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource
+from qfp_kernels.capture import walk_batch
 from qfp_kernels.layout import CTL_IN_IF, CTL_MODE, KEYS, MODE_ROUTER
 
 OUTSIDE, INSIDE = 0, 1
 NAMES = ["GigabitEthernet0/0/0", "GigabitEthernet0/0/1"]
 HUB_ADDRESS = IPv4Address("198.51.100.1")
 SPOKE_0 = IPv4Address("198.18.0.0")
-HUB, SPOKES = "hub", "spokes"
 HOSTS = 65536  # flows above have another source port
 FIRST_SPI = 0x1000
 LAST_PORT = 65535
@@ -62,33 +62,32 @@ def _words(values: Array) -> Array:
     return np.stack([np.zeros(len(values), np.uint64), values.astype(np.uint64)], axis=1)
 
 
-def sa_columns(profile: Profile, sas: int, sender: str, window: int = 64, first_entry: int = -1) -> SaColumns:
-    """n SAs from `sender` to the other end. Keys follow from their number alone, so both ends have the same."""
+def sa_columns(profile: Profile, sas: int, window: int = 64, first_entry: int = -1) -> SaColumns:
+    """n SAs from the hub to its spokes. Keys follow from their number alone, so both ends have the same."""
     number = np.arange(sas)
-    hub, spokes = np.full(sas, int(HUB_ADDRESS)), int(SPOKE_0) + number
-    ends = (hub, spokes) if sender == HUB else (spokes, hub)
     keys = np.zeros((sas, KEYS), np.uint8)
     random = np.random.default_rng(7).integers(0, 256, (sas, KEYS), np.uint8)
     salt = cipher(profile.encr).salt or integrity(profile.integ).salt
     for at, size in ((0, profile.key_len), (32, salt), (48, profile.integ_key_len)):
         keys[:, at : at + size] = random[:, at : at + size]
-    sp: Any = first_entry + number if first_entry >= 0 else -1
-    return SaColumns((FIRST_SPI + number).astype(np.uint32), _words(ends[0]), _words(ends[1]), keys,
-                     np.zeros(sas, np.uint64), window, sp)  # fmt: skip
+    return SaColumns(
+        spi=(FIRST_SPI + number).astype(np.uint32), src=_words(np.full(sas, int(HUB_ADDRESS))),
+        dst=_words(int(SPOKE_0) + number), keys=keys, seq=np.zeros(sas, np.uint64), window=window,
+        sp=first_entry + number if first_entry >= 0 else -1,
+    )  # fmt: skip
 
 
-def host_rules(sas: int, end: str) -> Array:
-    """RULE rows: flow k is protected by SPD entry k. Addresses as `end` sees its own traffic."""
+def host_rules(sas: int, hub: bool = True) -> Array:
+    """RULE rows: flow k is protected by SPD entry k. Source and destination as this end sees its own traffic."""
     number = np.arange(sas)
     rules = np.zeros(sas, RULE)
-    nets = {HUB: 0x0A010000, SPOKES: 0x0A020000}
-    far = SPOKES if end == HUB else HUB
-    for side, net in (("src", nets[end]), ("dst", nets[far])):
+    sides = ("src", "dst") if hub else ("dst", "src")
+    for side, net in zip(sides, (0x0A010000, 0x0A020000), strict=True):
         rules[side] = _words(net + number % HOSTS)
         rules[side + "_mask"] = (2**64 - 1, 2**64 - 1)
     rules["sport"] = rules["dport"] = (0, LAST_PORT)
     if sas > HOSTS:
-        rules["sport" if end == HUB else "dport"] = (1024 + number // HOSTS)[:, np.newaxis]
+        rules["sport" if hub else "dport"] = (1024 + number // HOSTS)[:, np.newaxis]
     rules["fam"], rules["any_proto"], rules["permit"] = 4, 1, 1
     rules["sp"] = rules["prio"] = number
     return rules
@@ -96,7 +95,7 @@ def host_rules(sas: int, end: str) -> Array:
 
 def nested_rules(entries: int, shapes: int) -> Array:
     """RULE rows of `shapes` different masks, the last of which match the flows of `traffic`: a policy that grew."""
-    rules = host_rules(entries, HUB)
+    rules = host_rules(entries)
     shape = np.arange(entries) * shapes // entries
     narrow = shape < shapes - 1
     mask = np.uint64(0xFFFFFFFF) << (shape % 16).astype(np.uint64) & np.uint64(0xFFFFFFFF)
@@ -119,16 +118,15 @@ class Times:
 class Site:
     """One end of `sas` tunnels as a router: tables, engine, and the FIA of a router over them.
 
-    end, sends: whether it is the hub or the spokes, and whether it holds outbound or inbound SAs. rules: another policy
-    than one host pair an entry.
+    sends: the hub with outbound SAs, else the spokes with inbound ones. rules: another policy than a host pair an entry.
     """
 
     def __init__(
-        self, transform: str = GCM, sas: int = 16, end: str = HUB, sends: bool = True, *, window: int = 64,
+        self, transform: str = GCM, sas: int = 16, sends: bool = True, *, window: int = 64,
         engine: str | None = None, threads: int = 1, batch: int = 0, rules: Array | None = None,
     ):  # fmt: skip
         self.profile = TRANSFORMS[transform]
-        self.transform, self.sas, self.end, self.sends = transform, sas, end, sends
+        self.transform, self.sas, self.sends = transform, sas, sends
         self.times = Times()
         self.tables = Tables()
         t = self.tables.t
@@ -144,8 +142,8 @@ class Site:
         self.engine.align(ALIGN_OUTBOUND)
 
     def _routes(self) -> list[Route]:
-        inside = "10.1.0.0/16" if self.end == HUB else "10.2.0.0/16"
-        local = f"{HUB_ADDRESS}/32" if self.end == HUB else "198.18.0.0/15"
+        inside = "10.1.0.0/16" if self.sends else "10.2.0.0/16"
+        local = f"{HUB_ADDRESS}/32" if self.sends else "198.18.0.0/15"
         return [
             Route(IPv4Network(local), OUTSIDE, local=True), Route(IPv4Network(inside), INSIDE),
             Route(IPv4Network("0.0.0.0/0"), OUTSIDE),
@@ -155,13 +153,12 @@ class Site:
         start = time.perf_counter()
         policies = Policies(self.tables)
         self.first_entry = policies.entry(self.sas if rules is None else len(rules))
-        policies.add(host_rules(self.sas, self.end) if rules is None else rules)
+        policies.add(host_rules(self.sas, self.sends) if rules is None else rules)
         policies.build()
         self.times.policies = time.perf_counter() - start
 
     def _associations(self, window: int) -> None:
-        sender = self.end if self.sends else SPOKES if self.end == HUB else HUB
-        columns = sa_columns(self.profile, self.sas, sender, window, self.first_entry)
+        columns = sa_columns(self.profile, self.sas, window, self.first_entry)
         t = self.tables.t
         start = time.perf_counter()
         self.handles = self.sad.install(self.profile, columns, inbound=not self.sends)
@@ -174,8 +171,6 @@ class Site:
 
     def stages(self, kind: int) -> tuple[fia.Stage, ...]:
         """The FIA for a batch in memory and an output kind."""
-        from qfp_kernels.capture import walk_batch
-
         return fia.router(walk_batch, EMITTERS[kind])
 
     def forward(self, batch: Batch) -> Result:
@@ -184,7 +179,6 @@ class Site:
         self.engine.run(BatchSource(batch), self.stages(sink.kind), sink, store.add)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store)
 
-    def peers(self, handles: Array | None = None) -> list[Any]:
-        """The SAs as a peer's key file would hold them, windows fresh."""
-        chosen = self.handles if handles is None else handles
-        return [replace(self.sad.describe(int(h)), seq=0, replay_window=64) for h in chosen]
+    def keys(self) -> list[SecurityAssociation]:
+        """The SAs as a key file would hold them, windows fresh."""
+        return [replace(self.sad.describe(int(h)), seq=0, replay_window=64) for h in self.handles]

@@ -131,6 +131,8 @@ def _sa(sa: dict[str, Any]) -> str:
 def _verdict(facts: dict[str, Any]) -> str:
     if facts["cause"]:
         return f"{facts['verdict']} at {facts['stage']}: {facts['cause']['cause']}. {facts['cause']['sentence']}"
+    if facts["len_out"] and facts["out_if"] == "-":
+        return f"{facts['verdict']}: {facts['len_out']} bytes, output record {facts['first_out']}"
     if facts["len_out"]:
         return (
             f"{facts['verdict']}: {facts['len_out']} bytes out of {facts['out_if']}, output record {facts['first_out']}"

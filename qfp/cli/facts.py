@@ -6,6 +6,7 @@
 from dataclasses import replace
 from typing import Any
 
+from qfp.control.keying import window_of
 from qfp.explain_stages import CONNECTION_BASE, address, sa_end, selector_text
 from qfp.result import counters
 from qfp.sa import AddressRange, SecurityAssociation, Selectors
@@ -118,8 +119,10 @@ def exported(router: Any) -> list[SecurityAssociation]:
             name = f"{pair.want.where} entry {pair.want.sp} {'out' if outbound else 'in'}"
             for handle in handles:
                 sa = router.sad.describe(handle)
-                seq = 0 if outbound and sa.seq == 1 else sa.seq  # 0 = fresh, whichever side reads it
-                found.append(replace(sa, seq=seq, bundle=name if len(handles) > 1 else None,
+                if outbound:  # the reader opens these: it wants the window, and 0 as the word for fresh
+                    window = 0 if pair.want.manual else window_of(pair.want, router.config)
+                    sa = replace(sa, replay_window=window, seq=0 if sa.seq == 1 else sa.seq)
+                found.append(replace(sa, bundle=name if len(handles) > 1 else None,
                                      selectors=None if pair.want.vti else selectors_of(selector)))  # fmt: skip
     return found
 

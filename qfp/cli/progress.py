@@ -23,7 +23,8 @@ class Bar:
         self, title: str, total: int | None, *, terminal: bool | None = None,
         clock: Callable[[], float] = time.monotonic, file: Any = None,
     ):  # fmt: skip
-        self._title, self._total, self._clock, self._file = title, total, clock, file
+        self._title, self._clock, self._file = title, clock, file
+        self._total = total if total is not None and total > 0 else None  # an Arrow file does not say
         on = sys.stderr.isatty() if terminal is None else terminal
         self.callback: Callable[[int], None] | None = self._move if on else None
         self._next = clock() + DELAY

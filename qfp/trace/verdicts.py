@@ -41,6 +41,47 @@ def _field(name: str, dtype: str) -> pa.Field:
 VERDICT_SCHEMA = pa.schema([_field(f.name, f.dtype) for f in VERDICT_FIELDS], metadata={"qfp.schema": SCHEMA})
 
 
+def dictionaries(words: Mapping[str, Sequence[str]]) -> dict[str, pa.Array]:
+    """Dictionaries of the columns that are written as words; an interface column begins with the word for none."""
+    return {
+        name: pa.array([NONE, *words[name]] if name in _INTERFACES else list(words[name]), pa.string())
+        for name in WORDS
+    }
+
+
+def record_batch(columns: Mapping[str, Array], known: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    """Verdict columns (numpy, numbers) as a batch of VERDICT_SCHEMA (words). Raises ValueError on unknown numbers."""
+    arrays = [_array(f.name, columns[f.name], known) for f in VERDICT_FIELDS]
+    return pa.RecordBatch.from_arrays(arrays, schema=VERDICT_SCHEMA)
+
+
+def verdict_table(columns: Mapping[str, Array], words: Mapping[str, Sequence[str]]) -> pa.Table:
+    """Verdict columns in memory as a table of VERDICT_SCHEMA; `words` as for VerdictWriter."""
+    return pa.Table.from_batches([record_batch(columns, dictionaries(words))])
+
+
+def _array(name: str, column: Array, known: Mapping[str, pa.Array]) -> pa.Array:
+    if name in _INTERFACES:
+        return _words(name, column + np.int32(1), None, known[name])  # -1 becomes the first word
+    if name in _CODES:
+        return _words(name, column, column != 0 if name == "cause" else None, known[name])
+    kind = VERDICT_SCHEMA.field(name).type
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))], 0)
+
+
+def _words(name: str, codes: Array, valid: Array | None, known: pa.Array) -> pa.Array:
+    if len(codes) and (int(codes.max()) >= len(known) or (codes.dtype.kind == "i" and int(codes.min()) < 0)):
+        raise ValueError(f"verdict column {name} holds a number without a word: {int(codes.max())}")
+    bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.DictionaryArray.from_buffers(
+        VERDICT_SCHEMA.field(name).type,
+        len(codes),
+        [bits, pa.py_buffer(np.ascontiguousarray(codes))],
+        known,
+        0 if valid is None else -1,
+    )
+
+
 class VerdictWriter:
     """Writes verdicts to `path` (.parquet or .arrow; tables that are no regular file, like /dev/null, are Parquet).
 
@@ -51,10 +92,7 @@ class VerdictWriter:
 
     def __init__(self, path: str | os.PathLike[str], words: Mapping[str, Sequence[str]]):
         form = self._form(path)
-        self._dictionaries = {
-            name: pa.array([NONE, *words[name]] if name in _INTERFACES else list(words[name]), pa.string())
-            for name in WORDS
-        }
+        self._dictionaries = dictionaries(words)
         self._out = OutputFile(path)
         self._parquet = form == ".parquet"
         self._held = 0
@@ -87,7 +125,7 @@ class VerdictWriter:
         self._rows += size
         if not self._parquet:
             if size:
-                batch = self._batch({f.name: columns[f.name] for f in VERDICT_FIELDS})
+                batch = record_batch(columns, self._dictionaries)
                 with self._out.complaints():
                     self._writer.write_batch(batch)
             return
@@ -102,35 +140,10 @@ class VerdictWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        batch = self._batch({name: kept[: self._held] for name, kept in self._group.items()})
+        batch = record_batch({name: kept[: self._held] for name, kept in self._group.items()}, self._dictionaries)
         with self._out.complaints():
             self._writer.write_table(pa.Table.from_batches([batch]), row_group_size=GROUP)
         self._held = 0
-
-    def _batch(self, columns: Mapping[str, Array]) -> pa.RecordBatch:
-        arrays = [self._array(f.name, columns[f.name]) for f in VERDICT_FIELDS]
-        return pa.RecordBatch.from_arrays(arrays, schema=VERDICT_SCHEMA)
-
-    def _array(self, name: str, column: Array) -> pa.Array:
-        if name in _INTERFACES:
-            return self._words(name, column + np.int32(1), None)  # -1 becomes the first word
-        if name in _CODES:
-            return self._words(name, column, column != 0 if name == "cause" else None)
-        kind = VERDICT_SCHEMA.field(name).type
-        return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(np.ascontiguousarray(column))], 0)
-
-    def _words(self, name: str, codes: Array, valid: Array | None) -> pa.Array:
-        dictionary = self._dictionaries[name]
-        if len(codes) and (int(codes.max()) >= len(dictionary) or (codes.dtype.kind == "i" and int(codes.min()) < 0)):
-            raise ValueError(f"verdict column {name} holds a number without a word: {int(codes.max())}")
-        bits = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-        return pa.DictionaryArray.from_buffers(
-            VERDICT_SCHEMA.field(name).type,
-            len(codes),
-            [bits, pa.py_buffer(np.ascontiguousarray(codes))],
-            dictionary,
-            0 if valid is None else -1,
-        )
 
     def close(self) -> None:
         """Complete the file and give it its name."""
