@@ -47,7 +47,7 @@ bench: $(READY)
 	$(BIN)/python -m qfp bench
 
 req: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --req-report
+	$(BIN)/python -m pytest --req-report
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -28,6 +28,7 @@ from qfp_kernels.layout import (
     CTL_LAST,
     CTL_NEXT,
     CTL_OUT_KIND,
+    CTL_OUT_LIMIT,
     CTL_OUT_POS,
     CTL_OUT_SEQ,
     CTL_V_ON,
@@ -44,8 +45,8 @@ from qfp_kernels.layout import (
 )
 
 Array = npt.NDArray[Any]
-VECTORS_A_TURN = {1: 4}  # vectors that the driver runs before Python looks in; more threads wait less with more
-VECTORS_A_TURN_THREADED = 64
+VECTORS_A_TURN = 64  # that the driver runs, at most, before Python looks in
+OUT_BLOCK = 1 << 20  # bytes of output after which it looks in earlier: recycled, so mostly in the cache
 VERDICT_ROWS = 1 << 16
 FLOWS_MIN, FLOWS_MAX = 1 << 14, 1 << 18
 # Where the IP header lies on a 64-byte line, so that the ESP header starts one: 16 bytes of it precede the inner packet
@@ -88,7 +89,7 @@ class Engine:
     def __init__(self, tables: Tables, sad: Sad, threads: int = 1, batch: int = 0):
         if not 1 <= threads <= 64:
             raise ValueError("threads must be 1 to 64")
-        if not 0 <= batch:
+        if batch < 0:
             raise ValueError("batch must not be negative")
         self.tables, self.sad = tables, sad
         self.t = tables.t
@@ -101,7 +102,6 @@ class Engine:
             p.st[ST_FLOW_MASK] = flows - 1
             sad.crypto.attach(p)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self._turn = VECTORS_A_TURN.get(threads, VECTORS_A_TURN_THREADED)
 
     def align(self, offset: int) -> None:
         """Where fill puts IP headers on a 64-byte line (speed only)."""
@@ -152,19 +152,20 @@ class Engine:
         block = 1
         if sink.kind:
             rows = self.vector
-            block = self._turn * C.worst_case(rows, ARENA + ARENA_SLACK + rows * HEADROOM)
+            block = OUT_BLOCK + (self.threads + 1) * C.worst_case(rows, ARENA + ARENA_SLACK + rows * HEADROOM)
         if t.out.size < block:
             t.rebind("out", aligned(block, "u1"))
         t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS], t.ctl[CTL_OUT_SEQ] = sink.kind, 0, 0
+        t.ctl[CTL_OUT_LIMIT] = OUT_BLOCK
         t.ctl[CTL_V_ON], t.ctl[CTL_V_POS] = verdicts, 0
         if verdicts:
             for f in VERDICT_FIELDS:
-                self.tables.grow("v_" + f.name, VERDICT_ROWS + self._turn * VECTOR_MAX)
+                self.tables.grow("v_" + f.name, VERDICT_ROWS + VECTORS_A_TURN * VECTOR_MAX)
 
     def _drive(self) -> None:
-        """One turn: up to `_turn` vectors on every thread."""
+        """One turn: up to VECTORS_A_TURN vectors, on all threads."""
         t = self.t
-        t.ctl[CTL_NEXT], t.ctl[CTL_LAST], t.ctl[CTL_CUT_VECTOR] = 0, self._turn, -1
+        t.ctl[CTL_NEXT], t.ctl[CTL_LAST], t.ctl[CTL_CUT_VECTOR] = 0, VECTORS_A_TURN, -1
         t.ticket[::TICKET_STRIDE] = 0
         if self._pool is None:
             drive(self.workspaces[0], t)

@@ -173,8 +173,8 @@ def packet_facts(look: Look) -> Facts:
     """The outermost IP header of a row."""
     facts: Facts = {
         "version": look.fam, "src": str(address(look.fam, look.src0, look.src1)),
-        "dst": str(address(look.fam, look.dst0, look.dst1)), "protocol": protocol(look.proto), "length": look.ip_len, "ttl": look.ttl, "dscp": look.tos >> 2,
-        "ecn": look.tos & 3,
+        "dst": str(address(look.fam, look.dst0, look.dst1)), "protocol": protocol(look.proto),
+        "length": look.ip_len, "ttl": look.ttl, "dscp": look.tos >> 2, "ecn": look.tos & 3,
     }  # fmt: skip
     if look.proto in (6, 17) and not look.frag & FRAG_LATER:
         facts |= {"sport": look.sport, "dport": look.dport}
@@ -407,6 +407,6 @@ def outcome(owner: Any, p: Any) -> Facts:
         "verdict": drops.Verdict(int(p.verdict[0])).name.lower(), "cause": cause_facts(cause) if cause else None,
         "stage": STAGE_NAMES[int(p.stage[0])], "out_if": interface_name(owner, int(p.out_if[0])),
         "sa": sa_facts(owner, sa) if sa >= 0 else None, "spi": f"0x{int(p.spi[0]):08x}" if p.spi[0] else None,
-        "seq": int((p.seq2 if bundle else p.seq)[0]), "len_out": int(p.ip_len[0]) if sent else 0,
+        "seq": int((p.seq2 if bundle and p.seq[0] else p.seq)[0]), "len_out": int(p.ip_len[0]) if sent else 0,
         "first_out": int(p.first_out[0]),
     }  # fmt: skip

@@ -163,6 +163,7 @@ class State:
 
     @property
     def high(self) -> int:
+        """The last number that may be used (RFC 4303 section 3.3.3: it never cycles)."""
         return 2**64 - 1 if self.sa.esn else 2**32 - 1
 
     def infer(self, low: int) -> int:
@@ -183,13 +184,6 @@ class State:
         self.top = max(self.top, seq)
         if len(self.seen) > 3 * self.sa.replay_window + 64:
             self.seen = {s for s in self.seen if s > self.top - self.sa.replay_window}
-
-    def number(self) -> int:
-        """RFC 4303 section 3.3.3: never twice, never beyond the last. Raises Bad."""
-        if self.next_seq > self.high:
-            raise Bad("SEQ_OVERFLOW")
-        self.next_seq += 1
-        return self.next_seq - 1
 
 
 # ------------------------------------------------------------------------------------------------------ inbound

@@ -96,6 +96,7 @@ class NaiveRouter:
         self._static()
         self.idents: dict[tuple[Any, Any], int] = {}
         self.states: list[State] = []
+        self.handles: list[tuple[int, State]] = []
         self.tunnels: dict[str, Entry] = {}
         self.policies: dict[tuple[str, int], Policy] = {}
         self.entry_of: dict[int, Entry] = {}  # by id of the inbound state
@@ -122,6 +123,8 @@ class NaiveRouter:
         sides = ([State(self._describe(h)) for h in side] for side in (pair.outbound, pair.inbound))
         entry = Entry(*sides, vti=vti)
         self.states += entry.inbound
+        handles = [*pair.outbound, *pair.inbound]
+        self.handles += list(zip(handles, [*entry.outbound, *entry.inbound], strict=True))
         self.entry_of.update({id(s): entry for s in entry.inbound})
         return entry
 
@@ -221,18 +224,22 @@ class NaiveRouter:
         out.verdict = "forwarded"
 
     def _protect(self, out: Outcome, sas: list[State], ip: Ip) -> bytes:
+        """Seal a packet. Only one that is sent takes numbers (AR-1: 1, 2, 3, …)."""
         sa = sas[0].sa
-        seqs = [s.number() for s in sas]
+        if any(s.next_seq > s.high for s in sas):
+            raise Bad("SEQ_OVERFLOW")
+        seqs = [s.next_seq for s in sas]
         ends = (sa.src, sa.dst)
         ident = self.idents.get(ends, 0)
-        self.idents[ends] = ident + 1
-        out.spi, out.seq = sas[-1].sa.spi, seqs[-1]
         if sa.mode == "tunnel":
             data = naive.seal_tunnel(sas, seqs, ip, ident, self.df_rule(sas))
         else:
             naive.check_transport(sa, ip)
             data = naive.seal_transport(sas, seqs, ip)
+        self.idents[ends] = ident + 1
+        out.spi, out.seq = sas[-1].sa.spi, seqs[-1]
         for s in sas:
+            s.next_seq += 1
             s.packets += 1
             s.bytes += len(ip.data)
         return data

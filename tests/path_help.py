@@ -69,4 +69,8 @@ class Pair:
         result = self.router.forward(Batch.from_frames(frames), ingress)
         compare(result, wanted)
         self.outcomes = wanted
+        for handle, s in self.twin.handles:
+            inbound = s.sa.direction == "in"
+            own = (s.packets, s.bytes, s.replays, s.bad_icv, s.top) if inbound else (s.packets, s.bytes)
+            assert sa_counters(self.router.sad, handle, inbound) == own, (handle, s.sa)
         return result.packets.frames()

@@ -22,6 +22,8 @@ from qfp_kernels.layout import (
     CTL_FIA_N,
     CTL_LAST,
     CTL_NEXT,
+    CTL_OUT_LIMIT,
+    CTL_OUT_POS,
     LIST_AH,
     LIST_ROWS,
     LIST_RX,
@@ -119,5 +121,7 @@ def drive(p, t):
                 call(t.fia[k], p, t, p.st[ST_AH])
         if holding >= 0:
             store_release(tickets + 8 * TICKET_STRIDE * holding, vector + 1)
+        if t.ctl[CTL_OUT_POS] > t.ctl[CTL_OUT_LIMIT] and t.ctl[CTL_LAST] > 1:
+            t.ctl[CTL_LAST] = 1  # the output block is full enough: no vector more is begun
 
 

@@ -35,8 +35,9 @@ def convert(
         complain(clean(f"{source}: damaged at {done.damage}; everything before it was written"), style="yellow")
     status = DONE if done.damage is None else DAMAGED
     if json_out:
-        put_json({"schema": SCHEMA, "status": status, "source": str(source), "target": str(target), "frames": done.frames,
-                  "bytes": done.bytes, "damage": done.damage and vars(done.damage)})  # fmt: skip
+        damage = done.damage and vars(done.damage)
+        put_json({"schema": SCHEMA, "status": status, "source": str(source), "target": str(target),
+                  "frames": done.frames, "bytes": done.bytes, "damage": damage})  # fmt: skip
     else:
         typer.echo(clean(f"{target}: {done.frames} frames, {done.bytes} bytes"))
     return status

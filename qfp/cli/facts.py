@@ -51,8 +51,9 @@ def drop_facts(t: Any) -> list[Facts]:
     """Causes that occurred, each with its names elsewhere."""
     return [
         {
-            "cause": c.name, "stage": c.stage, "packets": int(t.causes[c.number]), "bytes": int(t.cause_bytes[c.number]),
-            "xe_code": c.xe_code, "xe_name": c.xe_name, "linux": c.linux, "meaning": c.sentence,
+            "cause": c.name, "stage": c.stage, "packets": int(t.causes[c.number]),
+            "bytes": int(t.cause_bytes[c.number]), "xe_code": c.xe_code, "xe_name": c.xe_name, "linux": c.linux,
+            "meaning": c.sentence,
         }
         for c in drops.CAUSES[1:] if t.causes[c.number]
     ]  # fmt: skip

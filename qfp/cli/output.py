@@ -27,11 +27,17 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command (rich would end the process with status 1)."""
+        raise BrokenPipeError
+
+
 def console(err: bool = False) -> Console:
     """A console on the present stdout or stderr; wide where that is no terminal."""
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() else WIDTH
-    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=err)
+    return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=err)
 
 
 def complain(message: str, style: str = "bold red") -> None:

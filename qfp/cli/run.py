@@ -85,7 +85,10 @@ def load_config(path: Path) -> Any:
 
 
 def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **options: Any) -> Any:
-    """A router of a configuration; what it finds besides goes to stderr. Raises KeyFileError, KeyingError, EngineError."""
+    """A router of a configuration; what it finds besides goes to stderr.
+
+    Raises KeyFileError, KeyingError, EngineError.
+    """
     from qfp.router import Router
     from qfp.trace.keyfile import read_keys
 

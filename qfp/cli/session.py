@@ -72,10 +72,10 @@ class Session:
         names = owner.interfaces.names
         log = PacketLog(owner.tables, self.suppress_replay) if outputs.log else None
         with contextlib.ExitStack() as stack:
-            source = stack.enter_context(open_source(self.trace))
             sink: Any = stack.enter_context(TraceWriter(outputs.packets, names)) if outputs.packets else NullSink()
             table = stack.enter_context(VerdictWriter(outputs.verdicts, words(names))) if outputs.verdicts else None
             log_file = stack.enter_context(OutputFile(outputs.log)) if log and outputs.log != STDOUT else None  # type: ignore[arg-type]
+            source = stack.enter_context(open_source(self.trace))
             takers = [taker for taker in (table and table.write, log and log.add) if taker]
             for stage in self.stages(source.walk, EMITTERS[sink.kind]):
                 compile_stage(stage.run)

@@ -78,7 +78,7 @@ def auto(want: Want, config: Configuration, seed: int, outbound: bool) -> list[S
             "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
             "esn": transform.esn,            "direction": "out" if outbound else "in",
         }  # fmt: skip
-        if proto == "ah":
+        if proto == "ah" and transform.ah:
             key = stream.take(MAC_KEYS[transform.ah])
             out.append(SecurityAssociation(proto="ah", integ=transform.ah, integ_key=key, **common))
             continue

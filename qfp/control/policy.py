@@ -7,6 +7,7 @@ SAs (the proxy identities are the rule's addresses, protocol and ports).
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 from typing import Any
 
 from qfp.config import Configuration
@@ -171,5 +172,5 @@ def _ranges(ace: Any, side: str) -> list[tuple[int, int]]:
     if match.op == "neq":
         holes = sorted(match.ports or (match.low,))
         edges = [-1, *holes, 65536]
-        return [(a + 1, b - 1) for a, b in zip(edges, edges[1:], strict=False) if a + 1 <= b - 1]
+        return [(a + 1, b - 1) for a, b in pairwise(edges) if a + 1 <= b - 1]
     return [(match.low, match.high)]

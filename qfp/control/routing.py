@@ -1,7 +1,7 @@
 """Routes of a configuration: local addresses, connected networks and static routes, resolved to an egress interface.
 
-BASE-4: longest prefix, then administrative distance, then order. A static route whose next hop no other route reaches is
-not installed, as on IOS, and is reported.
+BASE-4: longest prefix, then administrative distance, then order. A static route whose next hop no other route reaches
+is not installed, as on IOS, and is reported.
 """
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network, ip_network
@@ -37,7 +37,7 @@ class Routing:
 
     def __init__(self, config: Configuration, rows: dict[str, int]):
         self._config, self._rows = config, rows
-        self.vrfs = {None: 0, **{name: k + 1 for k, name in enumerate(config.vrfs)}}
+        self.vrfs: dict[str | None, int] = {None: 0, **{name: k + 1 for k, name in enumerate(config.vrfs)}}
         self.unresolved: list[Any] = []
         self._candidates: list[tuple[int, Route]] = []
         self._connected()

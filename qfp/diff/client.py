@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -66,20 +67,16 @@ class Oracle:
         Jobs: {"do": "seal" | "open", "packet": bytes, "seq": 64-bit number, "iv": bytes, "outer": header or None}.
         """
         lines = [{k: v.hex() if isinstance(v, bytes) else v for k, v in job.items()} for job in jobs]
-        try:
+        with suppress(BrokenPipeError):  # the read below says that it ended
             self._to.write(json.dumps({"sa": described(sa), "jobs": lines}) + "\n")
             self._to.flush()
-        except BrokenPipeError:
-            pass  # the read below says that it ended
         results = self._read()["results"]
         return [bytes.fromhex(r["packet"]) if "packet" in r else str(r["error"]) for r in results]
 
     def close(self) -> None:
         """End the process."""
-        try:
+        with suppress(BrokenPipeError):
             self._to.close()
-        except BrokenPipeError:
-            pass
         self._from.close()
         self._child.wait()
 

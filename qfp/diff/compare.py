@@ -11,6 +11,7 @@ identification. All else about the outer header is said here anew, from RFC and 
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -34,8 +35,9 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Difference:
-    """One packet on which the two sides disagree. `want` is what the oracle (or the original packet) says.
+    """One packet on which the two sides disagree. `want` is what the oracle or the original packet says.
 
+    In `both open` the packet is the protected one, otherwise the one before protection.
     `sa.seq` is the packet's number. An outcome is the packet's bytes, or why there is none.
     """
 
@@ -85,8 +87,18 @@ def _jobs(sa: SecurityAssociation, packet: Packet, sealed: Outcome, rng: random.
     ]
 
 
-def compare(case: Case, judge: Judge, report: Report, engine: str | None = None) -> None:
-    """Run one case and add its outcome to the report."""
+@dataclass(frozen=True)
+class _Asked:
+    """A case that qfp has sealed and the oracle is working on."""
+
+    sas: list[SecurityAssociation]  # with the number of each packet
+    packets: list[Packet]
+    sealed: list[Outcome]
+    answers: Future[list[Outcome]]
+
+
+def _ask(case: Case, judge: Judge, pool: Executor, report: Report, engine: str | None) -> _Asked | None:
+    """Seal the packets that can be compared, and ask the oracle; None when there are none."""
     packets = []
     for packet in case.packets:
         reason = fault(case.sa, packet, SEAL)
@@ -95,19 +107,24 @@ def compare(case: Case, judge: Judge, report: Report, engine: str | None = None)
         else:
             report.skipped[reason] += 1
     if not packets:
-        return
-    numbered = [replace(case.sa, seq=case.sa.seq + k) for k in range(len(packets))]
+        return None
+    sas = [replace(case.sa, seq=case.sa.seq + k) for k in range(len(packets))]
     sealed = sides.seal(case.sa, [p.build() for p in packets], engine)
     rng = random.Random(case.sa.spi)
-    jobs = [job for sa, p, s in zip(numbered, packets, sealed, strict=True) for job in _jobs(sa, p, s, rng)]
-    answers = judge.ask(case.sa, jobs)
+    jobs = [job for sa, p, s in zip(sas, packets, sealed, strict=True) for job in _jobs(sa, p, s, rng)]
+    return _Asked(sas, packets, sealed, pool.submit(judge.ask, case.sa, jobs))
+
+
+def _judge(asked: _Asked, report: Report, engine: str | None) -> None:
+    """Compare in all three ways."""
+    answers = asked.answers.result()
     theirs = answers[2::3]
-    opened = _open(case.sa, theirs, engine)
-    for k, (sa, packet) in enumerate(zip(numbered, packets, strict=True)):
+    opened = _open(asked.sas[0], theirs, engine)
+    for k, (sa, packet) in enumerate(zip(asked.sas, asked.packets, strict=True)):
         original = packet.forwarded().build()
         for way, want, got in (
-            (SEAL, answers[3 * k], sealed[k]),
-            (ORACLE_OPENS, original, answers[3 * k + 1] if isinstance(sealed[k], bytes) else original),
+            (SEAL, answers[3 * k], asked.sealed[k]),
+            (ORACLE_OPENS, original, answers[3 * k + 1] if isinstance(asked.sealed[k], bytes) else original),
             (QFP_OPENS, original, opened[k] if isinstance(theirs[k], bytes) else original),
         ):
             reason = fault(sa, packet, way)
@@ -115,7 +132,7 @@ def compare(case: Case, judge: Judge, report: Report, engine: str | None = None)
                 report.skipped[reason] += 1
             elif want != got:
                 report.differences.append(Difference(way, sa, packet, want, got))
-    report.compared += len(packets)
+    report.compared += len(asked.packets)
 
 
 def _open(sa: SecurityAssociation, sealed: list[Outcome], engine: str | None) -> list[Outcome]:
@@ -128,10 +145,20 @@ def _open(sa: SecurityAssociation, sealed: list[Outcome], engine: str | None) ->
 def compare_all(
     cases: Iterable[Case], judge: Judge, *, engine: str | None = None, stop: Callable[[Report], bool] | None = None
 ) -> Report:
-    """Run cases; `stop` ends the run early."""
+    """Run cases; `stop` ends the run early. While the oracle works on one case, qfp seals the next.
+
+    Raises OracleError.
+    """
     report = Report()
-    for case in cases:
-        compare(case, judge, report, engine)
-        if stop is not None and stop(report):
-            break
+    before: _Asked | None = None
+    with ThreadPoolExecutor(1) as pool:
+        for case in cases:
+            asked = _ask(case, judge, pool, report, engine)
+            if before is not None:
+                _judge(before, report, engine)
+            before = asked
+            if stop is not None and stop(report):
+                break
+        if before is not None:
+            _judge(before, report, engine)
     return report

@@ -1,4 +1,4 @@
-"""Where the oracle is known to be wrong, or to choose otherwise than qfp may: skipped with the reason, and counted.
+"""Where the oracle is no judge: known to be wrong, or free to choose otherwise. Skipped with the reason, and counted.
 
 Published packets (RFC vectors, recorded captures) decide about these; they are in tests/vectors.
 """
@@ -10,8 +10,11 @@ from qfp.diff.oracle_names import ORACLE_CIPHERS, ORACLE_INTEGRITIES
 from qfp.diff.packet import DESTINATION, FRAGMENT, ROUTING, Packet
 from qfp.sa import SecurityAssociation
 
-ESP, AH = 50, 51
-SEAL, ORACLE_OPENS, QFP_OPENS = "seal", "oracle opens", "qfp opens"  # the ways of comparing, see compare.py
+ESP = 50
+NATT_PORT = 4500
+LONGEST = 65535 - 256  # a packet that fits with any protection
+# The ways of comparing: see compare.py and capture.py
+SEAL, ORACLE_OPENS, QFP_OPENS, BOTH_OPEN = "seal", "oracle opens", "qfp opens", "both open"
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,10 @@ def _transport6(sa: SecurityAssociation, packet: Packet) -> bool:
     return sa.mode == "transport" and packet.family == 6
 
 
-def _late_destination(sa: SecurityAssociation, packet: Packet) -> bool:
-    """Destination options that no routing header follows: RFC 4303 3.1.1 lets the sender choose."""
+def _lone_destination(sa: SecurityAssociation, packet: Packet) -> bool:
+    """Destination options without a routing header: RFC 4303 3.1.1 lets the sender choose."""
     kinds = [kind for kind, _ in packet.extensions]
-    routed = ROUTING in kinds
-    return _transport6(sa, packet) and DESTINATION in kinds and not (routed and DESTINATION in kinds[kinds.index(43) :])
+    return _transport6(sa, packet) and DESTINATION in kinds and ROUTING not in kinds
 
 
 def _short_tag(sa: SecurityAssociation, _: Packet) -> bool:
@@ -49,11 +51,26 @@ def _natt_extensions(sa: SecurityAssociation, packet: Packet) -> bool:
     return sa.natt is not None and _transport6(sa, packet) and bool(packet.extensions)
 
 
+def _segments_left(sa: SecurityAssociation, packet: Packet) -> bool:
+    routed = (body for kind, body in packet.extensions if kind == ROUTING)
+    return sa.proto == "ah" and _transport6(sa, packet) and any(body[3] for body in routed)
+
+
+def _odd_port(sa: SecurityAssociation, _: Packet) -> bool:
+    return sa.natt is not None and NATT_PORT not in sa.natt
+
+
 def _unknown(sa: SecurityAssociation, _: Packet) -> bool:
     return sa.encr not in ORACLE_CIPHERS or sa.integ not in ORACLE_INTEGRITIES
 
 
 FAULTS = (
+    Fault("open ends", "all", "the SA has no addresses or no mode", "nothing can be sealed with it",
+          lambda sa, _: sa.src is None or sa.dst is None or sa.mode is None, SEAL),
+    Fault("hop limit", "all", "TTL or hop limit 0 or 1", "a router drops the packet; scapy does not forward",
+          lambda _, packet: packet.hops <= 1, SEAL),
+    Fault("too long", "all", "packet above 65,279 bytes", "scapy does not refuse what outgrows an IP packet",
+          lambda _, packet: len(packet.build()) > LONGEST, SEAL),
     Fault("unknown algorithm", "HMAC-SHA-256-96, AES-XCBC-96, AES-GMAC in AH", "always",
           "scapy does not have it", _unknown),
     Fault("short tag", "AES-GCM, ChaCha20-Poly1305", "ICV of 8 or 12 bytes",
@@ -64,8 +81,8 @@ FAULTS = (
     Fault("fragment header", "all", "transport mode, IPv6 fragment header",
           "scapy puts ESP and AH before it; RFC 4303 section 3.1.1 behind it",
           lambda sa, packet: _transport6(sa, packet) and FRAGMENT in [kind for kind, _ in packet.extensions]),
-    Fault("destination options", "all", "transport mode, IPv6 destination options without a routing header before them",
-          "scapy puts ESP and AH behind them, qfp before: RFC 4303 section 3.1.1 allows both", _late_destination),
+    Fault("destination options", "all", "transport mode, IPv6 destination options without a routing header",
+          "scapy puts ESP and AH behind them, qfp before: RFC 4303 section 3.1.1 allows both", _lone_destination),
     Fault("nat-t extensions", "all", "NAT-T in transport mode, IPv6 extension headers",
           "scapy leaves 50 as next header of the last extension header, though UDP follows", _natt_extensions),
     Fault("ah over esp", "AH", "the packet under AH holds ESP (bundles too)",
@@ -73,6 +90,11 @@ FAULTS = (
     Fault("payload as extension", "all", "opening in transport mode, IPv6 extension headers",
           "scapy reads the payload as another header of the first one's kind and fails on short ones",
           lambda sa, packet: _transport6(sa, packet) and bool(packet.extensions), ORACLE_OPENS),
+    Fault("under way", "AH", "opening, IPv6 routing header with segments left",
+          "the ICV covers the header as the last receiver sees it (RFC 4302 section 3.3.3.1.2), and the packet is not "
+          "there yet", _segments_left, QFP_OPENS),
+    Fault("nat-t port", "all", "opening, UDP ports other than 4500", "scapy finds ESP on port 4500 only", _odd_port,
+          ORACLE_OPENS),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Names of the fields of plain and protected packets, so that a difference can say where it lies."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from qfp.diff.packet import EXTENSIONS, FRAGMENT
 from qfp.sa import SecurityAssociation
@@ -24,7 +24,7 @@ AH_HEADER: tuple[Field, ...] = (
 )  # fmt: skip
 
 
-def _ip(packet: bytes) -> Iterator[Field]:
+def _ip(packet: bytes) -> Generator[Field, None, int]:
     """IP header with options or extension headers; returns the protocol that follows."""
     if packet[0] >> 4 == 4:
         yield from IPV4

@@ -1,7 +1,8 @@
 """The security policy database: rules in order, packed into tuples and hash chains for the look-up kernel.
 
-Rules come as columns, so that a policy of 100,000 entries is built in a fraction of a second. Rules of one tuple compare
-the same bits of addresses and protocol; a chain holds the rules of a tuple with equal compared values, best first.
+Rules come as columns, so that a policy of 100,000 entries is built in a fraction of a second. Rules of one tuple
+compare the same bits of addresses and protocol; a chain holds the rules of a tuple with equal compared values, best
+first.
 """
 
 from collections.abc import Sequence
@@ -99,7 +100,8 @@ class Policies:
         size = max(16, 1 << (2 * max(1, total)).bit_length())
         self.tables.replace("spdh", np.full(size, -1, np.int32))
         self.tables.t.ctl[CTL_SPDH_MASK] = size - 1
-        aces, tuples = [], []
+        aces: list[Array] = []
+        tuples: list[Array] = []
         spds = np.zeros(max(1, len(self.spds)), STRUCTS["spd"])
         for k, rules in enumerate(self.spds):
             spds[k]["tuples"] = sum(len(x) for x in tuples)
@@ -126,7 +128,7 @@ def _pack(rules: Array, tuple_base: int) -> tuple[Array, Array]:
     shape = np.zeros(len(rules), [("k", "u8", 5)])["k"]
     shape[:, 0:2], shape[:, 2:4] = rules["src_mask"], rules["dst_mask"]
     shape[:, 4] = rules["fam"].astype(np.uint64) << np.uint64(1) | (rules["any_proto"] == 0)
-    unique, first, inverse = np.unique(shape, axis=0, return_index=True, return_inverse=True)
+    unique, inverse = np.unique(shape, axis=0, return_inverse=True)
     best = np.full(len(unique), 2**32 - 1, np.uint32)
     np.minimum.at(best, inverse.reshape(-1), rules["prio"])
     order = np.argsort(best, kind="stable")  # tuples in order of their best rule: the search may end early

@@ -1,0 +1,71 @@
+"""Requirement ids: `@pytest.mark.req("AR-3")` says which rows of the catalogue a test proves.
+
+`pytest --req-report` prints which ids are proven (every test that cites them passed), which have a failing or a skipped
+test, and which no test cites. The ids come from the catalogue beside the project where it is there, else from the tests.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CATALOGUE = Path(__file__).parents[2] / "shared" / "SPEC.md"
+ROW = re.compile(r"^\| ([A-Z]+-\d+) \|", re.MULTILINE)
+CITED: dict[str, set[str]] = defaultdict(set)  # id -> tests
+OUTCOME: dict[str, str] = {}  # test -> worst outcome of its phases
+WORST = ("passed", "skipped", "failed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--req-report", action="store_true", help="print which requirement ids are proven")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("req"):
+            for name in marker.args:
+                if not isinstance(name, str) or not re.fullmatch(r"[A-Z]+-\d+", name):
+                    raise pytest.UsageError(f"{item.nodeid}: {name!r} is not a requirement id (write AR-3)")
+                CITED[name].add(item.nodeid)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    before = OUTCOME.get(report.nodeid, "passed")
+    OUTCOME[report.nodeid] = max(before, report.outcome, key=WORST.index)
+
+
+def catalogue_ids() -> list[str]:
+    """Ids in the catalogue's order; without the catalogue those that tests cite."""
+    if CATALOGUE.exists():
+        return ROW.findall(CATALOGUE.read_text(encoding="utf-8"))
+    return sorted(CITED, key=lambda name: (name.split("-")[0], int(name.split("-")[1])))
+
+
+def state_of(name: str) -> str:
+    """proven, failed, skipped (in part), not run, or no test."""
+    outcomes = {OUTCOME.get(test, "not run") for test in CITED.get(name, ())}
+    if not outcomes:
+        return "no test"
+    for bad in ("failed", "not run", "skipped"):
+        if bad in outcomes:
+            return bad
+    return "proven"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if not config.getoption("--req-report"):
+        return
+    names = catalogue_ids()
+    states = {name: state_of(name) for name in names}
+    terminalreporter.section("requirements")
+    for state in ("proven", "skipped", "failed", "not run", "no test"):
+        group = [name for name in names if states[name] == state]
+        if group:
+            terminalreporter.write_line(f"{state} ({len(group)}): {' '.join(group)}")
+    unknown = sorted(set(CITED) - set(names))
+    if unknown:
+        terminalreporter.write_line(f"cited but not in the catalogue ({len(unknown)}): {' '.join(unknown)}")
+    proven = sum(s == "proven" for s in states.values())
+    terminalreporter.write_line(f"{proven} of {len(names)} proven")
