@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -42,8 +43,9 @@ def scapy_rows(plan: Plan, say: Callable[[str], None]) -> list[Row]:
 
 def _tshark(capture: Path, profile: Path, packets: int) -> float:
     """Seconds to decrypt a capture. Raises ValueError when not every packet came out decrypted."""
-    command = ["tshark", "-r", str(capture), "-o", "esp.enable_encryption_decode:TRUE", "-T", "fields", "-e", "udp.dstport"]
-    environment = {"PATH": "/usr/bin:/bin", "WIRESHARK_CONFIG_DIR": str(profile), "HOME": str(profile)}
+    command = ["tshark", "-r", str(capture), "-o", "esp.enable_encryption_decode:TRUE"]
+    command += ["-T", "fields", "-e", "udp.dstport"]
+    environment = {**os.environ, "WIRESHARK_CONFIG_DIR": str(profile)}
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
     taken = time.perf_counter() - start
@@ -70,7 +72,8 @@ def tshark_rows(plan: Plan, say: Callable[[str], None]) -> list[Row]:
             for _ in range(min(plan.slow_rounds, 3)):
                 short, long = (_tshark(folder / f"{n}.pcapng", folder, n) for n in TSHARK_PACKETS)
                 times.append((long - short) * 1e9 / (many - few))
-            rows.append(packets_row(Label("peer: decrypts a capture", "decrypt", GCM, size, 16, engine="tshark"), times, size))
+            label = Label("peer: decrypts a capture", "decrypt", GCM, size, 16, engine="tshark")
+            rows.append(packets_row(label, times, size))
     return rows
 
 

@@ -20,10 +20,17 @@ WORST = ("passed", "skipped", "failed")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--req-report", action="store_true", help="print which requirement ids are proven")
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too (minutes)")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; runs with --slow only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: give --slow"))
         for marker in item.iter_markers("req"):
             for name in marker.args:
                 if not isinstance(name, str) or not re.fullmatch(r"[A-Z]+-\d+", name):

@@ -1,6 +1,7 @@
 """The committed captures, configurations and generated pages are those that the project makes now."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -70,3 +71,22 @@ def test_branch_to_head_office_and_back_out_of_the_tunnel() -> None:
     assert sum(map(voice, office.frames())) > 100
     kinds = {frame[14] >> 4 for frame in office.frames() if voice(frame)}
     assert kinds == {4, 6}
+
+
+def test_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "traces").symlink_to(TOP / "traces")
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), space)
+    assert (tmp_path / "wire.pcapng").stat().st_size > 100_000
+    assert space["verdicts"].num_rows == 1000  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "traces/branch/README.md", "docs/architecture.md"])
+def test_links_and_files_that_pages_name_exist(page: str) -> None:
+    text = (TOP / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    missing = [link for link in links if not ((TOP / page).parent / link).exists()]
+    assert missing == []

@@ -8,14 +8,16 @@ mkdir -p out
 say() { printf '\n== %s\n' "$1"; }
 qfp() { printf '$ qfp %s\n' "$*"; "$python" -m qfp "$@"; }
 
-say "1. The branch router's configuration"
-qfp check $branch/branch.cfg
+say "1. The branch router's configuration: what its lines came to"
+printf '$ qfp check %s | tail -n 1\n' "$branch/branch.cfg"
+lines=$("$python" -m qfp check $branch/branch.cfg)
+printf '%s\n' "$lines" | tail -n 1
 
 say "2. Office traffic enters the branch router on its LAN; what leaves on the line is protected"
 qfp run $branch/branch.cfg $branch/office.pcapng --in GigabitEthernet0/0/1 \
     -o out/wire.pcapng --verdicts out/wire.parquet --export-sas out/branch-sas.json
 
-say "3. The same packets arrive at head office and are opened"
+say "3. The same packets arrive at head office and are opened; those for the Internet are routed on"
 qfp run $branch/hq.cfg out/wire.pcapng --in GigabitEthernet0/0/0 -o out/hq.pcapng
 
 say "4. The protected packets decrypted with the exported keys alone, without a configuration"

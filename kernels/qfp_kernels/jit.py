@@ -6,11 +6,11 @@ Cache folders carry a digest of the function's source file and of every kernel f
 notices edits of the file only, and a stale kernel is worse than a slow start.
 """
 
-import ast
 import ctypes
 import functools
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,21 +25,27 @@ from numba.extending import intrinsic
 from qfp_kernels.layout import PACKETS_TYPE, TABLES_TYPE
 
 HERE = Path(__file__).parent
+IMPORT = re.compile(rb"^from qfp_kernels\.(\w+) import", re.M)
 OPTIONS: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
+
+
+@functools.cache
+def _source(path: Path) -> tuple[bytes, tuple[Path, ...]]:
+    """Text of a source file and the kernel files that it imports itself."""
+    text = path.read_bytes()
+    names = {m.decode() for m in IMPORT.findall(text)}
+    return text, tuple(sorted(f for f in (HERE / f"{name}.py" for name in names) if f.exists()))
 
 
 @functools.cache
 def imports_of(path: Path) -> frozenset[Path]:
     """The kernel source files that `path` imports, directly or not, itself included."""
-    seen = {path}
-    queue = [path]
+    seen, queue = {path}, [path]
     while queue:
-        for node in ast.walk(ast.parse(queue.pop().read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qfp_kernels."):
-                found = HERE / ((node.module or "").split(".")[1] + ".py")
-                if found not in seen and found.exists():
-                    seen.add(found)
-                    queue.append(found)
+        for found in _source(queue.pop())[1]:
+            if found not in seen:
+                seen.add(found)
+                queue.append(found)
     return frozenset(seen)
 
 
@@ -48,7 +54,7 @@ def digest(path: Path) -> str:
     """Twelve hex digits over the sources that a kernel in `path` is compiled from, and this numba."""
     h = hashlib.sha256(f"{numba.__version__} {os.environ.get('QFP_BOUNDS', '')}".encode())
     for source in sorted(imports_of(path)):
-        h.update(source.read_bytes())
+        h.update(_source(source)[0])
     return h.hexdigest()[:12]
 
 

@@ -18,6 +18,7 @@ from qfp.bench.site import GCM
 CALLS = 2000
 SIZES = (64, 1420)
 CBC = "aes-cbc-128"
+ENCRYPT = "encrypt"
 
 
 def openssl_version() -> str | None:
@@ -51,10 +52,7 @@ def openssl_cases(sizes: tuple[int, ...] = SIZES, cbc_size: int = 8192) -> Itera
         def sample(algorithm: str = algorithm, size: int = size) -> dict[str, float]:
             return {"peer: openssl speed": openssl_speed(algorithm, size)}
 
-        yield Case(Label("", OUT, transform, size, 1, engine=name), sample, size)
-
-
-OUT = "encrypt"
+        yield Case(Label("", ENCRYPT, transform, size, 1, engine=name), sample, size)
 
 
 def _calls(work: str, call: Callable[[], object]) -> dict[str, float]:
@@ -72,7 +70,8 @@ def library_cases(sizes: tuple[int, ...] = SIZES) -> Iterator[Case]:
         packet = bytes(size)
         if gcm.decrypt(nonce, gcm.encrypt(nonce, packet, header), header) != packet:
             raise ValueError("cryptography does not open what it sealed")
-        work = "peer: one call a packet"
-        yield Case(Label("", OUT, GCM, size, 1, engine=name), partial(_calls, work, partial(gcm.encrypt, nonce, packet, header)), size)
+        seal = partial(gcm.encrypt, nonce, packet, header)
         mac = partial(hmac.digest, key, packet, "sha256")
-        yield Case(Label("", OUT, "hmac-sha256-128", size, 1, engine="hashlib"), partial(_calls, work, mac), size)
+        for transform, engine, call in ((GCM, name, seal), ("hmac-sha256-128", "hashlib", mac)):
+            label = Label("", ENCRYPT, transform, size, 1, engine=engine)
+            yield Case(label, partial(_calls, "peer: one call a packet", call), size)

@@ -64,7 +64,7 @@ def outer_header(sa: SecurityAssociation, packet: Packet, ident: int) -> dict[st
     common = {"family": sa.dst.version, "src": str(sa.src), "dst": str(sa.dst), "tos": packet.tos}
     if sa.dst.version == 4:
         return {**common, "hops": TTL, "id": ident, "df": packet.dont_fragment}
-    return {**common, "hops": HOP_LIMIT, "label": packet.label}
+    return {**common, "hops": HOP_LIMIT, "label": packet.label if packet.family == 6 else 0}
 
 
 def _iv_of(sa: SecurityAssociation, sealed: Outcome) -> bytes:

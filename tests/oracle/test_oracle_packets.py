@@ -81,9 +81,7 @@ def test_any_size_and_header(oracle: Oracle, data: st.DataObject) -> None:
 
 
 @pytest.mark.req("BASE-8")
-@pytest.mark.xfail(
-    strict=True, reason="the sender signs a routing header as it stands, not as the receiver will see it"
-)
+@pytest.mark.xfail(strict=True, reason="AH signs a routing header as it stands, not as the receiver will see it")
 def test_ah_over_a_routing_header_with_segments_left(oracle: Oracle) -> None:
     """RFC 4302 section 3.3.3.1.2: mutable but predictable; signed as it will arrive."""
     sa = make_sa(random.Random(1), "ah", "null", 0, "hmac-sha256-128", 16, mode="transport", outer=6, esn=False,
