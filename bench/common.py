@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from rich.console import Console
+
 from qfp.bench import machine
 from qfp.bench.command import FULL, QUICK, Plan, about
 from qfp.bench.rows import Row, to_json, to_table
-from rich.console import Console
 
 Part = Callable[[Plan, Callable[[str], None]], list[Row]]
 

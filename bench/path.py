@@ -1,6 +1,7 @@
 """Whole paths by transform, size and direction; many SAs; two threads against one."""
 
 from common import script
+
 from qfp.bench.command import path_rows, scale_rows, thread_rows
 
 if __name__ == "__main__":

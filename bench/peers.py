@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common import script
+
 from qfp.bench import machine, paths, traffic
 from qfp.bench import peers as package_peers
 from qfp.bench.command import Plan, peer_rows

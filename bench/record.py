@@ -14,10 +14,11 @@ from typing import Any
 
 from common import progress
 from peers import scapy_rows, tshark_rows
+from results import render
+
 from qfp.bench import machine
 from qfp.bench.command import FULL, QUICK, Plan, measure
 from qfp.bench.rows import as_dicts
-from results import render
 
 ROOT = Path(__file__).parent.parent
 HISTORY = Path(__file__).parent / "history"

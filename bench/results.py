@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from budgets import BUDGETS, CLOCK, REFERENCE_CBC, REFERENCE_GCM, Row, factors, pick
+
 from qfp.bench.rows import short
 
 SIZES = (64, "imix", 1420)
-VPP = {"outbound": (59, 143), "inbound": (81, 160)}  # ns at 64 and 1420 bytes on the reference machine, DESIGN section 10
+VPP = {"outbound": {64: 59, 1420: 143}, "inbound": {64: 81, 1420: 160}}  # ns on the reference machine, DESIGN section 10
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
@@ -96,26 +97,27 @@ def other_section(rows: Sequence[Row], prefixes: Sequence[str]) -> str:
         for r in rows
         if r["work"].startswith(tuple(prefixes))
     ]  # fmt: skip
-    return table(("work", "direction", "size", "SAs", "threads", "engine", "median (p10 to p90)", "Mpps", "Gbit/s"), body)
+    head = ("work", "direction", "size", "SAs", "threads", "engine", "median (p10 to p90)", "Mpps", "Gbit/s")
+    return table(head, body)
 
 
 def ratio_section(rows: Sequence[Row]) -> str:
     """qfp's whole path against the peers of this run, and against VPP's figures on the reference machine."""
     known, body = factors(rows), []
-    for size in (64, 1420):
-        own = pick(rows, "path", direction="outbound", transform="aes-gcm-128", size=size, engine="native")
-        if own is None:
-            continue
-        mine = own["ns_per_packet"]
-        for r in rows:
-            if r["work"].startswith("peer: ") and r["size"] == size and r["transform"] == "aes-gcm-128":
-                what = f"{r['engine']}, {r['work'].removeprefix('peer: ')}, {r['direction']}"
-                body.append((size, what, short(r["ns_per_packet"]), f"{r['ns_per_packet'] / mine:,.1f}"))
-        if size in known:
-            theirs = VPP["outbound"][size != 64]
-            body.append((size, "VPP outbound, on the reference machine, against the scaled path", theirs,
-                         f"{theirs / (mine * known[size]):.2f}"))  # fmt: skip
-    return table(("bytes", "peer", "ns a packet", "times the outbound path of qfp"), body)
+    for direction, vpp in VPP.items():
+        for size, theirs in vpp.items():
+            own = pick(rows, "path", direction=direction, transform="aes-gcm-128", size=size, engine="native")
+            if own is None:
+                continue
+            mine = own["ns_per_packet"]
+            for r in rows if direction == "outbound" else ():
+                if r["work"].startswith("peer: ") and r["size"] == size and r["transform"] == "aes-gcm-128":
+                    what = f"{r['engine']}, {r['work'].removeprefix('peer: ')}, {r['direction']}"
+                    body.append((size, what, short(r["ns_per_packet"]), direction, f"{r['ns_per_packet'] / mine:,.1f}"))
+            if size in known:
+                what = "VPP, on the reference machine, against the scaled path"
+                body.append((size, what, theirs, direction, f"{theirs / (mine * known[size]):.2f}"))
+    return table(("bytes", "peer", "ns a packet", "path of qfp", "times that"), body)
 
 
 def render(record: dict[str, Any]) -> str:
@@ -135,9 +137,9 @@ one run. *Path* is parse to deliver over a warm workspace, as VPP is measured wi
 walk and fill, *sink* reserve and emit. Sizes are bytes of the inner IP packet; IMIX is 7:4:1 of 64, 576 and 1420.
 Whatever was timed was checked to do its work: bytes against the other crypto engine, verdicts of every packet.
 """
-    scale = """`openssl speed` in this run, against the reference machine of DESIGN section 10, where the budgets were set. A time
-here multiplied by the factor is the time *scaled to the reference*: GCM paths by the factor of their size, everything
-else by `clock`. A scaled figure is an estimate."""
+    scale = """`openssl speed` in this run, against the reference machine of DESIGN section 10, where the budgets were set.
+A time here multiplied by the factor is the time *scaled to the reference*: GCM paths by the factor of their size,
+everything else by `clock`. A scaled figure is an estimate."""
     parts = [
         head, "## The machine against the reference", scale, factor_section(rows, known),
         "## Budgets", budget_section(rows, known),

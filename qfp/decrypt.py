@@ -37,6 +37,8 @@ class Decryptor:
         self.tables = Tables()
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, [CAPTURE])
+        # the key file of a sender says what it sends next: the highest number seen is one less
+        sas = [replace(sa, seq=max(sa.seq - 1, 0)) if sa.direction == "out" else sa for sa in sas]
         if window is not None:
             sas = [replace(sa, replay_window=window) for sa in sas]
         self.handles = self.sad.add_inbound(sas)

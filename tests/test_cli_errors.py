@@ -111,7 +111,8 @@ def test_an_output_never_replaces_an_input_or_another_output(tmp_path):
     before = o.trace.read_bytes()
     (o / "link.pcap").symlink_to(o.trace)
     for options in (("-o", o.trace), ("-o", o / "link.pcap"), ("--export-sas", o.a),
-                    ("--export-sas", o / "x", "--export-esp-sa", o / "x"), ("--verdicts", o / "x.arrow", "-o", o / "x.arrow")):  # fmt: skip
+                    ("--export-sas", o / "x", "--export-esp-sa", o / "x"),
+                    ("--verdicts", o / "x.arrow", "-o", o / "x.arrow")):  # fmt: skip
         said = qfp("run", o.a, o.trace, "--in", IN, *options)
         assert said.status == 2 and "choose another name" in said.err
     assert qfp("convert", o.trace, o.trace).status == 2
@@ -279,8 +280,12 @@ def test_a_signal_leaves_nothing_behind(tmp_path, number, status):
         waited = time.monotonic() + 60
         while not list(tmp_path.glob(".out.pcapng*")) and running.poll() is None and time.monotonic() < waited:
             time.sleep(0.05)
+        time.sleep(0.5)  # until it waits for the pipe: a signal just before a blocking read is seen after it
         running.send_signal(number)
-        _, err = running.communicate(timeout=60)
+        try:
+            _, err = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert running.returncode == status, err
     assert b"Traceback" not in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.cfg", "b.cfg", "in.pcap", "pipe"]

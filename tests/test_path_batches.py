@@ -128,7 +128,7 @@ def test_esn_at_the_boundary(engine: str, window: int) -> None:
     same(runs)
     twin = naive.NaiveDecryptor([sa])
     assert [o.data for o in twin.open(frames) if o.data is not None] == runs[0]["frames"]
-    assert len(runs[0]["frames"]) > 1000 or engine == "openssl"
+    assert len(runs[0]["frames"]) > 300
 
 
 @pytest.mark.req("AR-1", "BASE-12")

@@ -235,6 +235,8 @@ def _fresh(p, n):
     for i in range(n):
         p.seq[i] = np.uint64(0)
     for i in range(n):
+        p.seq2[i] = np.uint64(0)
+    for i in range(n):
         p.sns[i] = np.uint8(0)
     for i in range(n):
         p.lv_n[i] = np.uint8(0)

@@ -33,8 +33,9 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(arguments: list[str], **more: str) -> str:
     """Standard output of `python ARGUMENTS`. Raises BenchError when it fails."""
+    command = [sys.executable, *arguments]
     done = subprocess.run(
-        [sys.executable, *arguments], env=environment(**more), capture_output=True, text=True, timeout=LIMIT, check=False
+        command, env=environment(**more), capture_output=True, text=True, timeout=LIMIT, check=False
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -85,7 +85,7 @@ def decrypt_track(wire: Batch, transform: str = GCM, sas: int = 16, kind: int = 
     return Track(opener, wire, fia.decrypt(walk_batch, EMITTERS[kind]), kind=kind, reset=loop.FORGET_WINDOWS)
 
 
-TRACKS = {OUTBOUND: outbound_track, INBOUND: inbound_track, DECRYPT: decrypt_track}
+TRACKS: dict[str, Callable[..., Track]] = {OUTBOUND: outbound_track, INBOUND: inbound_track, DECRYPT: decrypt_track}
 
 
 def case(track: Track, direction: str, transform: str, size: int | str, sas: int, measure: Measure = whole,

@@ -22,7 +22,7 @@ from qfp.sa import SecurityAssociation
 from qfp.tables import fib
 from qfp.tables.fib import Route
 from qfp.tables.interfaces import Interfaces
-from qfp.tables.sad import Profile, Sad, SaColumns
+from qfp.tables.sad import Profile, SaColumns, Sad
 from qfp.tables.spd import RULE, Policies
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource
@@ -118,7 +118,8 @@ class Times:
 class Site:
     """One end of `sas` tunnels as a router: tables, engine, and the FIA of a router over them.
 
-    sends: the hub with outbound SAs, else the spokes with inbound ones. rules: another policy than a host pair an entry.
+    sends: the hub with outbound SAs, else the spokes with inbound ones. rules: a policy other than one host pair an
+    entry.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from qfp.batch import Batch
 from qfp.bench import traffic
 from qfp.bench.paths import DIRECTIONS, OUTBOUND, TRACKS, wire_of
 from qfp.bench.rows import Label, Row
@@ -12,7 +13,7 @@ from qfp.bench.track import BenchError, BlockSink, Track
 from qfp.trace.source import BatchSource
 
 
-def _sampler(track: Track, batch: traffic.Batch) -> Callable[[], dict[str, float]]:
+def _sampler(track: Track, batch: Batch) -> Callable[[], dict[str, float]]:
     engine, verdicts = track.router.engine, track.router.tables.t.verdicts
 
     def sample() -> dict[str, float]:

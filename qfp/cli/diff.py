@@ -12,7 +12,7 @@ from qfp.cli.errors import guarded
 @guarded
 def diff(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the cases.")] = 1,
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Cases to try.")] = 100,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Packets to compare.")] = 1000,
     keys: o.Keys = None,
     trace: Annotated[Path | None, typer.Option("--trace", metavar="TRACE", help="A capture instead of cases.")] = None,
     json_out: o.Json = False,

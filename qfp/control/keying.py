@@ -137,16 +137,28 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
 def from_file(want: Want, sas: Sequence[SecurityAssociation], outbound: bool) -> list[SecurityAssociation]:
     """The SAs of a key file that serve an entry in one direction: equal ends, and selectors that cover the entry's.
 
-    A bundle is the ESP SA and the AH SA of one `bundle` name. The first that fits is taken.
+    A bundle is the ESP SA and the AH SA of one `bundle` name. The SA with the narrowest selectors is taken, the first
+    of equals.
     """
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
     fits = [sa for sa in sas if (sa.src, sa.dst) == ends and covers(sa.selectors, selector)]
+    fits.sort(key=lambda sa: breadth(sa.selectors))
     first = next((sa for sa in fits if sa.proto == "esp"), next(iter(fits), None))
     if first is None:
         return []
     over = [sa for sa in fits if first.bundle is not None and sa.bundle == first.bundle and sa.proto == "ah"]
     return [first, *(over[:1] if first.proto == "esp" else [])]
+
+
+def breadth(selectors: Selectors | None) -> tuple[int, int]:
+    """How much traffic selectors let through: pairs of addresses, then how many of protocol and ports are open."""
+    if selectors is None:
+        return (1 << 256, 3)
+    pairs = 1
+    for side in (selectors.src, selectors.dst):
+        pairs *= 1 << 128 if side is None else int(side.last) - int(side.first) + 1
+    return (pairs, sum(x is None for x in (selectors.protocol, selectors.sport, selectors.dport)))
 
 
 def covers(selectors: Selectors | None, wanted: Selector) -> bool:

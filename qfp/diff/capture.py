@@ -11,7 +11,7 @@ from qfp.decrypt import Decryptor
 from qfp.diff.cases import Case, Mode
 from qfp.diff.client import Job
 from qfp.diff.compare import Difference, Judge, Outcome, Report
-from qfp.diff.faults import BOTH_OPEN, ORACLE_OPENS, fault
+from qfp.diff.faults import BOTH_OPEN, NATT_PORT, ORACLE_OPENS, fault
 from qfp.diff.packet import Packet, PacketError
 from qfp.diff.sides import outcomes
 from qfp.sa import NATT_ANY, AddressRange, PortRange, SecurityAssociation
@@ -47,6 +47,12 @@ def spi_of(packet: Packet, natt: bool) -> int | None:
     return int.from_bytes(packet.payload[start : start + 4])
 
 
+def is_protected(packet: Packet) -> bool:
+    """ESP, AH, or what NAT-T carries: never sealed again."""
+    natt = packet.protocol == UDP and NATT_PORT.to_bytes(2) in (packet.payload[:2], packet.payload[2:4])
+    return natt or packet.protocol in (ESP, AH)
+
+
 def _within(ports: PortRange | None, value: int | None) -> bool:
     return ports is None or (value is not None and ports[0] <= value <= ports[1])
 
@@ -77,7 +83,7 @@ def clear_cases(sas: Iterable[SecurityAssociation], packets: list[Numbered]) -> 
         natt = None if sa.natt == NATT_ANY else sa.natt
         first = max(1, sa.seq)
         room = (2**64 if sa.esn else 2**32) - first
-        chosen = [p for _, p, _ in packets if p.protocol not in (ESP, AH) and carries(sa, p)][:room]
+        chosen = [p for _, p, _ in packets if not is_protected(p) and carries(sa, p)][:room]
         if chosen:
             yield Case(replace(sa, natt=natt, seq=first), tuple(chosen))
 

@@ -10,7 +10,7 @@ from qfp.diff.oracle_names import ORACLE_CIPHERS, ORACLE_INTEGRITIES
 from qfp.diff.packet import DESTINATION, FRAGMENT, ROUTING, Packet
 from qfp.sa import SecurityAssociation
 
-ESP = 50
+ESP, UDP = 50, 17
 NATT_PORT = 4500
 LONGEST = 65535 - 256  # a packet that fits with any protection
 # The ways of comparing: see compare.py and capture.py
@@ -44,7 +44,9 @@ def _short_tag(sa: SecurityAssociation, _: Packet) -> bool:
 
 
 def _holds_esp(sa: SecurityAssociation, packet: Packet) -> bool:
-    return sa.proto == "ah" and packet.protocol == ESP
+    ports = packet.payload[:2], packet.payload[2:4]
+    in_udp = packet.protocol == UDP and NATT_PORT.to_bytes(2) in ports
+    return sa.proto == "ah" and (packet.protocol == ESP or in_udp)
 
 
 def _natt_extensions(sa: SecurityAssociation, packet: Packet) -> bool:
@@ -85,7 +87,7 @@ FAULTS = (
           "scapy puts ESP and AH behind them, qfp before: RFC 4303 section 3.1.1 allows both", _lone_destination),
     Fault("nat-t extensions", "all", "NAT-T in transport mode, IPv6 extension headers",
           "scapy leaves 50 as next header of the last extension header, though UDP follows", _natt_extensions),
-    Fault("ah over esp", "AH", "the packet under AH holds ESP (bundles too)",
+    Fault("ah over esp", "AH", "the packet under AH holds ESP, or UDP on port 4500 (bundles too)",
           "scapy signs the ESP header that it finds, not the AH packet", _holds_esp),
     Fault("payload as extension", "all", "opening in transport mode, IPv6 extension headers",
           "scapy reads the payload as another header of the first one's kind and fails on short ones",

@@ -78,13 +78,13 @@ def first_difference(a: bytes, b: bytes) -> int:
 def field_at(packet: bytes, offset: int, sa: SecurityAssociation | None) -> str:
     """Name of the field that holds a byte of a packet."""
     at = 0
-    if not packet:
-        return "nothing"
+    if offset >= len(packet):
+        return "behind the end"
     for name, size in layout(packet, sa):
         if offset < at + size:
             return name
         at += size
-    return "behind the end"
+    return "payload"
 
 
 def offset_of(name: str, packet: bytes, sa: SecurityAssociation) -> int:
