@@ -8,7 +8,8 @@ from budgets import BUDGETS, CLOCK, REFERENCE_CBC, REFERENCE_GCM, Row, factors, 
 from qfp.bench.rows import short
 
 SIZES = (64, "imix", 1420)
-VPP = {"outbound": {64: 59, 1420: 143}, "inbound": {64: 81, 1420: 160}}  # ns on the reference machine, DESIGN section 10
+# ns a packet on the reference machine (DESIGN section 10)
+VPP = {"outbound": {64: 59, 1420: 143}, "inbound": {64: 81, 1420: 160}}
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
@@ -137,9 +138,9 @@ one run. *Path* is parse to deliver over a warm workspace, as VPP is measured wi
 walk and fill, *sink* reserve and emit. Sizes are bytes of the inner IP packet; IMIX is 7:4:1 of 64, 576 and 1420.
 Whatever was timed was checked to do its work: bytes against the other crypto engine, verdicts of every packet.
 """
-    scale = """`openssl speed` in this run, against the reference machine of DESIGN section 10, where the budgets were set.
-A time here multiplied by the factor is the time *scaled to the reference*: GCM paths by the factor of their size,
-everything else by `clock`. A scaled figure is an estimate."""
+    scale = """`openssl speed` in this run, against the reference machine of DESIGN section 10, for which the budgets
+were set. A time here multiplied by the factor is the time *scaled to the reference*: GCM paths by the factor of their
+size, everything else by `clock`. A scaled figure is an estimate."""
     parts = [
         head, "## The machine against the reference", scale, factor_section(rows, known),
         "## Budgets", budget_section(rows, known),

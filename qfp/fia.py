@@ -36,7 +36,8 @@ PARSE = Stage(
 )  # fmt: skip
 LOOKUP = Stage(
     "lookup", lookup.lookup, LIST_RX, reads=("dst0", "dst1", "l4"), writes=("lv_sa", "lv_seq", "c_off", "c_len"),
-    drops=(Drop.NO_SA, Drop.FRAGMENT, Drop.RUNT, Drop.ENCAP_MISMATCH, Drop.NESTED_TOO_DEEP),
+    drops=(Drop.NO_SA, Drop.FRAGMENT, Drop.RUNT, Drop.ENCAP_MISMATCH, Drop.NESTED_TOO_DEEP,
+           Drop.AH_HEADERS),
 )  # fmt: skip
 OPEN = Stage("open", seal.open_, LIST_RX, reads=("c_sa", "c_off", "c_len", "c_hi"), writes=("arena", "c_ok"))
 DECAP = Stage(
@@ -60,7 +61,7 @@ SEQUENCE = Stage(
 )  # fmt: skip
 ENCAP = Stage(
     "encap", encap.encap, LIST_TX, reads=("sa", "seq", "ip_id"), writes=("l3", "ip_len", "c_off", "c_len", "c_icv"),
-    drops=(Drop.OUT_TOO_LONG, Drop.TRANSPORT_FRAGMENT, Drop.TRANSPORT_MISMATCH),
+    drops=(Drop.OUT_TOO_LONG, Drop.TRANSPORT_FRAGMENT, Drop.TRANSPORT_MISMATCH, Drop.AH_HEADERS),
 )  # fmt: skip
 SEAL = Stage("seal", seal.seal, LIST_TX, reads=("c_sa", "c_off", "c_len", "c_hi"), writes=("arena",))
 SEAL_AH = Stage("seal_ah", seal.seal_ah, LIST_AH, reads=("l3", "l4", "seq2"), writes=("arena",))

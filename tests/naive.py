@@ -1,8 +1,8 @@
-"""The slow twin of the data plane: one obvious function a step, over bytes, written from the RFCs and nothing else.
+"""The slow twin of the data plane: one obvious function a step, over bytes, written from the RFCs alone.
 
-A packet goes down the file: `read_ip`, windows, `open_esp` or `open_ah`, `from_tunnel` or `from_transport` inbound;
-`seal_tunnel` or `seal_transport` outbound. Keyed transforms are those of the reference engine (openssl). No batching, no
-cache, no offsets that outlive a function: what it says is what the kernels must produce, byte for byte.
+A packet goes down the file: `read_ip`, windows, `open_esp` or `open_ah`, `from_tunnel` or `from_transport`
+inbound; `seal_tunnel` or `seal_transport` outbound. Keyed transforms are those of the reference engine (openssl). No batching,
+no cache, no offsets that outlive a function: what it says is what the kernels must produce, byte for byte.
 `naive_router` adds routes and policies.
 """
 

@@ -1,7 +1,7 @@
 """The slow twin of a router: routes, policies and the order of things, over the packet functions of `naive`.
 
-Configuration and SAs are given (other tests judge the reader and the keying); what is judged here is what the data plane
-does with them: RFC 4301 section 5 and the catalogue's BASE-4, BASE-6, BASE-8, BASE-9.
+Configuration and SAs are given (other tests judge the reader and the keying); what is judged here is what the data
+plane does with them: RFC 4301 section 5 and the catalogue's BASE-4, BASE-6, BASE-8, BASE-9.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def port_fits(match: Any, port: int) -> bool:
 
 
 def ace_fits(ace: Any, family: int, ends: tuple[int, int], ports: tuple[int, int], ip: Ip) -> bool:
-    """Whether an access-list entry matches. Later fragments have no ports: permits then go by addresses, denies miss."""
+    """Whether an access-list entry matches. Later fragments have no ports: permits go by addresses then, denies miss."""
     for (value, mask), address in zip((ace.src, ace.dst), ends, strict=True):
         if (address & mask) != (value & mask):
             return False

@@ -41,8 +41,8 @@ def ip6(
     """`headers`: (protocol, what follows the next-header octet; the length octet is put in, but for fragments)."""
     chain = b""
     kinds = [kind for kind, _ in headers] + [proto]
-    for (kind, body), after in zip(headers, kinds[1:], strict=True):
-        chain += bytes([after, 0]) + (body if kind != 44 else body)
+    for (_, body), after in zip(headers, kinds[1:], strict=True):
+        chain += bytes([after, 0]) + body
     head = struct.pack("!IHBB", 6 << 28 | tos << 20 | label, len(chain) + len(payload), kinds[0], ttl)
     return head + ip_address(src).packed + ip_address(dst).packed + chain + payload
 

@@ -18,7 +18,7 @@ from qfp.bench.track import BenchError, Track, by_stage, whole
 from qfp.trace import synth
 from qfp_kernels.layout import OUT_NONE, ST_FLOW_HIT, ST_FLOW_MISS
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
+sys.path.append(str(Path(__file__).parent.parent / "bench"))
 import budgets
 import results
 

@@ -20,6 +20,8 @@ from qfp.router import Router
 from qfp.sa import SecurityAssociation
 from qfp.trace.source import BatchSource
 
+PCAP_START = b"\xd4\xc3\xb2\xa1\2\0\4\0" + bytes(12) + b"\x65\0\0\0"
+PCAPNG_START = b"\n\r\r\n\x1c\0\0\0\x4d\x3c\x2b\x1a\1\0\0\0" + b"\xff" * 8 + b"\x1c\0\0\0"
 LINKS = [0, 1, 12, 14, 101, 108, 113, 228, 229, 276, 147, 9]
 NAMES = ["aes-gcm-128/none/16", "aes-cbc/hmac-sha1-96", "ah/hmac-sha256-128", "3des-cbc-192/hmac-sha256-128/16",
          "ah over esp: hmac-sha1-96 over cbc"]  # fmt: skip
@@ -143,8 +145,7 @@ def test_mutated_packets(seed: int) -> None:
 
 @pytest.mark.req("USE-3")
 @settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=400), st.sampled_from([b"", b"\xd4\xc3\xb2\xa1\2\0\4\0" + bytes(12) + b"\x65\0\0\0",
-                                                 b"\n\r\r\n\x1c\0\0\0\x4d\x3c\x2b\x1a\1\0\0\0" + b"\xff" * 8 + b"\x1c\0\0\0"]))  # fmt: skip
+@given(st.binary(max_size=400), st.sampled_from([b"", PCAP_START, PCAPNG_START]))
 def test_any_bytes_as_a_capture(tmp_path_factory: pytest.TempPathFactory, data: bytes, head: bytes) -> None:
     """A capture of any bytes is refused by name or read as far as it is whole."""
     from qfp.trace import TraceError, open_source

@@ -110,6 +110,7 @@ def test_the_bounds_build_traps() -> None:
     code = "from qfp_kernels.jit import kernel\nfrom qfp_kernels.columns import Columns\nimport numpy as np\n"
     code += "c = Columns('X', {'a': np.zeros(4)})\n"
     code += "import qfp_kernels.drive as d, qfp_kernels.layout as l\n"
-    code += "from numba import njit\nf = njit(lambda c, i: c.a[i])\nassert f(c, 3) == 0\nprint('fine', flush=True)\nf(c, 4)\n"
+    code += "from numba import njit\nf = njit(lambda c, i: c.a[i])\n"
+    code += "assert f(c, 3) == 0\nprint('fine', flush=True)\nf(c, 4)\n"
     done = in_bounds_build(code)
     assert done.stdout == "fine\n" and done.returncode < 0, done.stderr[-500:]

@@ -68,7 +68,7 @@ def by_sets(numbers: np.ndarray, good: np.ndarray, window: int) -> np.ndarray:
 
 
 def disordered(count: int, window: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` numbers: mostly rising, displaced by up to 1.3 windows, some doubled, some jumps, forgeries among them."""
+    """`count` numbers: mostly rising, displaced by up to 1.3 windows, some doubled, jumps and forgeries among them."""
     rng = np.random.default_rng(seed)
     steps = rng.choice([1, 1, 1, 1, 2, 3, 63, 64, 65, window - 1, window, window + 1, 5000], count,
                        p=[0.3, 0.3, 0.2, 0.1599, 0.03, 0.01, 2e-5, 2e-5, 2e-5, 1e-5, 1e-5, 1e-5, 1e-5])  # fmt: skip

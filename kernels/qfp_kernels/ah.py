@@ -8,11 +8,10 @@ import numpy as np
 
 from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import ST_WORK
+from qfp_kernels.layout import SAVE, ST_WORK
 from qfp_kernels.parse import HEADERS_MAX
 from qfp_kernels.simd import bswap32i, ld8, load128, st8, st16, st32, store
 
-SAVE = 256  # bytes of the row's `save`: IP header and extension headers up to AH
 
 
 @inlined

@@ -93,6 +93,8 @@ _ROWS = (
      "The outer header says congestion experienced, but the inner packet is not ECN-capable (RFC 6040)."),
     ("NESTED_TOO_DEEP", "lookup", 24, "IN_PKT_PSTATE_TOO_BIG", "XfrmInError",
      "More SAs are nested in this packet than qfp opens."),
+    ("AH_HEADERS", "encap", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutError",
+     "More than 256 bytes of IP header and extension headers stand in front of AH (inbound: lookup)."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

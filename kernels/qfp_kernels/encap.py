@@ -11,7 +11,7 @@ from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import FRAG, FRAG_DF, ST_AH
+from qfp_kernels.layout import FRAG, FRAG_DF, SAVE, ST_AH
 from qfp_kernels.parse import drop
 from qfp_kernels.simd import (
     bswap16i,
@@ -29,7 +29,7 @@ from qfp_kernels.simd import (
 )
 
 STAGE_ENCAP = STAGES.index("encap")
-OUT_TOO_LONG = int(Drop.OUT_TOO_LONG)
+OUT_TOO_LONG, AH_HEADERS = int(Drop.OUT_TOO_LONG), int(Drop.AH_HEADERS)
 TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
 FORWARDED = np.uint8(Verdict.FORWARDED)
 U8, U16, U32, U48 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(48)
@@ -201,6 +201,8 @@ def _transport(p, t, i, s, sa):
         total = split - l3 + insert + size
     if total - (0 if sa.fam == 4 else 40) > 65535:
         return OUT_TOO_LONG
+    if sa.ah_at != 255 and split - l3 > SAVE:
+        return AH_HEADERS
     st8(nh_at, ld8(sa.hdr + 9) if sa.fam == 4 else ld8(sa.hdr + 6))  # UDP, AH or ESP, as in the template
     _move_left(arena + l3, split - l3, insert)
     at = arena + l3 - insert

@@ -20,6 +20,7 @@ TAILROOM = 128  # bytes behind a frame: padding 15 + 2, ICV 32, and 64 that vect
 FRAME_MAX = 65535 + 64  # a longer frame is not an IP packet that a router can send
 ARENA_SLACK = FRAME_MAX + HEADROOM + TAILROOM + 128  # so that a vector's last frame always fits
 CONTEXT = 640  # bytes of a crypto context row
+SAVE = 256  # bytes of IP headers in front of AH that are kept while its MAC is computed
 LEVELS = 4  # nested SAs that are opened in one packet
 KEYS = 112  # bytes of key material an SA: cipher key 32, salt 4, integrity key up to 64 (and 12 spare)
 
@@ -96,7 +97,7 @@ PACKET_FIELDS = (
     _f("c_hi", "u4", "high half of the sequence number (ESN)"),
     _f("c_ok", "u1", "1 when the ICV verified"),
     _f("mac", "u1", "a computed or received ICV", 64),
-    _f("save", "u1", "AH: the outer header as it was, mutable fields included", 256),
+    _f("save", "u1", "AH: the outer header as it was, mutable fields included", SAVE),
     # outcome
     _f("verdict", "u1", "see drops.Verdict"),
     _f("cause", "u1", "see drops.Drop; 0 = none"),

@@ -16,6 +16,7 @@ from qfp_kernels.layout import (
     FRAG,
     LEVELS,
     MODE_DECRYPT,
+    SAVE,
     ST_RX0,
 )
 from qfp_kernels.parse import be16, drop
@@ -26,6 +27,7 @@ from qfp_kernels.spd import mix, route
 STAGE_LOOKUP = STAGES.index("lookup")
 NO_SA, FRAGMENT, RUNT = int(Drop.NO_SA), int(Drop.FRAGMENT), int(Drop.RUNT)
 ENCAP_MISMATCH, NESTED = int(Drop.ENCAP_MISMATCH), int(Drop.NESTED_TOO_DEEP)
+AH_HEADERS = int(Drop.AH_HEADERS)
 PUNTED, CONSUMED = np.uint8(Verdict.PUNTED), np.uint8(Verdict.CONSUMED)
 TRANSIT = 255  # not for this router: the packet goes on to OUTBOUND as it is
 DONE = 254  # has its verdict
@@ -99,6 +101,8 @@ def _ah_job(p, i, sa, ah, end, at):
     size = (np.int64(ld8(at + 1)) + 2) * 4
     if size < 12 + sa.icv_len + sa.iv_len or ah + size > end:
         return RUNT
+    if ah - p.l3[i] > SAVE:
+        return AH_HEADERS
     p.c_off[i] = p.l3[i]
     p.c_len[i] = end - p.l3[i]
     p.c_icv[i] = ah + 12 + sa.iv_len
@@ -159,8 +163,8 @@ def _one(p, t, i):
     low = bswap32i(ld32(at + 4 if proto == 50 else at + 8))
     s = find_sa(t, p.dst0[i], p.dst1[i], spi, proto)
     if s < 0:
-        if p.lv_n[i] > 0:
-            return TRANSIT  # an inner packet that happens to be ESP for somebody else
+        if p.lv_n[i] > 0 and t.ctl[CTL_MODE] == MODE_DECRYPT:
+            return TRANSIT  # an inner packet that happens to be ESP, of an SA that the key file does not hold
         p.spi[i] = spi
         p.seq[i] = np.uint64(low)
         return NO_SA

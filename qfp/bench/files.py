@@ -1,6 +1,7 @@
 """File to file: captures read and written, `qfp decrypt` and `qfp run` with verdicts, as the command line does it."""
 
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,14 +29,15 @@ from qfp_kernels.drops import Verdict
 from qfp_kernels.jit import compile_stage
 
 MEMORY = Path("/dev/shm")
+ROOM = 8 << 30  # bytes; a million packets of 1420 bytes are there three times
 CHUNK = 1 << 16  # packets that one pass of a repeated batch writes
 Sample = Callable[[], dict[str, float]]
 
 
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
-    """A folder that is deleted afterwards: in memory where there is such a place, so that no disk is measured."""
-    where = MEMORY if MEMORY.is_dir() else None
+    """A folder that is deleted afterwards: in memory where there is room for it, so that no disk is measured."""
+    where = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
     with tempfile.TemporaryDirectory(prefix="qfp-bench-", dir=where) as name:
         yield Path(name)
 

@@ -15,7 +15,7 @@ from qfp_kernels.layout import OUT_NONE
 
 SOURCE_STAGES, SINK_STAGES = ("walk", "fill"), ("reserve", "emit_pcap", "emit")
 SAMPLE_NS = 5e6  # of work in a sample
-TABLES_RESET_MAX = 1 << 20
+
 
 
 class BenchError(AssertionError):

@@ -80,9 +80,11 @@ def _kind(d: Difference) -> tuple[Any, ...]:
 
 
 def smallest(report: Report, judge: Judge, engine: str | None) -> list[Difference]:
-    """One shrunk difference of each kind, at most SHOWN."""
+    """One shrunk difference of each kind, at most SHOWN; kinds that shrink to the same packet are one."""
     kinds = {_kind(d): d for d in reversed(report.differences)}
-    return [shrink(d, judge, engine) for d in list(kinds.values())[::-1][:SHOWN]]
+    shrunk = [shrink(d, judge, engine) for d in list(kinds.values())[::-1][:SHOWN]]
+    causes = {(d.way, d.sa.proto, d.sa.mode, d.packet): d for d in reversed(shrunk)}
+    return list(causes.values())[::-1]
 
 
 # ---------------------------------------------------------------------------------------------------- output

@@ -12,6 +12,7 @@ from qfp.sa import SecurityAssociation
 
 ESP, UDP = 50, 17
 NATT_PORT = 4500
+COMMON_OPTIONS = (1, 7, 0x44, 0x5E, 0x82, 0x83, 0x85, 0x86, 0x94)  # RFC 791, 1108, 2113, CIPSO, experimental
 LONGEST = 65535 - 256  # a packet that fits with any protection
 # The ways of comparing: see compare.py and capture.py
 SEAL, ORACLE_OPENS, QFP_OPENS, BOTH_OPEN = "seal", "oracle opens", "qfp opens", "both open"
@@ -53,6 +54,17 @@ def _natt_extensions(sa: SecurityAssociation, packet: Packet) -> bool:
     return sa.natt is not None and _transport6(sa, packet) and bool(packet.extensions)
 
 
+def _odd_options(sa: SecurityAssociation, packet: Packet) -> bool:
+    """Options that are malformed, or that nobody sends."""
+    at, options = 0, packet.options
+    while at < len(options) and options[at] != 0:
+        size = 1 if options[at] == 1 else int.from_bytes(options[at + 1 : at + 2])
+        if options[at] not in COMMON_OPTIONS or size < 1 or at + size > len(options) or (options[at] != 1 and size < 2):
+            break
+        at += size
+    return sa.mode == "transport" and any(options[at:])
+
+
 def _segments_left(sa: SecurityAssociation, packet: Packet) -> bool:
     routed = (body for kind, body in packet.extensions if kind == ROUTING)
     return sa.proto == "ah" and _transport6(sa, packet) and any(body[3] for body in routed)
@@ -80,6 +92,8 @@ FAULTS = (
     Fault("fragment", "all", "transport mode, fragment",
           "scapy protects fragments; RFC 4303 section 3.1.1 has only whole packets protected in transport mode",
           lambda sa, packet: sa.mode == "transport" and packet.is_fragment),
+    Fault("odd options", "all", "transport mode, IPv4 options that are malformed or in nobody's use",
+          "scapy fails on them, or clears bytes behind the end of the list", _odd_options),
     Fault("fragment header", "all", "transport mode, IPv6 fragment header",
           "scapy puts ESP and AH before it; RFC 4303 section 3.1.1 behind it",
           lambda sa, packet: _transport6(sa, packet) and FRAGMENT in [kind for kind, _ in packet.extensions]),

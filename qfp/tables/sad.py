@@ -167,6 +167,12 @@ class Sad:
         self._id_rows: dict[tuple[int, int, int, int], int] = {}
         self._seed = 0
 
+    @property
+    def table(self) -> Array:
+        """The rows of the `sa` table (a view)."""
+        rows: Array = self._tables.t.sa[: self.rows]
+        return rows
+
     # ------------------------------------------------------------------------------------------- install
     def install(self, profile: Profile, cols: SaColumns, inbound: bool, over: Array | None = None) -> Array:
         """Add n SAs; returns their handles (int64[n]). `over`: handles of the AH SAs of bundles, outbound."""

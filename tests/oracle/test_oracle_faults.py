@@ -48,6 +48,7 @@ EXAMPLES = {
     "nat-t extensions": (esp("transport", 6, natt=NATT_PORTS), six((HOP_BY_HOP, OPTIONS))),
     "ah over esp": (ah(), replace(LONE, protocol=50)),
     "payload as extension": (esp("transport", 6), six((HOP_BY_HOP, OPTIONS), payload=b"r")),
+    "odd options": (ah(), replace(LONE, options=b"\x00\x07\x08\x09")),
     "nat-t port": (esp(natt=(4501, 4502)), LONE),
     "hop limit": (esp(), replace(LONE, hops=1)),
 }
