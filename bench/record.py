@@ -1,7 +1,7 @@
 """Run all benches, append one line to bench/history/, and write RESULTS.md from it.
 
-    python bench/record.py             everything, about five minutes; the machine should do nothing else
-    python bench/record.py --render    only write RESULTS.md anew from the newest line
+python bench/record.py             everything, about five minutes; the machine should do nothing else
+python bench/record.py --render    only write RESULTS.md anew from the newest line
 """
 
 import argparse

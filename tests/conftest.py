@@ -1,8 +1,8 @@
 """Requirement ids: `@pytest.mark.req("AR-3")` says which rows of the catalogue a test proves.
 
-`pytest --req-report` prints which ids are proven (every test that cites them passed), which have a failing
-or a skipped test, and which no test cites. The ids come from the catalogue beside the project where it is there, else from the
-tests.
+`pytest --req-report` prints which ids are proven (every test that cites them passed), which have a failing or a
+skipped test, and which no test cites. An id is as well proven as its tests are complete: the report counts, it does not
+judge. The ids come from the catalogue beside the project where it is there, else from the tests.
 """
 
 import re

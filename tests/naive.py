@@ -1,8 +1,8 @@
 """The slow twin of the data plane: one obvious function a step, over bytes, written from the RFCs alone.
 
-A packet goes down the file: `read_ip`, windows, `open_esp` or `open_ah`, `from_tunnel` or `from_transport`
-inbound; `seal_tunnel` or `seal_transport` outbound. Keyed transforms are those of the reference engine (openssl). No batching,
-no cache, no offsets that outlive a function: what it says is what the kernels must produce, byte for byte.
+A packet goes down the file: `read_ip`, windows, `open_esp` or `open_ah`, `from_tunnel` or `from_transport` inbound;
+`seal_tunnel` or `seal_transport` outbound. Keyed transforms are the reference engine's (openssl). No batching, no
+cache, no offsets that outlive a function: what it says is what the kernels must produce, byte for byte.
 `naive_router` adds routes and policies.
 """
 
@@ -19,6 +19,7 @@ HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION, MOBILITY = 0, 43, 44, 60, 135
 NATT_PORT = 4500
 ESN_SPAN = 64  # inference without a window acts as if there were the default one
 LEVELS = 4  # nested SAs that are opened
+AH_HEADERS_MAX = 256  # bytes of headers before AH, a limit of qfp's own (docs/drops.md)
 
 
 class Bad(Exception):
@@ -257,6 +258,8 @@ def open_ah(state: State, ip: Ip, seq: int) -> bool:
     size = state.sa.icv_length
     if ah_size(ip) < 12 + size or ip.upper + ah_size(ip) > len(ip.data):
         raise Bad("RUNT")
+    if ip.upper > AH_HEADERS_MAX:
+        raise Bad("AH_HEADERS")
     msg = without_mutable(ip.data[: ip.upper]) + ip.data[ip.upper : at] + bytes(size) + ip.data[at + size :]
     return state.context.ah_open(msg, at, ip.data[at : at + size], seq >> 32)
 
@@ -400,6 +403,8 @@ def seal_transport(sas: list[State], seqs: list[int], ip: Ip) -> bytes:
         inside = ah_header(ah, seqs[-1], protocol, ip.family) + inside
         protocol = AH
     head[ip.names_split] = protocol
+    if ah is not None and len(head) > AH_HEADERS_MAX:
+        raise Bad("AH_HEADERS")
     if len(head) + len(inside) > (65535 if ip.family == 4 else 65575):
         raise Bad("OUT_TOO_LONG")
     packet = with_length(bytes(head) + inside)

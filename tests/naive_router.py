@@ -29,7 +29,7 @@ def port_fits(match: Any, port: int) -> bool:
 
 
 def ace_fits(ace: Any, family: int, ends: tuple[int, int], ports: tuple[int, int], ip: Ip) -> bool:
-    """Whether an access-list entry matches. Later fragments have no ports: permits go by addresses then, denies miss."""
+    """Whether an access-list entry matches. Later fragments: permits go by addresses alone, denies miss."""
     for (value, mask), address in zip((ace.src, ace.dst), ends, strict=True):
         if (address & mask) != (value & mask):
             return False

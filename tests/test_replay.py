@@ -228,3 +228,15 @@ def test_any_order_of_numbers(data: st.DataObject) -> None:
     for k in data.draw(st.lists(st.integers(0, len(frames) - 1), max_size=5)):
         frames[k] = frames[k][:-1] + bytes([frames[k][-1] ^ 1])
     check_decrypt([sa], frames, batch=data.draw(st.sampled_from([1, 2, 7, 0])), engine="native")
+
+
+@pytest.mark.req("AR-2", "BASE-9", "BASE-12")
+@pytest.mark.parametrize("batch", [1, 256])
+def test_a_replayed_packet_raises_no_alarm(batch: int) -> None:
+    """An ECN alarm (RFC 6040) is a fact about an accepted packet: copies of it are replays, in any batch size."""
+    sa = association()
+    inner = naive.read_ip(ip4("10.1.0.1", "10.2.0.2", udp(1, 2), tos=0))
+    packet = naive.seal_tunnel([naive.State(sa)], [1], inner, 1, "copy")
+    odd = naive.with_tos(naive.read_ip(packet), 2)  # outer ECT(0), inner not ECN-capable
+    outcomes = check_decrypt([sa], [odd] * 5, batch=batch)
+    assert sum(o.alarms for o in outcomes) == 1

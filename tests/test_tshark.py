@@ -19,7 +19,8 @@ PAIRS = dict(PROTECTIONS)
 # what Wireshark 4.0 can decrypt and check (no ESN, no ChaCha20, no GMAC)
 NAMES = ["aes-gcm-128/none/16", "aes-gcm-256/none/16", "aes-gcm-192/none/12", "aes-cbc-128/hmac-sha256-128/16",
          "aes-cbc/hmac-sha1-96", "aes-cbc/hmac-sha512-256", "aes-ctr-128/hmac-sha256-128/16",
-         "3des-cbc-192/hmac-sha256-128/16", "des-cbc-64/hmac-sha256-128/16", "null/hmac-sha1-96", "null/hmac-md5-96"]  # fmt: skip
+         "3des-cbc-192/hmac-sha256-128/16", "des-cbc-64/hmac-sha256-128/16", "null/hmac-sha1-96",
+         "null/hmac-md5-96"]  # fmt: skip
 
 
 def fields(folder: Path, capture: Path, *names: str) -> list[list[str]]:

@@ -74,7 +74,10 @@ def in_groups(items: list[Any]) -> list[list[Any]]:
 
 
 # --------------------------------------------------------------------------------------------------- ESP packets
-def run_esp(vectors: list[tuple[SecurityAssociation, bytes, int]], outbound: bool, engine: str) -> list[tuple[bool, bytes]]:
+Sealed = tuple[SecurityAssociation, bytes, int]  # SA, packet from SPI to ICV, high half of its number
+
+
+def run_esp(vectors: list[Sealed], outbound: bool, engine: str) -> list[tuple[bool, bytes]]:
     """(ICV good, packet afterwards) of each (SA, packet, high half); ESP packets of all kinds in one vector."""
     out = []
     for group in in_groups(vectors):
@@ -112,14 +115,16 @@ def test_published_packets_open_and_seal(engine: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- combined modes
-def as_esp(v: Primitive) -> tuple[SecurityAssociation, bytes, int] | None:
+def as_esp(v: Primitive) -> Sealed | None:
     """An AES-GCM vector as an ESP packet, where it has the shape of one: 12 bytes of IV, 8 or 12 of AAD, a tag."""
     if v.alg != "aes-gcm" or len(v.iv) != 12 or len(v.aad) not in (8, 12) or len(v.tag) not in (8, 12, 16):
         return None
     if not v.text and not v.ct:
         return None
     esn = len(v.aad) == 12
-    sa = SecurityAssociation(proto="esp", spi=1, encr="aes-gcm", encr_key=v.key, salt=v.iv[:4], icv_len=len(v.tag), esn=esn)
+    sa = SecurityAssociation(
+        proto="esp", spi=1, encr="aes-gcm", encr_key=v.key, salt=v.iv[:4], icv_len=len(v.tag), esn=esn
+    )
     return sa, v.aad[:4] + v.aad[-4:] + v.iv[4:] + v.ct + v.tag, int.from_bytes(v.aad[4:8]) if esn else 0
 
 

@@ -13,7 +13,6 @@ from qfp_kernels.parse import HEADERS_MAX
 from qfp_kernels.simd import bswap32i, ld8, load128, st8, st16, st32, store
 
 
-
 @inlined
 def _immutable(kind):
     """IPv4 options that arrive as they were sent (RFC 4302 appendix A1): end, no-op, the three security options,

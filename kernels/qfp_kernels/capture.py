@@ -13,9 +13,6 @@ draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Nothing outside [W_BASE, W_BAS
 """
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from qfp_kernels.columns import base as base_of
 from qfp_kernels.jit import inlined
@@ -37,15 +34,13 @@ from qfp_kernels.layout import (
     TAILROOM,
 )
 from qfp_kernels.simd import (
-    I32,
-    PTR,
     bswap32i,
     bswap64i,
-    call_ir,
     ld32,
     ld64,
     load512,
     load512n,
+    prefetch,
     st32,
     store,
     storen,
@@ -125,23 +120,11 @@ def worst_case(rows: int, size: int) -> int:
 
 
 # ------------------------------------------------------------------------------------------ reading words
-@intrinsic
-def _prefetch(typingctx, at):
-    """Ask for the cache line at an address: never faults, so the address may lie anywhere."""
-
-    def codegen(context, builder, sig, args):
-        hint = [(I32, 0), (I32, 3), (I32, 1)]  # read, keep, data
-        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [builder.inttoptr(args[0], PTR)], hint)
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
 @inlined
 def _stream(at, size):
     """Prefetch the lines of `size` bytes at an address."""
     for q in range(at, at + size, 64):
-        _prefetch(q)
+        prefetch(q)
 
 
 @inlined

@@ -8,6 +8,7 @@ A cut (see `commit`) ends the run early: vectors behind the cut one are abandone
 engine calls again from the row that was given back.
 """
 
+import os
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,18 @@ from qfp_kernels.layout import (
 
 I64 = ir.IntType(64)
 PTR = I64.as_pointer()  # atomics want to know what they point at
+SPIN = 2000  # polls of a few ns: longer than a serial stage takes
 TICKET_STRIDE = 8  # int64 words: a cache line each
+
+
+if os.name == "posix":
+    yield_core = types.ExternalFunction("sched_yield", types.int32())
+else:
+
+    @kernel
+    def yield_core():
+        """Nothing to call here: keep spinning."""
+        return np.int32(0)
 
 
 @intrinsic
@@ -74,9 +86,15 @@ def fetch_add(typingctx: Any, at: Any, value: Any) -> Any:
 
 @kernel
 def _wait(at, vector):
-    """Spin until the ticket at this address admits the vector."""
+    """Wait until the ticket at this address admits the vector: spin a little, then let others have the core.
+
+    Without the second part a waiting thread can spend the time slice that the ticket's holder needs.
+    """
+    turns = 0
     while load_acquire(at) != vector:
-        pass
+        turns += 1
+        if turns > SPIN:
+            yield_core()
 
 
 @kernel

@@ -11,17 +11,19 @@ from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_MODE,
+    CTL_PREFETCH,
     CTL_SAD_MASK,
     CTL_WILD,
     FRAG,
     LEVELS,
+    LINE,
     MODE_DECRYPT,
     SAVE,
     ST_RX0,
 )
 from qfp_kernels.parse import be16, drop
 from qfp_kernels.replay import infer, refused
-from qfp_kernels.simd import bswap32i, ld8, ld32
+from qfp_kernels.simd import bswap32i, ld8, ld32, prefetch
 from qfp_kernels.spd import mix, route
 
 STAGE_LOOKUP = STAGES.index("lookup")
@@ -62,7 +64,7 @@ def find_sa(t, dst0, dst1, spi, proto):
     return sa
 
 
-@inlined
+@outlined
 def _local(p, t, i):
     """Whether the destination is an address of this router (with key files alone: always)."""
     if t.ctl[CTL_MODE] == MODE_DECRYPT:
@@ -136,18 +138,41 @@ def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
     return 0
 
 
+@outlined
+def _fetch(p, t, n):
+    """Ask for hash slots, then for the SAs that they name, when there are so many SAs that they lie outside L2."""
+    arena, mask = base(p.arena), np.uint64(t.ctl[CTL_SAD_MASK])
+    for k in range(n):
+        i = p.rx[k]
+        at = arena + p.l4[i] + (8 if p.proto[i] == 17 else 4 if p.proto[i] == 51 else 0)
+        proto = np.uint8(51) if p.proto[i] == 51 else np.uint8(50)
+        p.key[k] = np.uint32(sad_hash(p.dst0[i], p.dst1[i], bswap32i(ld32(at)), proto) & mask)
+        prefetch(base(t.sad[p.key[k]]))
+    for k in range(n):
+        s = t.sad[p.key[k]].sa
+        if s >= 0:
+            row = base(t.sa[s])
+            prefetch(row)
+            prefetch(row + LINE)
+            prefetch(base(t.sa_in[s]))
+    for k in range(n):
+        s = t.sad[p.key[k]].sa
+        if s >= 0:
+            prefetch(base(t.win) + 8 * np.int64(t.sa_in[s].win_at))
+
+
 @inlined
 def _one(p, t, i):
     """Returns 0 (a job stands), TRANSIT, DONE, or a drop cause."""
     arena = base(p.arena)
     l4, end = np.int64(p.l4[i]), np.int64(p.l3[i]) + p.ip_len[i]
     natt = p.proto[i] == 17
-    if not _local(p, t, i):
-        return TRANSIT
     if (p.frag[i] & FRAG) != 0:
-        return FRAGMENT
+        return FRAGMENT if _local(p, t, i) else TRANSIT
     proto = p.proto[i]
     if natt:
+        if not _local(p, t, i):
+            return TRANSIT
         if end - l4 < 8:
             return RUNT
         verdict = _udp_payload(p, i, arena + l4, end - l4)
@@ -157,12 +182,14 @@ def _one(p, t, i):
         l4 += 8
         proto = np.uint8(50)
     if end - l4 < (8 if proto == 50 else 12):
-        return RUNT
+        return RUNT if _local(p, t, i) else TRANSIT
     at = arena + l4
     spi = bswap32i(ld32(at if proto == 50 else at + 4))
     low = bswap32i(ld32(at + 4 if proto == 50 else at + 8))
     s = find_sa(t, p.dst0[i], p.dst1[i], spi, proto)
     if s < 0:
+        if not _local(p, t, i):  # an SA that is found names an address of ours: only a miss needs the question
+            return TRANSIT
         if p.lv_n[i] > 0 and t.ctl[CTL_MODE] == MODE_DECRYPT:
             return TRANSIT  # an inner packet that happens to be ESP, of an SA that the key file does not hold
         p.spi[i] = spi
@@ -176,6 +203,8 @@ def _one(p, t, i):
 def lookup(p, t, n):
     """INBOUND list -> rows with a job for the openers."""
     kept = 0
+    if t.ctl[CTL_PREFETCH] != 0:
+        _fetch(p, t, n)
     for k in range(n):
         i = np.int64(p.rx[k])
         result = _one(p, t, i)

@@ -291,6 +291,18 @@ def store(typingctx, p, v):
     return types.void(types.int64, v), codegen
 
 
+@intrinsic
+def prefetch(typingctx, at):
+    """Ask for the cache line at an address: never faults, so the address may lie anywhere."""
+
+    def codegen(context, builder, sig, args):
+        hint = [(I32, 0), (I32, 3), (I32, 1)]  # read, keep, data
+        call_ir(builder, "llvm.prefetch.p0", ir.VoidType(), [int_to_ptr(builder, args[0])], hint)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 def _memcpy(builder, dst, src, n):
     fnty = ir.FunctionType(ir.VoidType(), [PTR, PTR, I64, I1])
     fn = cgutils.get_or_insert_function(builder.module, fnty, "llvm.memcpy.p0.p0.i64")

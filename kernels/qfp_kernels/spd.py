@@ -11,6 +11,7 @@ from before the last table change carries an older generation and misses.
 
 import numpy as np
 
+from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
@@ -18,10 +19,12 @@ from qfp_kernels.layout import (
     CTL_FIBLEN4,
     CTL_FIBLEN6,
     CTL_GEN,
+    CTL_PREFETCH,
     CTL_SPDH_MASK,
     FRAG,
     FRAG_LATER,
     IF_GRE,
+    LINE,
     SP_BYPASS,
     SP_DISCARD,
     SP_LOCAL,
@@ -34,6 +37,7 @@ from qfp_kernels.layout import (
     ST_FLOW_MISS,
 )
 from qfp_kernels.parse import drop
+from qfp_kernels.simd import prefetch
 
 NO_RULE = np.uint32(0xFFFFFFFF)
 K0, K1, K2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93), np.uint64(0xA0761D6478BD642F)
@@ -174,16 +178,22 @@ def _decide(p, t, i, line, later):
 
 
 @inlined
-def flow_line(p, t, i, where, src0, src1, dst0, dst1, sport, dport):
-    """The cache line of this flow: (address, found). Not found: an old line, emptied for the caller to fill."""
+def _ports_word(p, i, sport, dport):
+    """Everything of a flow's key but its addresses."""
     frag = np.uint64(p.frag[i] & (FRAG | FRAG_LATER))
-    ports = (
+    return (
         np.uint64(sport) << U48
         | np.uint64(dport) << U32
         | np.uint64(p.proto[i]) << U24
         | np.uint64(p.fam[i]) << U16
         | frag << U8
     )
+
+
+@inlined
+def flow_line(p, t, i, where, src0, src1, dst0, dst1, sport, dport):
+    """The cache line of this flow: (address, found). Not found: an old line, emptied for the caller to fill."""
+    ports = _ports_word(p, i, sport, dport)
     generation = np.uint32(t.ctl[CTL_GEN])
     mask = np.uint64(p.st[ST_FLOW_MASK])
     h = mix(src0, src1, dst0, dst1, ports ^ np.uint64(where))
@@ -237,8 +247,33 @@ def _apply(p, t, i, line):
     return False
 
 
+@outlined
+def _fetch_lines(p, n):
+    """Ask for the flow lines of the whole list, when there are so many flows that they lie outside L2."""
+    mask = np.uint64(p.st[ST_FLOW_MASK])
+    for k in range(n):
+        i = p.tx[k]
+        key = _ports_word(p, i, p.sport[i], p.dport[i]) ^ (np.uint64(p.in_if[i]) << np.uint64(1))
+        h = mix(p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], key)
+        prefetch(base(p.flow) + LINE * np.int64(h & mask))
+
+
+@inlined
+def _fetch_sa(t, line):
+    """Ask for what later stages want of this packet's SA: configuration, state, policy entry."""
+    row = base(t.sa[line.sa])
+    prefetch(row)
+    prefetch(row + LINE)
+    prefetch(row + 2 * LINE)
+    prefetch(base(t.sa_out[line.sa]))
+    prefetch(base(t.sp[line.sp]))
+
+
 def spd(p, t, n):
     kept, hits = 0, 0
+    far = t.ctl[CTL_PREFETCH] != 0
+    if far:
+        _fetch_lines(p, n)
     for k in range(n):
         i = p.tx[k]
         later = (p.frag[i] & FRAG_LATER) != 0
@@ -251,6 +286,8 @@ def spd(p, t, n):
             _decide(p, t, i, line, later)
         p.tx[kept] = i
         kept += _apply(p, t, i, line)
+        if far and line.sa >= 0:
+            _fetch_sa(t, line)
     p.st[ST_FLOW_HIT] += hits
     p.st[ST_FLOW_MISS] += n - hits
     return kept

@@ -34,9 +34,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(arguments: list[str], **more: str) -> str:
     """Standard output of `python ARGUMENTS`. Raises BenchError when it fails."""
     command = [sys.executable, *arguments]
-    done = subprocess.run(
-        command, env=environment(**more), capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    done = subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=LIMIT, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         raise BenchError(f"a process of the bench ended with status {done.returncode}: {last[0]}")

@@ -106,6 +106,7 @@ def decrypt_cases(folder: Path, packets: int, sizes: tuple[int, ...] = (64, 1420
             ("file to file, verdicts .arrow", "clear.pcapng", "v.arrow"),
             ("file to /dev/null, verdicts .parquet", "/dev/null", "v.parquet"),
         ):
+
             def run(source: Path = source, out: str = out, verdicts: str = verdicts) -> int:
                 return _decrypt(source, folder / out, folder / verdicts, keys)
 

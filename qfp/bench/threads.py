@@ -43,5 +43,3 @@ def thread_rows(threads: int, rounds: int, packets: int, directions: tuple[str, 
                 label = Label("", direction, GCM, size, 16, track.router.engine.vector, number)
                 cases.append(Case(label, _sampler(track, source), traffic.mean_bytes(size)))
     return interleaved(cases, rounds)
-
-

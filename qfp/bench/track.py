@@ -1,6 +1,6 @@
 """Track: an engine, a batch and an FIA bound together, run pass after pass with every segment timed, and counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ from qfp_kernels.layout import OUT_NONE
 
 SOURCE_STAGES, SINK_STAGES = ("walk", "fill"), ("reserve", "emit_pcap", "emit")
 SAMPLE_NS = 5e6  # of work in a sample
-
 
 
 class BenchError(AssertionError):
@@ -106,9 +105,6 @@ class Track:
     def names(self) -> list[str]:
         """Names of the stages in order, each once."""
         return list(dict.fromkeys(s.name for s in self.stages))
-
-
-Sampler = Callable[[], dict[str, float]]
 
 
 def whole(track: Track) -> dict[str, float]:

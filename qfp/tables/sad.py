@@ -310,7 +310,7 @@ class Sad:
         self._inbound += len(rows)
         t = self._tables.t
         if 2 * self._inbound > t.sad.size:
-            size = max(64, 1 << (4 * self._inbound - 1).bit_length())
+            size = max(64, 1 << (2 * self._inbound - 1).bit_length())
             empty = np.zeros(size, t.sad.dtype)
             empty["sa"] = -1
             old = t.sad["sa"][t.sad["sa"] >= 0].astype(np.int64)
