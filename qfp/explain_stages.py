@@ -26,7 +26,7 @@ Facts = dict[str, Any]
 Said = tuple[str, Facts]
 COLUMNS = (
     "l3", "ip_len", "l4", "fam", "proto", "tos", "ttl", "frag", "sport", "dport", "src0", "src1", "dst0", "dst1",
-    "out_if", "sp", "sa", "spi", "seq", "seq2", "ip_id", "alarm", "lv_n", "c_sa", "c_len", "c_ok", "verdict", "cause",
+    "out_if", "sp", "sa", "spi", "seq", "seq2", "ip_id", "notes", "lv_n", "c_sa", "c_len", "c_ok", "verdict", "cause",
     "first_out", "n_out", "in_if", "cap", "wire",
 )  # fmt: skip
 PROTOCOLS = {1: "icmp", 2: "igmp", 4: "ipip", 6: "tcp", 17: "udp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
@@ -236,7 +236,7 @@ def _decap(owner: Any, before: Look, after: Look) -> Said:
     if after.cause:
         return "decapsulated with a fault, which counts if the replay check passes", {}
     facts = {"size_before": before.ip_len, "size_after": after.ip_len, "packet": packet_facts(after)}
-    if after.alarm:
+    if after.notes & 1:
         facts["ecn_alarm"] = True
     more = "; it is protected again: next level" if after.inbound else ""
     return f"{before.ip_len} bytes become {after.ip_len}: {packet_text(after)}{more}", facts

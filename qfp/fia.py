@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qfp_kernels import capture, commit, decap, deliver, encap, forward, join, lookup, parse, seal, sequence, spd
+from qfp_kernels import capture, commit, decap, deliver, encap, forward, join, lookup, parse, plan, seal, sequence, spd
 from qfp_kernels.drops import Drop
 from qfp_kernels.layout import LEVELS, LIST_AH, LIST_ROWS, LIST_RX, LIST_SOURCE, LIST_TX
 
@@ -59,18 +59,22 @@ SEQUENCE = Stage(
     "sequence", sequence.sequence, LIST_TX, serial=True, reads=("sa",), writes=("seq", "seq2", "ip_id"),
     drops=(Drop.SEQ_OVERFLOW,),
 )  # fmt: skip
-ENCAP = Stage(
-    "encap", encap.encap, LIST_TX, reads=("sa", "seq", "ip_id"), writes=("l3", "ip_len", "c_off", "c_len", "c_icv"),
+PLAN = Stage(
+    "plan", plan.plan, LIST_TX, reads=("sa", "ip_len", "frag"),
     drops=(Drop.OUT_TOO_LONG, Drop.TRANSPORT_FRAGMENT, Drop.TRANSPORT_MISMATCH, Drop.AH_HEADERS),
 )  # fmt: skip
+ENCAP = Stage(
+    "encap", encap.encap, LIST_TX, reads=("sa", "seq", "ip_id"), writes=("l3", "ip_len", "c_off", "c_len", "c_icv")
+)
 SEAL = Stage("seal", seal.seal, LIST_TX, reads=("c_sa", "c_off", "c_len", "c_hi"), writes=("arena",))
 SEAL_AH = Stage("seal_ah", seal.seal_ah, LIST_AH, reads=("l3", "l4", "seq2"), writes=("arena",))
 RESERVE = Stage("reserve", capture.reserve, LIST_ROWS, serial=True, reads=("n_out", "ip_len"), writes=("first_out",))
 DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True, reads=("verdict", "cause"))
 
-# One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing.
-INBOUND = (*((LOOKUP, OPEN, DECAP) * LEVELS), COMMIT, JOIN)
-OUTBOUND = (POLICY, SPD, FORWARD, SEQUENCE, ENCAP, SEAL, SEAL_AH)
+# One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing. The last look-up refuses what is
+# nested deeper.
+INBOUND = (*((LOOKUP, OPEN, DECAP) * LEVELS), LOOKUP, COMMIT, JOIN)
+OUTBOUND = (POLICY, SPD, FORWARD, PLAN, SEQUENCE, ENCAP, SEAL, SEAL_AH)
 
 
 def walk(stage: Callable[..., Any]) -> Stage:

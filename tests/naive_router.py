@@ -197,10 +197,10 @@ class NaiveRouter:
         elif wanted is not None and not self._exempt(ip):
             raise Bad("NOT_IPSEC")
 
-    @staticmethod
-    def _exempt(ip: Ip) -> bool:
-        """IPsec and IKE never need to be protected themselves."""
-        return ip.proto in (naive.ESP, naive.AH) or (ip.proto == naive.UDP and ip.dport in (500, 4500))
+    def _exempt(self, ip: Ip) -> bool:
+        """IPsec and IKE for the router itself need no protection of their own."""
+        ike = ip.proto == naive.UDP and ip.dport in (500, 4500)
+        return (ike or ip.proto in (naive.ESP, naive.AH)) and self.is_local(ip)
 
     def _send(self, out: Outcome) -> None:
         ip = out.ip

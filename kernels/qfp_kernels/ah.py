@@ -10,7 +10,7 @@ from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import SAVE, ST_WORK
 from qfp_kernels.parse import HEADERS_MAX
-from qfp_kernels.simd import bswap32i, ld8, load128, st8, st16, st32, store
+from qfp_kernels.simd import bswap32i, ld8, ld64, load128, st8, st16, st32, st64, store
 
 
 @inlined
@@ -39,6 +39,23 @@ def _clear4(at, size):
         k += step
 
 
+@inlined
+def _arrived(at, routing, step):
+    """A type 0 routing header and the destination as the last receiver will see them (RFC 4302 3.3.3.1.2)."""
+    last = routing + step - 16
+    final0, final1 = ld64(last), ld64(last + 8)
+    k = last
+    while k > routing + 8:
+        st64(k, ld64(k - 16))
+        st64(k + 8, ld64(k - 8))
+        k -= 16
+    st64(routing + 8, ld64(at + 24))
+    st64(routing + 16, ld64(at + 32))
+    st64(at + 24, final0)
+    st64(at + 32, final1)
+    st8(routing + 3, np.uint8(0))
+
+
 @outlined
 def _clear6(at, size):
     """Class, flow label, hop limit; options of hop-by-hop and destination headers whose change bit is set."""
@@ -61,6 +78,8 @@ def _clear6(at, size):
                     for m in range(j + 2, min(j + 2 + length, k + step)):
                         st8(at + m, np.uint8(0))
                 j += 2 + length
+        if nh == 43 and ld8(at + k + 2) == 0 and ld8(at + k + 3) != 0 and 24 <= step <= size - k:
+            _arrived(at, at + k, step)
         nh = np.int64(ld8(at + k))
         k += step
 
@@ -88,8 +107,7 @@ def ah_input(p, t, n):
         icv = arena + p.c_icv[i]
         store(macs + 64 * i + 32, load128(icv))
         store(macs + 64 * i + 48, load128(icv + 16))
-        end = arena + p.l4[i] + (np.int64(ld8(arena + p.l4[i] + 1)) + 2) * 4
-        for k in range(icv, end):  # the ICV and its padding
+        for k in range(icv, icv + np.int64(sa.icv_len)):  # not its padding, which counts as it was sent
             st8(k, np.uint8(0))
         p.c_iv[i] = p.l4[i] + 12
         p.m_off[i] = p.l3[i]

@@ -20,6 +20,7 @@ from qfp_kernels.layout import (
     CTL_CUT_POS,
     CTL_CUT_VECTOR,
     LEVELS,
+    NOTE_ECN,
     ST_ROWS,
     ST_RX0,
     ST_TX,
@@ -52,11 +53,14 @@ def _level(p, t, k):
     """Verdict on one level (index into the lv_ columns): a drop cause or 0; moves the window when it is good."""
     s = p.lv_sa[k]
     state, seq = t.sa_in[s], p.lv_seq[k]
+    i = k // LEVELS
     if refused(t, state, seq):
         state.replays += ONE
+        p.sa[i] = s  # the SA that refuses, however far look-up came
         return REPLAY
     if p.lv_ok[k] != 1:
         state.bad_icv += ONE
+        p.sa[i] = s
         far = t.sa[s].esn != 0 and seq >> np.uint64(32) != state.top >> np.uint64(32)
         return ESN_GUESS if far else INTEGRITY
     accept(t, state, seq)
@@ -107,6 +111,7 @@ def commit(p, t, n):
                 return n
             cause = _levels(p, t, i)
         if cause != 0:
+            p.notes[i] &= ~np.uint8(NOTE_ECN)  # what a forged or repeated packet said of congestion counts for nothing
             drop(p, i, cause, STAGE_COMMIT)
         elif p.cause[i] == DUMMY:
             p.cause[i] = np.uint8(0)

@@ -10,7 +10,7 @@ from qfp_kernels.checksum import adjust, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import LEVELS
+from qfp_kernels.layout import LEVELS, NOTE_ECN
 from qfp_kernels.parse import is_inbound, parse_ip
 from qfp_kernels.simd import bswap16i, ld8, ld16, ld64, st8, st16
 
@@ -80,7 +80,7 @@ def _from_tunnel(p, t, i, at, room):
     if outer == p.tos[i] & np.uint8(3):
         return 0  # what nearly every packet says: nothing to combine
     cause, alarm = _ecn(p, i, at, outer)
-    p.alarm[i] |= np.uint8(alarm)
+    p.notes[i] |= np.uint8(NOTE_ECN if alarm else 0)
     return cause
 
 

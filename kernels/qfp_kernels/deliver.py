@@ -8,7 +8,8 @@ from qfp_kernels.layout import (
     CTL_ROWS,
     CTL_V_ON,
     CTL_V_POS,
-    ST_FRAGMENTS,
+    NOTE_ECN,
+    NOTE_FRAGMENT,
     ST_ROWS,
     STAT_ECN_ALARM,
     STAT_FRAGMENTS,
@@ -65,7 +66,7 @@ def _verdict_row(p, t, i, v, sent):
     t.v_stage[v] = p.stage[i]
     t.v_sa[v] = p.sa[i]
     t.v_spi[v] = p.spi[i]
-    bundle = p.sa[i] >= 0 and p.lv_n[i] == 0 and t.sa[p.sa[i]].next >= 0
+    bundle = p.sa[i] >= 0 and t.sa[p.sa[i]].next >= 0  # outbound, AH over ESP: the verdict names AH's number
     t.v_seq[v] = p.seq2[i] if bundle else p.seq[i]
     t.v_sns[v] = p.sns[i]
     t.v_len_in[v] = np.uint32(p.wire[i])
@@ -79,7 +80,6 @@ def deliver(p, t, n):
     v = t.ctl[CTL_V_POS]
     keep = t.ctl[CTL_V_ON] != 0
     t.stats[STAT_IN] += np.uint64(rows)
-    t.stats[STAT_FRAGMENTS] += np.uint64(p.st[ST_FRAGMENTS])
     ingress, run, run_bytes, total = np.int32(-1), U0, U0, U0
     for i in range(rows):
         wire = np.uint64(p.wire[i])
@@ -97,8 +97,10 @@ def deliver(p, t, n):
             _sent(p, t, i, wire, sent)
         elif verdict == DROPPED:
             _dropped(p, t, i, wire)
-        if p.alarm[i] != 0:
-            t.stats[STAT_ECN_ALARM] += U1
+        notes = p.notes[i]
+        if notes != 0:
+            t.stats[STAT_ECN_ALARM] += np.uint64(notes & NOTE_ECN)
+            t.stats[STAT_FRAGMENTS] += np.uint64((notes & NOTE_FRAGMENT) >> 1)
         if keep:
             _verdict_row(p, t, i, v + i, sent)
     _came_in(t, ingress, run, run_bytes)

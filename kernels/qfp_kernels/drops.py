@@ -7,7 +7,8 @@ sentence for the person who reads the report.
 from dataclasses import dataclass
 from enum import IntEnum
 
-STAGES = ("", "parse", "lookup", "join", "decap", "commit", "policy", "spd", "forward", "sequence", "encap")
+STAGES = ("", "parse", "lookup", "join", "decap", "commit", "policy", "spd", "forward", "plan", "sequence",
+          "encap")  # fmt: skip
 
 
 class Verdict(IntEnum):
@@ -62,11 +63,11 @@ _ROWS = (
      "The policy asks for protection, but no SA exists (IKE would be started)."),
     ("SEQ_OVERFLOW", "sequence", 46, "OUT_CD_SW_IPSEC_DETECT_SEQ_OVEFLOW", "XfrmOutStateSeqError",
      "The SA has used its last sequence number; a number is never used twice under one key."),
-    ("TRANSPORT_FRAGMENT", "encap", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
+    ("TRANSPORT_FRAGMENT", "plan", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
      "A fragment cannot be protected in transport mode (RFC 4303 section 3.1.1)."),
-    ("TRANSPORT_MISMATCH", "encap", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
+    ("TRANSPORT_MISMATCH", "plan", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutStateModeError",
      "A transport-mode SA only protects packets between its own two addresses and of its own family."),
-    ("OUT_TOO_LONG", "encap", 51, "OUT_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmOutError",
+    ("OUT_TOO_LONG", "plan", 51, "OUT_INFRA_V4_PKT_LEN_TOO_BIG", "XfrmOutError",
      "The protected packet would exceed 65,535 bytes."),
     ("NO_SA", "lookup", 4, "IN_US_V4_PKT_SA_NOT_FOUND_SPI", "XfrmInNoStates",
      "No SA has this SPI, destination and protocol (invalid SPI)."),
@@ -93,7 +94,7 @@ _ROWS = (
      "The outer header says congestion experienced, but the inner packet is not ECN-capable (RFC 6040)."),
     ("NESTED_TOO_DEEP", "lookup", 24, "IN_PKT_PSTATE_TOO_BIG", "XfrmInError",
      "More SAs are nested in this packet than qfp opens."),
-    ("AH_HEADERS", "encap", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutError",
+    ("AH_HEADERS", "plan", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutError",
      "More than 256 bytes of IP header and extension headers stand in front of AH (inbound: lookup)."),
 )  # fmt: skip
 

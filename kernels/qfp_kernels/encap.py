@@ -1,18 +1,18 @@
 """encap: outer headers, IV, padding and trailer around each packet, in place, from the SA's prepared header.
 
-Tunnel mode writes the whole outer header (IP, AH, UDP, ESP) with a few vector stores from the SA's template in front of
-the inner packet, which never moves, and patches what differs by packet. Transport mode moves the IP header to the left
-instead and inserts the rest behind it. What follows sees only the crypto job: c_off, c_len, c_icv.
+Tunnel mode writes the whole outer header (IP, AH, UDP, ESP) from the SA's template in front of the inner packet, which
+never moves, and patches what differs by packet. Transport mode moves the IP header to the left instead and inserts the
+rest behind it. Nothing is dropped here: `plan` has let through only what fits. What follows sees only the crypto job:
+c_off, c_len, c_icv.
 """
 
 import numpy as np
 
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
-from qfp_kernels.drops import STAGES, Drop, Verdict
+from qfp_kernels.drops import STAGES, Verdict
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import FRAG, FRAG_DF, SAVE, ST_AH
-from qfp_kernels.parse import drop
+from qfp_kernels.layout import FRAG_DF, ST_AH
 from qfp_kernels.simd import (
     bswap16i,
     bswap32i,
@@ -29,8 +29,6 @@ from qfp_kernels.simd import (
 )
 
 STAGE_ENCAP = STAGES.index("encap")
-OUT_TOO_LONG, AH_HEADERS = int(Drop.OUT_TOO_LONG), int(Drop.AH_HEADERS)
-TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
 FORWARDED = np.uint8(Verdict.FORWARDED)
 U8, U16, U32, U48 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(48)
 M16 = np.uint64(0xFFFF)
@@ -107,21 +105,19 @@ def _job(p, i, s, sa, esp, size):
 
 @inlined
 def _tunnel(p, t, i, s, sa):
-    """Tunnel mode (RFC 4303 section 3.1.2); returns a drop cause or 0."""
+    """Tunnel mode (RFC 4303 section 3.1.2)."""
     arena = base(p.arena)
     inner = np.int64(p.l3[i])
     size = np.int64(p.ip_len[i])
     hdr = np.int64(sa.hdr_len)
-    start = inner - hdr - sa.iv_len
     next_header = 4 if p.fam[i] == 4 else 41
     esp = sa.proto == 50
+    start = inner - hdr - (np.int64(sa.iv_len) if esp else 0)  # AH's IV is part of its header
     if esp:
         size = _trailer(arena + inner, size, np.int64(sa.block), next_header)
         total = hdr + sa.iv_len + size + sa.icv_len
     else:
         total = hdr + size
-    if total > 65535 or (sa.fam == 6 and total - 40 > 65535):
-        return OUT_TOO_LONG
     at = arena + start
     if sa.fam == 4:
         _outer4(p, i, at, sa, total)
@@ -150,7 +146,6 @@ def _tunnel(p, t, i, s, sa):
         p.l4[i] = start + 20
     else:
         p.l4[i] = start + 40
-    return 0
 
 
 @outlined
@@ -180,29 +175,20 @@ def _move_left(at, size, by):
 
 @outlined
 def _transport(p, t, i, s, sa):
-    """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header; returns a drop cause or 0."""
-    if (p.frag[i] & FRAG) != 0:
-        return TRANSPORT_FRAGMENT
-    ends = (p.src0[i] ^ sa.src0) | (p.src1[i] ^ sa.src1) | (p.dst0[i] ^ sa.dst0) | (p.dst1[i] ^ sa.dst1)
-    if p.fam[i] != sa.fam or ends != np.uint64(0):
-        return TRANSPORT_MISMATCH
+    """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header."""
     arena = base(p.arena)
     l3, split = np.int64(p.l3[i]), np.int64(p.tr_at[i])
     size = np.int64(p.ip_len[i]) - (split - l3)
     ip = 20 if sa.fam == 4 else 40
-    insert = np.int64(sa.hdr_len) - ip + sa.iv_len  # AH, UDP, ESP and IV
+    esp = sa.proto == 50
+    insert = np.int64(sa.hdr_len) - ip + (np.int64(sa.iv_len) if esp else 0)  # AH, UDP, ESP and IV
     nh_at = arena + np.int64(p.tr_nh[i])
     next_header = ld8(nh_at)
-    esp = sa.proto == 50
     if esp:
         size = _trailer(arena + split, size, np.int64(sa.block), next_header)
         total = split - l3 + insert + size + sa.icv_len
     else:
         total = split - l3 + insert + size
-    if total - (0 if sa.fam == 4 else 40) > 65535:
-        return OUT_TOO_LONG
-    if sa.ah_at != 255 and split - l3 > SAVE:
-        return AH_HEADERS
     st8(nh_at, ld8(sa.hdr + 9) if sa.fam == 4 else ld8(sa.hdr + 6))  # UDP, AH or ESP, as in the template
     _move_left(arena + l3, split - l3, insert)
     at = arena + l3 - insert
@@ -229,7 +215,6 @@ def _transport(p, t, i, s, sa):
     p.l3[i] = l3 - insert
     p.ip_len[i] = total
     p.l4[i] = split - insert
-    return 0
 
 
 def encap(p, t, n):
@@ -238,10 +223,10 @@ def encap(p, t, n):
         i = p.tx[k]
         s = np.int64(p.sa[i])
         sa = t.sa[s]
-        cause = _tunnel(p, t, i, s, sa) if sa.mode == 0 else _transport(p, t, i, s, sa)
-        if cause != 0:
-            drop(p, i, cause, STAGE_ENCAP)
-            continue
+        if sa.mode == 0:
+            _tunnel(p, t, i, s, sa)
+        else:
+            _transport(p, t, i, s, sa)
         p.verdict[i] = FORWARDED
         p.stage[i] = np.uint8(STAGE_ENCAP)
         p.n_out[i] = 1

@@ -13,7 +13,7 @@ from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined
 from qfp_kernels.lanes import blend_words, load_words, splat_word
 from qfp_kernels.layout import CONTEXT, ST_WORK
-from qfp_kernels.sha import sha1_lanes, sha256_lanes
+from qfp_kernels.sha import compress, outer_message
 from qfp_kernels.simd import (
     bswap32,
     bswap32i,
@@ -54,17 +54,7 @@ def _padded_tail(tail, q, size):
     return end >> 6
 
 
-@inlined
-def _outer1(h, o, one, z, bits):
-    return sha1_lanes(o, (h[0], h[1], h[2], h[3], h[4], one, z, z, z, z, z, z, z, z, z, bits))
-
-
-@inlined
-def _outer256(h, o, one, z, bits):
-    return sha256_lanes(o, (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], one, z, z, z, z, z, z, bits))
-
-
-def _make(words, compress, outer):
+def _make(words):  # of state; numba's cache knows a factory's product by its integers, not by functions
     def hmac_lanes(p, t, n):
         arena, ctxs, macs, scratch = base(p.arena), base(t.ctx), base(p.mac), base(p.scratch)
         tails, state, at = scratch + AT_TAILS, scratch + AT_STATE, scratch + AT_POINTERS
@@ -117,7 +107,7 @@ def _make(words, compress, outer):
                     while b < change:
                         h = blend_words(mask, compress(h, load_words(at, 64 * b)), h)
                         b += 1
-            stores512(state, bswap32(outer(h, loads512(state + 512, words), one, zero, bits)))
+            stores512(state, bswap32(compress(loads512(state + 512, words), outer_message(h, one, zero, bits))))
             for lane in range(m):
                 mac = macs + 64 * np.int64(p.work[first + k + lane])
                 for j in range(words):
@@ -127,8 +117,7 @@ def _make(words, compress, outer):
     return hmac_lanes
 
 
-sha1 = _make(5, sha1_lanes, _outer1)
-sha256 = _make(8, sha256_lanes, _outer256)
+sha1, sha256 = _make(5), _make(8)
 
 
 def mac_input(p, t, n):

@@ -12,12 +12,14 @@ from qfp_kernels.layout import (
     CTL_IN_IF,
     CTL_KEEP_CLEAR,
     CTL_MODE,
+    LEVELS,
     MODE_DECRYPT,
     SP_PROTECT,
     ST_ROWS,
     ST_RX_SEEN,
     ST_TX,
 )
+from qfp_kernels.lookup import is_local
 from qfp_kernels.parse import drop
 from qfp_kernels.spd import reverse_entry
 
@@ -48,20 +50,30 @@ def join(p, t, n):
 
 
 @inlined
-def _exempt(p, i):
-    """IPsec and IKE themselves never match a crypto ACL inbound."""
+def _levels_of(p, t, i, sp):
+    """SAs of a policy entry that the packet came through."""
+    count = 0
+    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
+        count += t.sa[p.lv_sa[k]].sp == sp
+    return count
+
+
+@inlined
+def _exempt(p, t, i):
+    """IPsec and IKE for the router itself never match a crypto ACL inbound."""
     proto = p.proto[i]
-    if proto == 50 or proto == 51:
-        return True
-    return proto == 17 and (p.dport[i] == 500 or p.dport[i] == 4500)
+    ike = proto == 17 and (p.dport[i] == 500 or p.dport[i] == 4500)
+    return (ike or proto == 50 or proto == 51) and is_local(p, t, i)
 
 
 @inlined
 def _cause(p, t, i):
     if p.lv_n[i] > 0:
         sa = t.sa[p.sa[i]]
+        if sa.sp >= 0 and _levels_of(p, t, i, sa.sp) < t.sp[sa.sp].levels:
+            return POLICY_MISMATCH  # a bundle with an SA stripped off proves nothing
         return POLICY_MISMATCH if sa.checks != 0 and reverse_entry(p, t, i) != sa.sp else 0
-    if _exempt(p, i):
+    if _exempt(p, t, i):
         return 0
     sp = reverse_entry(p, t, i)
     return NOT_IPSEC if sp >= 0 and t.sp[sp].action == SP_PROTECT else 0

@@ -80,7 +80,7 @@ PACKET_FIELDS = (
     _f("ip_id", "u2", "identification of the outer IPv4 header"),
     _f("sns", "u1", "sequence-number space"),
     # inbound levels, outermost first
-    _f("alarm", "u1", "1 = a combination of ECN codepoints that RFC 6040 calls dangerous"),
+    _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; bit 1: came in as a fragment"),
     _f("lv_n", "u1", "levels opened or tried"),
     _f("lv_sa", "i4", "SA of each level", LEVELS),
     _f("lv_seq", "u8", "sequence number of each level, high half as inferred", LEVELS),
@@ -119,9 +119,10 @@ PACKET_FIELDS = (
 )
 
 ST_ROWS, ST_RX, ST_TX, ST_AH, ST_USED, ST_VECTOR, ST_LIMIT, ST_SERVICE, ST_OUT_AT, ST_OUT_SEQ, ST_V_AT = range(11)
-ST_WORK, ST_FRAGMENTS, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT, ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK = range(11, 19)
+ST_WORK, ST_SPARE, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT, ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK = range(11, 19)
 
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
+NOTE_ECN, NOTE_FRAGMENT = 1, 2
 
 # --------------------------------------------------------------------------------------------- struct rows
 FLOW = [
@@ -182,7 +183,7 @@ SA_IN = [
     ("window", "u4"),  # N in packets; 0 = no check
     ("win_at", "u4"),  # first word of `win`
     ("packets", "u8"),
-    ("bytes", "u8"),  # of plaintext
+    ("bytes", "u8"),  # of the packets that carried it, outer header included: the platform counts inbound volume so
     ("replays", "u4"), ("bad_icv", "u4"), ("errors", "u4"),
     ("ring", "u4"),  # bits of the bitmap: N, or for the odd N of a key file the next power of two from 64 up
     ("pad", "u1", (8,)),
@@ -215,8 +216,10 @@ SPD = [("tuples", "i4"), ("n", "i4")]  # its tuples, ascending by smallest prio
 
 SP = [  # SPD entry: counters and what to do
     ("sa_out", "i4"),  # SA handle, -1 = none yet
-    ("action", "u1"), ("pad", "u1", (3,)),
-    ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),
+    ("action", "u1"),
+    ("levels", "u1"),  # SAs that an inbound packet of this entry must have come through (2 = a bundle)
+    ("pad", "u1", (2,)),
+    ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),  # bytes of the frames, link layer included
 ]  # fmt: skip
 
 FIB_SLOT = [  # longest prefix match: one probe a prefix length in use

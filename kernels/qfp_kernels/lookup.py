@@ -32,7 +32,7 @@ ENCAP_MISMATCH, NESTED = int(Drop.ENCAP_MISMATCH), int(Drop.NESTED_TOO_DEEP)
 AH_HEADERS = int(Drop.AH_HEADERS)
 PUNTED, CONSUMED = np.uint8(Verdict.PUNTED), np.uint8(Verdict.CONSUMED)
 TRANSIT = 255  # not for this router: the packet goes on to OUTBOUND as it is
-DONE = 254  # has its verdict
+KEEPALIVE, IKE = 254, 253  # for the router itself, and no job for the openers
 U32 = np.uint64(32)
 TRAILER = 2
 NATT_ANY = 2  # the key file did not say: with and without UDP
@@ -65,7 +65,7 @@ def find_sa(t, dst0, dst1, spi, proto):
 
 
 @outlined
-def _local(p, t, i):
+def is_local(p, t, i):
     """Whether the destination is an address of this router (with key files alone: always)."""
     if t.ctl[CTL_MODE] == MODE_DECRYPT:
         return True
@@ -74,15 +74,19 @@ def _local(p, t, i):
 
 
 @outlined
-def _udp_payload(p, i, at, room):
-    """RFC 3948: 0 ESP follows, else a verdict: keepalive consumed, IKE (zero marker) punted."""
+def _udp_payload(at, room):
+    """RFC 3948: 0 = ESP follows; KEEPALIVE; IKE (zero marker, or too short for anything else)."""
     if room >= 9 and ld8(at + 8) == 0xFF and be16(at + 4) == 9:
-        p.verdict[i] = CONSUMED
-        return DONE
-    if room < 16 or ld32(at + 8) == np.uint32(0):
-        p.verdict[i] = PUNTED
-        return DONE
-    return 0
+        return KEEPALIVE
+    return IKE if room < 16 or ld32(at + 8) == np.uint32(0) else 0
+
+
+@outlined
+def _not_ours(p, t, i, result):
+    """`result` for a packet to the router itself; TRANSIT for others, and for inner packets with key files alone."""
+    if p.lv_n[i] > 0 and t.ctl[CTL_MODE] == MODE_DECRYPT:
+        return TRANSIT
+    return result if is_local(p, t, i) else TRANSIT
 
 
 @inlined
@@ -163,41 +167,55 @@ def _fetch(p, t, n):
 
 @inlined
 def _one(p, t, i):
-    """Returns 0 (a job stands), TRANSIT, DONE, or a drop cause."""
+    """Returns 0 (a job stands), TRANSIT, KEEPALIVE, IKE, or a drop cause.
+
+    An SA that is found names an address of ours; only without one the route must say whose packet it is.
+    """
     arena = base(p.arena)
     l4, end = np.int64(p.l4[i]), np.int64(p.l3[i]) + p.ip_len[i]
     natt = p.proto[i] == 17
     if (p.frag[i] & FRAG) != 0:
-        return FRAGMENT if _local(p, t, i) else TRANSIT
+        return _not_ours(p, t, i, FRAGMENT)
     proto = p.proto[i]
     if natt:
-        if not _local(p, t, i):
-            return TRANSIT
-        if end - l4 < 8:
-            return RUNT
-        verdict = _udp_payload(p, i, arena + l4, end - l4)
-        if verdict != 0:
-            return verdict
-        end = min(end, l4 + be16(arena + l4 + 4)) if be16(arena + l4 + 4) >= 16 else end
+        size = be16(arena + l4 + 4) if end - l4 >= 8 else 0
+        if size < 8 or size > end - l4:
+            return _not_ours(p, t, i, RUNT)
+        end = l4 + size
+        kind = _udp_payload(arena + l4, size)
+        if kind != 0:
+            return _not_ours(p, t, i, kind)
         l4 += 8
         proto = np.uint8(50)
     if end - l4 < (8 if proto == 50 else 12):
-        return RUNT if _local(p, t, i) else TRANSIT
+        return _not_ours(p, t, i, RUNT)
     at = arena + l4
     spi = bswap32i(ld32(at if proto == 50 else at + 4))
     low = bswap32i(ld32(at + 4 if proto == 50 else at + 8))
     s = find_sa(t, p.dst0[i], p.dst1[i], spi, proto)
     if s < 0:
-        if not _local(p, t, i):  # an SA that is found names an address of ours: only a miss needs the question
-            return TRANSIT
-        if p.lv_n[i] > 0 and t.ctl[CTL_MODE] == MODE_DECRYPT:
-            return TRANSIT  # an inner packet that happens to be ESP, of an SA that the key file does not hold
-        p.spi[i] = spi
-        p.seq[i] = np.uint64(low)
-        return NO_SA
+        result = _not_ours(p, t, i, NO_SA)
+        if result == NO_SA and p.lv_n[i] == 0:
+            p.spi[i] = spi
+            p.seq[i] = np.uint64(low)
+        return result
     if p.lv_n[i] >= LEVELS:
         return NESTED
     return _level(p, t, i, s, low, natt, l4, end, at)
+
+
+@inlined
+def _settle(p, i, result):
+    """Verdict of a row for which there is no job."""
+    if result == KEEPALIVE:
+        p.verdict[i] = CONSUMED
+    elif result == IKE:
+        p.verdict[i] = PUNTED
+    elif result != TRANSIT:
+        if p.lv_n[i] == 0:
+            drop(p, i, result, STAGE_LOOKUP)
+        else:
+            p.cause[i] = np.uint8(result)  # tentative: `commit` first judges the levels that were opened
 
 
 def lookup(p, t, n):
@@ -208,13 +226,8 @@ def lookup(p, t, n):
     for k in range(n):
         i = np.int64(p.rx[k])
         result = _one(p, t, i)
-        if result >= DONE:
-            continue
         if result != 0:
-            if p.lv_n[i] == 0:
-                drop(p, i, result, STAGE_LOOKUP)
-            else:
-                p.cause[i] = np.uint8(result)  # tentative: `commit` first judges the levels that were opened
+            _settle(p, i, result)
             continue
         if p.lv_n[i] == 1:
             p.rx0[p.st[ST_RX0]] = i

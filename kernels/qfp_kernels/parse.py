@@ -17,8 +17,8 @@ from qfp_kernels.layout import (
     FRAG_DF,
     FRAG_LATER,
     FRAME_MAX,
+    NOTE_FRAGMENT,
     ST_AH,
-    ST_FRAGMENTS,
     ST_ROWS,
     ST_RX,
     ST_RX0,
@@ -241,7 +241,7 @@ def _fresh(p, n):
     for i in range(n):
         p.lv_n[i] = np.uint8(0)
     for i in range(n):
-        p.alarm[i] = np.uint8(0)
+        p.notes[i] = np.uint8(0)
     for i in range(n):
         p.verdict[i] = np.uint8(0)
     for i in range(n):
@@ -256,7 +256,7 @@ def _fresh(p, n):
 
 def parse(p, t, n):
     arena = base(p.arena)
-    rx, tx, fragments = 0, 0, 0
+    rx, tx = 0, 0
     _fresh(p, n)
     for i in range(n):
         cap = np.int64(p.cap[i])
@@ -275,7 +275,8 @@ def parse(p, t, n):
                 cause = BAD_HEADER  # nothing was cut: the length field is wrong
             drop(p, i, cause, STAGE_PARSE)
             continue
-        fragments += p.frag[i] & FRAG
+        if (p.frag[i] & FRAG) != 0:
+            p.notes[i] = np.uint8(NOTE_FRAGMENT)
         if is_inbound(p, t, i):
             p.rx[rx] = i
             rx += 1
@@ -288,5 +289,4 @@ def parse(p, t, n):
     p.st[ST_RX0] = 0
     p.st[ST_RX_SEEN] = rx
     p.st[ST_AH] = 0
-    p.st[ST_FRAGMENTS] = fragments
     return n

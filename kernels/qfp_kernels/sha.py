@@ -1,7 +1,7 @@
 """SHA-1 and SHA-256 compression (FIPS 180-4), written once over words with + ^ & | >> and rol.
 
-`staged` turns a function into an intrinsic over LLVM vectors: the loop unrolls while the kernel compiles, and 16
-packets go side by side, one a 32-bit lane. The same source runs on numpy words (`NumpyWord`), which builds the HMAC
+`compress` runs it over LLVM vectors: the loop unrolls while the kernel compiles, and 16 packets go side by side, one a
+32-bit lane. The same source runs on numpy words (`NumpyWord`), which builds the HMAC
 pads of thousands of SAs at once and is the kernel's slow twin.
 """
 
@@ -140,33 +140,37 @@ def sha256_block(h: list, m: list) -> list:
     return [x + y for x, y in zip(h, (a, b, c, d, e, f, g, i), strict=True)]
 
 
-def staged(block: Callable[..., list], words: int) -> Any:
-    """An intrinsic over UniTuples of v512 (state, message) from a block function over words."""
+@intrinsic
+def compress(typingctx: Any, h: Any, m: Any) -> Any:
+    """16 compressions side by side over UniTuples of v512: SHA-1 for a state of 5 words, SHA-256 for one of 8."""
+    block: Callable[..., list] = sha1_block if h.count == 5 else sha256_block
 
-    def build(typingctx: Any, h: Any, m: Any) -> Any:
-        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            def unpack(t: Any, a: Any) -> list:
-                lanes = lanes_type(t.dtype.bits, 32)
-                return [
-                    LaneWord(builder, builder.bitcast(builder.extract_value(a, i), lanes)) for i in range(t.count)
-                ]
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def unpack(t: Any, a: Any) -> list:
+            lanes = lanes_type(t.dtype.bits, 32)
+            return [LaneWord(builder, builder.bitcast(builder.extract_value(a, i), lanes)) for i in range(t.count)]
 
-            outs = block(*(unpack(t, a) for t, a in zip(sig.args, args, strict=True)))
-            agg = cgutils.get_null_value(context.get_value_type(sig.return_type))
-            for i, o in enumerate(outs):
-                v = builder.bitcast(o.v, lanes_type(sig.return_type.dtype.bits))
-                agg = builder.insert_value(agg, v, i)
-            return agg
+        out = cgutils.get_null_value(context.get_value_type(h))
+        for i, o in enumerate(block(*(unpack(t, a) for t, a in zip(sig.args, args, strict=True)))):
+            out = builder.insert_value(out, builder.bitcast(o.v, lanes_type(h.dtype.bits)), i)
+        return out
 
-        return types.UniTuple(h.dtype, words)(h, m), codegen
-
-    build.__name__ = block.__name__
-    build.__module__ = __name__
-    return intrinsic(build)
+    return h(h, m), codegen
 
 
-sha1_lanes = staged(sha1_block, 5)
-sha256_lanes = staged(sha256_block, 8)
+@intrinsic
+def outer_message(typingctx: Any, h: Any, one: Any, zero: Any, bits: Any) -> Any:
+    """Message of HMAC's outer hash: the inner state, the bit behind it, zeros, the length; words as v512."""
+    ret = types.UniTuple(h.dtype, 16)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        state = [builder.extract_value(args[0], i) for i in range(h.count)]
+        out = cgutils.get_null_value(context.get_value_type(ret))
+        for i, v in enumerate([*state, args[1], *[args[2]] * (14 - h.count), args[3]]):
+            out = builder.insert_value(out, v, i)
+        return out
+
+    return ret(h, one, zero, bits), codegen
 
 
 def hmac_pads(keys: np.ndarray, block: Callable[..., list], init: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -174,10 +178,9 @@ def hmac_pads(keys: np.ndarray, block: Callable[..., list], init: tuple[int, ...
 
     keys: uint8[n, 64], zero-padded. Returns two uint32[n, words] in host order.
     """
-    out = []
-    for pad in (0x36, 0x5C):
-        words = (keys ^ np.uint8(pad)).view(">u4").astype(np.uint32)
-        h = [NumpyWord(np.full(len(keys), v, np.uint32)) for v in init]
-        m = [NumpyWord(np.ascontiguousarray(words[:, i])) for i in range(16)]
-        out.append(np.stack([x.v for x in block(h, m)], axis=1))
-    return out[0], out[1]
+    both = np.concatenate([keys ^ np.uint8(0x36), keys ^ np.uint8(0x5C)])
+    words = both.view(">u4").astype(np.uint32)
+    h = [NumpyWord(np.full(len(both), v, np.uint32)) for v in init]
+    m = [NumpyWord(np.ascontiguousarray(words[:, i])) for i in range(16)]
+    state = np.stack([x.v for x in block(h, m)], axis=1)
+    return state[: len(keys)], state[len(keys) :]

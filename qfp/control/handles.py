@@ -1,8 +1,8 @@
 """The chain of handles behind an SA, as the platform numbers them (BASE-10).
 
-IOS flow id -> forwarding-manager flow -> QFP SA handle -> crypto context handle, with the SPD and SP that it serves and
-the AOM objects that carried it down. In qfp all of them follow from the SA's table row, which is the one real handle: the
-data plane indexes every table by it, and a generation beside it tells a reused row from the one that was freed.
+IOS flow id -> forwarding-manager flow -> QFP SA handle -> crypto context handle, with the SPD and SP that it serves
+and the AOM objects that carried it down. In qfp all of them follow from the SA's table row, which is the one real
+handle: the data plane indexes every table by it, and a generation beside it tells a reused row from the one before.
 """
 
 from dataclasses import dataclass

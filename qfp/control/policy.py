@@ -97,6 +97,10 @@ class PolicyBuilder:
             return []
         rules = []
         for ace in acl.entries:
+            if ace.established or ace.fragments or ace.dscp is not None or ace.precedence is not None:
+                self.warn(ace.line, f"{where}: an SA is not chosen by established, fragments, dscp or precedence",
+                          "this entry of the access list is left out")  # fmt: skip
+                continue
             selector = Selector(acl.family, ace.src, ace.dst, ace.protocol)
             row = self.policies.entry(action=SP_PROTECT) if ace.permit else -1
             for sport in _ranges(ace, "sport"):

@@ -11,6 +11,8 @@ from qfp.config import Configuration
 from qfp.tables.fib import Route
 
 Address = IPv4Address | IPv6Address
+# Limited broadcast, and multicast whose scope is the node or the link: for the router itself or nobody behind it
+NEVER_FORWARDED = tuple(ip_network(n) for n in ("255.255.255.255/32", "224.0.0.0/24", "ff01::/16", "ff02::/16"))
 RECURSION = 8  # static routes over static routes, at most
 MAX_DISTANCE = 255
 
@@ -52,11 +54,15 @@ class Routing:
             if interface.shutdown:
                 continue
             row, vrf = self._rows[name], self.vrf_of(interface)
+            self._candidates += [(0, Route(net, row, vrf, local=True)) for net in NEVER_FORWARDED]
             for address in interface_addresses(interface):
                 host = ip_network((address.ip, address.max_prefixlen))
                 self._candidates.append((0, Route(host, row, vrf, local=True)))
                 if address.network.prefixlen < address.max_prefixlen:
                     self._candidates.append((0, Route(address.network, row, vrf)))
+                if address.version == 4 and address.network.prefixlen < 31:
+                    broadcast = ip_network(address.network.broadcast_address)
+                    self._candidates.append((0, Route(broadcast, row, vrf, local=True)))
             if interface.ipv6_enable or interface.addresses6:
                 self._candidates.append((0, Route(IPv6Network("fe80::/10"), row, vrf)))
 

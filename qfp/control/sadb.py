@@ -75,6 +75,7 @@ class Sadb:
         t = self._tables.t
         if inbound:
             handles = [self._sad.add(sa, inbound=True) for sa in sas]
+            t.sp["levels"][want.sp] = len(handles)
             for handle in handles:
                 t.sa["sp"][handle] = want.sp
                 t.sa["checks"][handle] = not want.vti

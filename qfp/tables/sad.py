@@ -305,6 +305,10 @@ class Sad:
         t.sa_in["win_at"][rows] = at
         for k in range(ring // 64):
             t.win[at + k] = 0
+        if ring:  # the highest number that was seen is not new
+            seen = np.flatnonzero(cols.seq > 0)
+            bit = cols.seq[seen] % np.uint64(ring)
+            t.win[at[seen] + (bit >> np.uint64(6)).astype(np.int64)] |= np.uint64(1) << (bit & np.uint64(63))
 
     def _index(self, rows: Array) -> None:
         self._inbound += len(rows)
