@@ -273,19 +273,30 @@ def _join(owner: Any, before: Look, after: Look) -> Said | None:
     return "clear packet, not written (--keep-clear would)", {}
 
 
-def _policy(owner: Any, before: Look, after: Look) -> Said:
-    if after.cause:
-        return "refused by the inbound policy", {}
+def _plan(owner: Any, before: Look, after: Look) -> Said | None:
+    return ("cannot be protected as it is", {}) if after.cause else None
+
+
+def _arrival(owner: Any, before: Look) -> str:
+    """What the inbound policy says of a packet that it lets pass."""
     if not before.levels:
-        return "clear, and no entry of the ingress interface asks for protection", {}
-    sp = int(owner.tables.t.sa["sp"][before.sa])
+        return "came in clear, as the policy allows"
     if not owner.tables.t.sa["checks"][before.sa]:
-        return "the SA of a tunnel interface carries any traffic", {}
+        return "the SA of a tunnel interface carries any traffic"
+    sp = int(owner.tables.t.sa["sp"][before.sa])
     entry = entry_facts(owner, sp)
-    return f"it is what its SA may carry: {entry['where'] if entry else sp}", {"entry": entry}
+    return f"it is what its SA may carry: {entry['where'] if entry else sp}"
 
 
 def _spd(owner: Any, before: Look, after: Look) -> Said:
+    if after.cause in (drops.Drop.NOT_IPSEC, drops.Drop.POLICY_MISMATCH):
+        return "refused by the inbound policy", {}
+    said, facts = _outbound(owner, before, after)
+    facts["arrival"] = _arrival(owner, before)
+    return f"{facts['arrival']}; {said}" if before.levels else said, facts
+
+
+def _outbound(owner: Any, before: Look, after: Look) -> Said:
     facts: Facts = {"route": _route(owner, before, after), "egress": interface_name(owner, after.out_if)}
     entry = entry_facts(owner, after.sp) if after.sp >= 0 else None
     facts["entry"] = entry
@@ -368,7 +379,7 @@ def _deliver(owner: Any, before: Look, after: Look) -> Said:
 
 DECIDERS: dict[str, Callable[[Any, Look, Look], Said | None]] = {
     "walk": _walk, "parse": _parse, "lookup": _lookup, "open": _open, "decap": _decap, "commit": _commit,
-    "join": _join, "policy": _policy, "spd": _spd, "forward": _forward, "sequence": _sequence, "encap": _encap,
+    "join": _join, "spd": _spd, "forward": _forward, "plan": _plan, "sequence": _sequence, "encap": _encap,
     "seal": _seal, "seal_ah": _seal_ah, "reserve": _reserve, "deliver": _deliver,
 }  # fmt: skip
 

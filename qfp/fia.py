@@ -49,7 +49,6 @@ COMMIT = Stage(
     drops=(Drop.REPLAY, Drop.INTEGRITY, Drop.ESN_GUESS),
 )  # fmt: skip
 JOIN = Stage("join", join.join, LIST_ROWS, reads=("verdict",), writes=("tx",))
-POLICY = Stage("policy", join.policy, LIST_TX, reads=("sa",), drops=(Drop.NOT_IPSEC, Drop.POLICY_MISMATCH))
 SPD = Stage(
     "spd", spd.spd, LIST_TX, reads=("src1", "dst1", "proto", "sport", "dport"), writes=("out_if", "sp", "sa"),
     drops=spd.DROPS,
@@ -74,7 +73,7 @@ DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True, reads=("verd
 # One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing. The last look-up refuses what is
 # nested deeper.
 INBOUND = (*((LOOKUP, OPEN, DECAP) * LEVELS), LOOKUP, COMMIT, JOIN)
-OUTBOUND = (POLICY, SPD, FORWARD, PLAN, SEQUENCE, ENCAP, SEAL, SEAL_AH)
+OUTBOUND = (SPD, FORWARD, PLAN, SEQUENCE, ENCAP, SEAL, SEAL_AH)
 
 
 def walk(stage: Callable[..., Any]) -> Stage:

@@ -24,7 +24,6 @@ def test_a_packet_on_its_way_out(tmp_path):
     assert stages(facts) == [
         "walk",
         "parse",
-        "policy",
         "spd",
         "forward",
         "sequence",

@@ -7,7 +7,7 @@ sentence for the person who reads the report.
 from dataclasses import dataclass
 from enum import IntEnum
 
-STAGES = ("", "parse", "lookup", "join", "decap", "commit", "policy", "spd", "forward", "plan", "sequence",
+STAGES = ("", "parse", "lookup", "join", "decap", "commit", "spd", "forward", "plan", "sequence",
           "encap")  # fmt: skip
 
 
@@ -53,9 +53,9 @@ _ROWS = (
      "The egress interface is shut down, or its tunnel cannot come up."),
     ("UNSUPPORTED_TUNNEL", "spd", None, "UnconfiguredIpv4Fia", "OutDiscards",
      "The route leads into a tunnel whose encapsulation is not built yet (GRE)."),
-    ("NOT_IPSEC", "policy", 8, "IN_US_CL_V4_PKT_FAILED_POLICY", "XfrmInNoPols",
+    ("NOT_IPSEC", "spd", 8, "IN_US_CL_V4_PKT_FAILED_POLICY", "XfrmInNoPols",
      "A clear packet arrived that the policy says must be protected."),
-    ("POLICY_MISMATCH", "policy", 30, "IN_V4_POST_INPUT_POLICY_FAIL", "XfrmInTmplMismatch",
+    ("POLICY_MISMATCH", "spd", 30, "IN_V4_POST_INPUT_POLICY_FAIL", "XfrmInTmplMismatch",
      "The decapsulated packet is not one that its SA may carry."),
     ("POLICY_DROP", "spd", 35, "OUT_V4_PKT_HIT_DENY_DROP_SP", "XfrmOutPolBlock",
      "The policy discards this packet."),

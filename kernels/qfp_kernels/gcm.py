@@ -63,7 +63,7 @@ from qfp_kernels.simd import (
     zext512,
 )
 
-AHEAD = 4  # packets
+AHEAD = 8  # packets
 POWERS = 17  # 16 data blocks and the length block
 AT_SALT, AT_POWERS = 240, 256
 AT_H16 = AT_POWERS + 16 * (POWERS - 16)

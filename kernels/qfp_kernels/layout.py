@@ -128,10 +128,11 @@ NOTE_ECN, NOTE_FRAGMENT = 1, 2
 FLOW = [
     ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),
     ("ports", "u8"),  # sport << 48 | dport << 32 | proto << 24 | family << 16 | frag bits << 8
-    ("where", "u4"),  # interface << 1 | direction
+    ("where", "u4"),  # ingress interface
     ("gen", "u4"),  # ctl[CTL_GEN] at the time of the look-up; another value = stale
-    ("sp", "i4"), ("sa", "i4"), ("out_if", "i4"),
-    ("action", "u1"), ("pad", "u1", (3,)),
+    ("via", "i4"),  # SPD entry of the SA that the packet came through, -1 = it came in the clear
+    ("sp", "i4"), ("sa", "i4"), ("out_if", "i2"),
+    ("action", "u1"), ("pad", "u1"),
 ]  # fmt: skip
 
 SA = [
@@ -304,7 +305,8 @@ MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG = 0, 1, 2
 LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE = 0, 1, 2
-SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED = range(7)
+(SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
+ SP_NOT_IPSEC) = range(9)  # fmt: skip
 
 (STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_NOT_IP,
  STAT_NAT_KEEPALIVE, STAT_IKE, STAT_TRUNCATED) = range(11)  # fmt: skip

@@ -1,11 +1,15 @@
 """spd: egress interface, policy entry and SA of each clear packet, from the flow cache or by the full look-up.
 
+The inbound policy is checked in the same look-up: a decapsulated packet must be one that its SA may carry, and a clear
+packet that should have come in protected is dropped (RFC 4301 section 5.2).
+
 Rules that compare the same bits of the header form a *tuple* (RFC 4301's selectors as tuple space): one hash probe
 finds every rule of a tuple that may match, so a policy of 1000 host or subnet pairs costs one probe, not 1000 compares.
 Tuples are visited in order of their best rule and the search ends when no better rule can come. First match wins; a
 `deny` goes on with the next crypto map entry (guide chapter 2; BASE-4), which is a second search from `resume` on.
 
-The flow cache in front remembers the whole outcome (egress, entry, SA) for a 5-tuple: one 64-byte line a flow. A line
+The flow cache in front remembers the whole outcome (inbound check, egress, entry, SA) for a 5-tuple and the entry of
+the SA that it came through: one 64-byte line a flow. A line
 from before the last table change carries an older generation and misses.
 """
 
@@ -24,12 +28,15 @@ from qfp_kernels.layout import (
     FRAG,
     FRAG_LATER,
     IF_GRE,
+    LEVELS,
     LINE,
     SP_BYPASS,
     SP_DISCARD,
     SP_LOCAL,
+    SP_MISMATCH,
     SP_NO_ROUTE,
     SP_NO_SA,
+    SP_NOT_IPSEC,
     SP_PROTECT,
     SP_UNSUPPORTED,
     ST_FLOW_HIT,
@@ -48,8 +55,9 @@ STAGE_SPD = STAGES.index("spd")
 BYPASSED, FORWARDED = np.uint8(Verdict.BYPASSED), np.uint8(Verdict.FORWARDED)
 PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow
-DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN)
-NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN = (int(d) for d in DROPS)
+DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN, Drop.NOT_IPSEC,
+         Drop.POLICY_MISMATCH)  # fmt: skip
+NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH = (int(d) for d in DROPS)
 
 
 @inlined
@@ -138,34 +146,61 @@ def fib_hash(net0, net1, vrf, plen, fam):
     return mix(net0, net1, np.uint64(vrf), np.uint64(plen), np.uint64(fam))
 
 
+@inlined
+def _inbound_ok(p, t, i, via, later, local):
+    """The inbound policy (RFC 4301 section 5.2): 0, or what is wrong.
+
+    What came through an SA must be traffic of that SA's entry; clear packets that the ingress interface's policy says
+    must be protected are refused, but for IPsec and IKE to the router itself.
+    """
+    port = t.ifs[p.in_if[i]]
+    rules = np.int64(port.spd4) if p.fam[i] == 4 else np.int64(port.spd6)
+    opened = p.lv_n[i] > 0
+    if opened and (via < 0 or t.sa[p.sa[i]].checks == 0):
+        return 0
+    if rules < 0:
+        return SP_MISMATCH if opened else 0
+    proto = p.proto[i]
+    ike = proto == 17 and (p.dport[i] == 500 or p.dport[i] == 4500)
+    if not opened and local and (ike or proto == 50 or proto == 51):
+        return 0
+    sport, dport = p.dport[i], p.sport[i]
+    if proto == 1 or proto == 58:  # ICMP type and code do not turn round
+        sport, dport = p.sport[i], p.dport[i]
+    sp = match(t, rules, p.dst0[i], p.dst1[i], p.src0[i], p.src1[i], p.fam[i], proto, sport, dport, later)
+    if opened:
+        return 0 if sp == via else SP_MISMATCH
+    return SP_NOT_IPSEC if sp >= 0 and t.sp[sp].action == SP_PROTECT else 0
+
+
 @outlined
-def _decide(p, t, i, line, later):
+def _decide(p, t, i, line, via, later):
     """The full look-up, written into a flow line."""
-    line.sp, line.sa, line.out_if = np.int32(-1), np.int32(-1), np.int32(-1)
+    line.sp, line.sa, line.out_if = np.int32(-1), np.int32(-1), np.int16(-1)
     vrf = np.uint16(t.ifs[p.in_if[i]].vrf)
     f = route(t, vrf, p.fam[i], p.dst0[i], p.dst1[i])
-    if f < 0:
-        line.action = np.uint8(SP_NO_ROUTE)
+    local = f >= 0 and t.fib[f].local != 0
+    wrong = _inbound_ok(p, t, i, via, later, local)
+    if wrong != 0:
+        line.action = np.uint8(wrong)
         return
-    if t.fib[f].local != 0:
-        line.action = np.uint8(SP_LOCAL)
+    if f < 0 or local:
+        line.action = np.uint8(SP_LOCAL if local else SP_NO_ROUTE)
         return
     out = np.int64(t.fib[f].out_if)
-    line.out_if = np.int32(out)
+    line.out_if = np.int16(out)
     port = t.ifs[out]
     if port.kind == IF_GRE:
         line.action = np.uint8(SP_UNSUPPORTED)
         return
-    spd = np.int64(port.spd4) if p.fam[i] == 4 or port.under >= 0 else np.int64(port.spd6)
+    rules = np.int64(port.spd4) if p.fam[i] == 4 or port.under >= 0 else np.int64(port.spd6)
     if port.under >= 0:
-        line.out_if = port.under
-    if spd < 0:
-        line.action = np.uint8(SP_BYPASS)
-        return
-    fam = p.fam[i]
-    sp = match(
-        t, spd, p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], fam, p.proto[i], p.sport[i], p.dport[i], later
-    )
+        line.out_if = np.int16(port.under)
+    sp = np.int64(-1)
+    if rules >= 0:
+        sp = match(
+            t, rules, p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], p.fam[i], p.proto[i], p.sport[i], p.dport[i], later
+        )
     if sp < 0:
         line.action = np.uint8(SP_BYPASS)
         return
@@ -178,12 +213,12 @@ def _decide(p, t, i, line, later):
 
 
 @inlined
-def _ports_word(p, i, sport, dport):
+def _ports_word(p, i):
     """Everything of a flow's key but its addresses."""
     frag = np.uint64(p.frag[i] & (FRAG | FRAG_LATER))
     return (
-        np.uint64(sport) << U48
-        | np.uint64(dport) << U32
+        np.uint64(p.sport[i]) << U48
+        | np.uint64(p.dport[i]) << U32
         | np.uint64(p.proto[i]) << U24
         | np.uint64(p.fam[i]) << U16
         | frag << U8
@@ -191,12 +226,18 @@ def _ports_word(p, i, sport, dport):
 
 
 @inlined
-def flow_line(p, t, i, where, src0, src1, dst0, dst1, sport, dport):
-    """The cache line of this flow: (address, found). Not found: an old line, emptied for the caller to fill."""
-    ports = _ports_word(p, i, sport, dport)
+def _flow_hash(p, i, ports):
+    return mix(p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], ports ^ np.uint64(p.in_if[i]))
+
+
+@inlined
+def flow_line(p, t, i, via):
+    """The cache line of this flow: (line, found). Not found: an old line, emptied for the caller to fill."""
+    ports = _ports_word(p, i)
+    src0, src1, dst0, dst1, where = p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], np.uint32(p.in_if[i])
     generation = np.uint32(t.ctl[CTL_GEN])
     mask = np.uint64(p.st[ST_FLOW_MASK])
-    h = mix(src0, src1, dst0, dst1, ports ^ np.uint64(where))
+    h = _flow_hash(p, i, ports)
     for way in range(WAYS):
         line = p.flow[np.int64((h + np.uint64(way)) & mask)]
         if line.gen != generation:
@@ -206,6 +247,7 @@ def flow_line(p, t, i, where, src0, src1, dst0, dst1, sport, dport):
             and line.dst1 == dst1
             and line.ports == ports
             and line.where == where
+            and line.via == via
             and line.src0 == src0
             and line.dst0 == dst0
         ):
@@ -213,8 +255,25 @@ def flow_line(p, t, i, where, src0, src1, dst0, dst1, sport, dport):
     else:
         line = p.flow[np.int64((h + (h >> U48) % np.uint64(WAYS)) & mask)]  # all taken: evict one of them
     line.src0, line.src1, line.dst0, line.dst1 = src0, src1, dst0, dst1
-    line.ports, line.where, line.gen = ports, where, generation
+    line.ports, line.where, line.via, line.gen = ports, where, via, generation
     return line, False
+
+
+@outlined
+def _refuse(p, i, action):
+    """Drop by a decision's number."""
+    cause = NO_ROUTE
+    if action == SP_MISMATCH:
+        cause = POLICY_MISMATCH
+    elif action == SP_NOT_IPSEC:
+        cause = NOT_IPSEC
+    elif action == SP_NO_SA:
+        cause = NO_SA_OUT
+    elif action == SP_UNSUPPORTED:
+        cause = UNSUPPORTED
+    elif action == SP_DISCARD:
+        cause = POLICY_DROP
+    drop(p, i, cause, STAGE_SPD)
 
 
 @inlined
@@ -222,10 +281,11 @@ def _apply(p, t, i, line):
     """Act on a decision; returns True when the packet goes on."""
     p.out_if[i] = line.out_if
     p.sp[i] = line.sp
-    p.sa[i] = line.sa
     action = line.action
     if action == SP_PROTECT:
+        p.sa[i] = line.sa
         return True
+    p.stage[i] = np.uint8(STAGE_SPD)
     if action == SP_BYPASS:
         if t.ifs[line.out_if].up == 0:
             drop(p, i, IF_DOWN, STAGE_SPD)
@@ -235,15 +295,8 @@ def _apply(p, t, i, line):
         return True  # `forward` takes it from here
     if action == SP_LOCAL:
         p.verdict[i] = PUNTED
-    elif action == SP_NO_ROUTE:
-        drop(p, i, NO_ROUTE, STAGE_SPD)
-    elif action == SP_NO_SA:
-        drop(p, i, NO_SA_OUT, STAGE_SPD)
-    elif action == SP_UNSUPPORTED:
-        drop(p, i, UNSUPPORTED, STAGE_SPD)
-    elif action == SP_DISCARD:
-        drop(p, i, POLICY_DROP, STAGE_SPD)
-    p.stage[i] = np.uint8(STAGE_SPD)
+    else:
+        _refuse(p, i, action)
     return False
 
 
@@ -253,9 +306,7 @@ def _fetch_lines(p, n):
     mask = np.uint64(p.st[ST_FLOW_MASK])
     for k in range(n):
         i = p.tx[k]
-        key = _ports_word(p, i, p.sport[i], p.dport[i]) ^ (np.uint64(p.in_if[i]) << np.uint64(1))
-        h = mix(p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], key)
-        prefetch(base(p.flow) + LINE * np.int64(h & mask))
+        prefetch(base(p.flow) + LINE * np.int64(_flow_hash(p, i, _ports_word(p, i)) & mask))
 
 
 @inlined
@@ -269,21 +320,32 @@ def _fetch_sa(t, line):
     prefetch(base(t.sp[line.sp]))
 
 
+@outlined
+def _whole(p, t, i, via):
+    """Whether the packet came through every SA of its entry's bundle: with one stripped off it proves nothing."""
+    count = 0
+    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
+        count += t.sa[p.lv_sa[k]].sp == via
+    return count >= t.sp[via].levels
+
+
 def spd(p, t, n):
     kept, hits = 0, 0
     far = t.ctl[CTL_PREFETCH] != 0
     if far:
         _fetch_lines(p, n)
     for k in range(n):
-        i = p.tx[k]
-        later = (p.frag[i] & FRAG_LATER) != 0
-        where = np.uint32(p.in_if[i]) << np.uint32(1)
-        line, found = flow_line(
-            p, t, i, where, p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], p.sport[i], p.dport[i]
-        )
+        i = np.int64(p.tx[k])
+        via = np.int32(-1)
+        if p.lv_n[i] > 0:
+            via = t.sa[p.sa[i]].sp
+            if via >= 0 and t.sp[via].levels > 1 and not _whole(p, t, i, via):
+                drop(p, i, POLICY_MISMATCH, STAGE_SPD)
+                continue
+        line, found = flow_line(p, t, i, via)
         hits += found
         if not found:
-            _decide(p, t, i, line, later)
+            _decide(p, t, i, line, via, (p.frag[i] & FRAG_LATER) != 0)
         p.tx[kept] = i
         kept += _apply(p, t, i, line)
         if far and line.sa >= 0:
@@ -291,23 +353,3 @@ def spd(p, t, n):
     p.st[ST_FLOW_HIT] += hits
     p.st[ST_FLOW_MISS] += n - hits
     return kept
-
-
-@outlined
-def reverse_entry(p, t, i):
-    """SPD entry that would protect the answer to this packet on its ingress interface, or -1."""
-    port = t.ifs[p.in_if[i]]
-    rules = np.int64(port.spd4) if p.fam[i] == 4 else np.int64(port.spd6)
-    if rules < 0:
-        return np.int64(-1)
-    where = np.uint32(p.in_if[i]) << np.uint32(1) | np.uint32(1)
-    sport, dport = p.dport[i], p.sport[i]
-    if p.proto[i] == 1 or p.proto[i] == 58:  # ICMP type and code do not turn round
-        sport, dport = p.sport[i], p.dport[i]
-    line, found = flow_line(p, t, i, where, p.dst0[i], p.dst1[i], p.src0[i], p.src1[i], sport, dport)
-    if not found:
-        later = (p.frag[i] & FRAG_LATER) != 0
-        line.sp = np.int32(
-            match(t, rules, p.dst0[i], p.dst1[i], p.src0[i], p.src1[i], p.fam[i], p.proto[i], sport, dport, later)
-        )
-    return np.int64(line.sp)
