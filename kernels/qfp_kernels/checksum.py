@@ -3,7 +3,7 @@
 import numpy as np
 
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.simd import ld32, ld64
+from qfp_kernels.simd import ld32
 
 M16, M32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
 U16, U32 = np.uint64(16), np.uint64(32)
@@ -16,14 +16,6 @@ def fold(s):
     s = (s & M16) + (s >> U16)
     s = (s & M16) + (s >> U16)
     return (s & M16) + (s >> U16)
-
-
-@inlined
-def sum20(at):
-    """header_sum of the 20 bytes that nearly every IPv4 header has, without a loop."""
-    a, b = ld64(at), ld64(at + 8)
-    s = (a & M32) + (a >> U32) + (b & M32) + (b >> U32) + np.uint64(ld32(at + 16))
-    return fold(s)
 
 
 @inlined

@@ -11,7 +11,7 @@ from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import LEVELS, NOTE_ECN
-from qfp_kernels.parse import is_inbound, parse_ip
+from qfp_kernels.parse import is_inbound, next_header_at, parse_ip
 from qfp_kernels.simd import bswap16i, ld8, ld16, ld64, st8, st16
 
 STAGE_DECAP = STAGES.index("decap")
@@ -98,7 +98,7 @@ def _from_transport(p, i, header_end, payload, size, next_header):
     l3 = np.int64(p.l3[i])
     head = header_end - l3
     by = payload - header_end
-    st8(arena + np.int64(p.nh_at[i]), np.uint8(next_header))
+    st8(arena + next_header_at(p, i), np.uint8(next_header))
     _move_right(arena + l3, head, by)
     at = arena + l3 + by
     total = head + size

@@ -13,6 +13,7 @@ from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import FRAG_DF, ST_AH
+from qfp_kernels.parse import insertion_point
 from qfp_kernels.simd import (
     bswap16i,
     bswap32i,
@@ -177,12 +178,13 @@ def _move_left(at, size, by):
 def _transport(p, t, i, s, sa):
     """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header."""
     arena = base(p.arena)
-    l3, split = np.int64(p.l3[i]), np.int64(p.tr_at[i])
+    l3 = np.int64(p.l3[i])
+    split, octet = insertion_point(p, i)
     size = np.int64(p.ip_len[i]) - (split - l3)
     ip = 20 if sa.fam == 4 else 40
     esp = sa.proto == 50
     insert = np.int64(sa.hdr_len) - ip + (np.int64(sa.iv_len) if esp else 0)  # AH, UDP, ESP and IV
-    nh_at = arena + np.int64(p.tr_nh[i])
+    nh_at = arena + octet
     next_header = ld8(nh_at)
     if esp:
         size = _trailer(arena + split, size, np.int64(sa.block), next_header)

@@ -180,9 +180,14 @@ def finish_tag(p, i, icv_len, tag, at, received, seal):
 
 
 @outlined
-def fetch_context(ctx):
-    """Ask for a context that will be needed in a few packets (measured: 229 to 137 ns with 100,000 SAs at 1420 B)."""
-    for k in range(0, CONTEXT, LINE):
+def fetch_context(ctx, size):
+    """Ask for a context that will be needed in a few packets (measured: 229 to 137 ns with 100,000 SAs at 1420 B).
+
+    A short packet uses the keys and the lowest powers of H only.
+    """
+    for k in range(0, AT_POWERS, LINE):
+        prefetch(ctx + k)
+    for k in range(AT_POWERS if size > 96 else AT_H1 - 2 * LINE, CONTEXT, LINE):
         prefetch(ctx + k)
 
 
@@ -197,7 +202,8 @@ def _make(nkeys, seal):
         for w in range(first, first + n):
             i = p.work[w]
             if far and w + AHEAD < first + n:
-                fetch_context(ctxs + np.int64(p.c_sa[p.work[w + AHEAD]]) * CONTEXT)
+                soon = p.work[w + AHEAD]
+                fetch_context(ctxs + np.int64(p.c_sa[soon]) * CONTEXT, p.c_len[soon])
             sa = t.sa[p.c_sa[i]]
             c = ctxs + np.int64(p.c_sa[i]) * CONTEXT
             q = arena + np.int64(p.c_off[i])

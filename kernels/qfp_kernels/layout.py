@@ -61,9 +61,9 @@ PACKET_FIELDS = (
     _f("tos", "u1", "DSCP and ECN octet"),
     _f("ttl", "u1", "TTL or hop limit"),
     _f("frag", "u1", "bit 0 fragment, bit 1 not the first one, bit 2 DF set"),
-    _f("nh_at", "i4", "arena offset of the octet that names the upper-layer protocol"),
-    _f("tr_at", "i4", "arena offset where transport mode inserts ESP or AH"),
-    _f("tr_nh", "i4", "arena offset of the next-header octet before tr_at"),
+    _f("nh_at", "i4", "IPv6: arena offset of the octet that names the upper-layer protocol"),
+    _f("tr_at", "i4", "IPv6: arena offset where transport mode inserts ESP or AH"),
+    _f("tr_nh", "i4", "IPv6: arena offset of the next-header octet before tr_at"),
     _f("sport", "u2", "source port; ICMP type; 0 without ports"),
     _f("dport", "u2", "destination port; ICMP code; 0 without ports"),
     _f("src0", "u8", "source address, high word"),
@@ -135,34 +135,35 @@ FLOW = [
     ("action", "u1"), ("pad", "u1"),
 ]  # fmt: skip
 
-SA = [
+SA = [  # 192 bytes: what INBOUND needs stands in the first cache line
     ("spi", "u4"),
     ("generation", "u4"),  # of the handle: a freed row gets another one
+    ("sp", "i4"),  # SPD entry, -1 = none
+    ("next", "i4"),  # AH SA over this ESP SA (outbound bundle); -1 = none
     ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # outer addresses
     ("proto", "u1"),  # 50 ESP, 51 AH
-    ("mode", "u1"),  # 0 tunnel, 1 transport
+    ("mode", "u1"),  # 0 tunnel, 1 transport, 2 as the next header says
     ("fam", "u1"),  # of the outer header
     ("valid", "u1"),  # 1 in use
-    ("sealer", "u2"),  # row of the sealer (outbound) or opener (inbound) address table
+    ("sealer", "u2"),  # kind: which row of `seal` (outbound) or `open` (inbound); see seal.LOCKSTEP
     ("iv_len", "u1"),  # bytes
     ("block", "u1"),  # padding unit of the trailer, bytes
     ("icv_len", "u1"),  # bytes
     ("esn", "u1"),
-    ("natt", "u1"),  # 1 RFC 3948 UDP encapsulation
-    ("df", "u1"),  # 0 copy, 1 clear, 2 set
+    ("natt", "u1"),  # 1 RFC 3948 UDP encapsulation, 2 with and without
+    ("checks", "u1"),  # 1 = the decapsulated packet must match `sp`
+    ("rounds", "u1"),  # AES rounds, for single blocks
     ("nonce", "u1"),  # 0 none, 1 the 64-bit number, 2 CBC: nonce block, 16 bytes, 3 the same, 8 bytes
+    ("df", "u1"),  # 0 copy, 1 clear, 2 set
+    ("copy_label", "u1"),  # IPv6 in IPv6: copy the flow label
+    # second line
     ("ttl", "u1"),  # of the outer header
-    ("rounds", "u1"),  # AES rounds, for sealers
     ("hdr_len", "u1"),  # bytes of `hdr` in use
     ("esp_at", "u1"),  # offset of the ESP header in hdr
     ("udp_at", "u1"),  # offset of the UDP header in hdr (natt)
     ("ah_at", "u1"),  # offset of the AH header in hdr; 255 = none
     ("ah_len", "u1"),  # bytes of the AH header
-    ("checks", "u1"),  # 1 = the decapsulated packet must match `sp`
-    ("copy_label", "u1"),  # IPv6 in IPv6: copy the flow label
     ("udp_sport", "u2"), ("udp_dport", "u2"),
-    ("next", "i4"),  # AH SA over this ESP SA (outbound bundle); -1 = none
-    ("sp", "i4"),  # SPD entry, -1 = none
     ("id_row", "i4"),  # row of `ip_id`: one counter a (source, destination)
     ("csum", "u4"),  # sum of the constant 16-bit words of an IPv4 header
     ("flow_id", "u4"),  # IOS flow id

@@ -16,7 +16,6 @@ from qfp_kernels.layout import (
     CTL_WILD,
     FRAG,
     LEVELS,
-    LINE,
     MODE_DECRYPT,
     SAVE,
     ST_RX0,
@@ -24,7 +23,7 @@ from qfp_kernels.layout import (
 from qfp_kernels.parse import be16, drop
 from qfp_kernels.replay import infer, refused
 from qfp_kernels.simd import bswap32i, ld8, ld32, prefetch
-from qfp_kernels.spd import mix, route
+from qfp_kernels.spd import K0, K1, K2, route
 
 STAGE_LOOKUP = STAGES.index("lookup")
 NO_SA, FRAGMENT, RUNT = int(Drop.NO_SA), int(Drop.FRAGMENT), int(Drop.RUNT)
@@ -40,7 +39,9 @@ NATT_ANY = 2  # the key file did not say: with and without UDP
 
 @inlined
 def sad_hash(dst0, dst1, spi, proto):
-    return mix(dst0, dst1, np.uint64(spi), np.uint64(proto), np.uint64(0))
+    """An SPI is random already: one product each, one round of mixing."""
+    h = (np.uint64(spi) | np.uint64(proto) << U32) * K0 ^ dst1 * K1 ^ dst0 * K2
+    return h ^ (h >> U32)
 
 
 @inlined
@@ -157,12 +158,13 @@ def _fetch(p, t, n):
         if s >= 0:
             row = base(t.sa[s])
             prefetch(row)
-            prefetch(row + LINE)
             prefetch(base(t.sa_in[s]))
     for k in range(n):
         s = t.sad[p.key[k]].sa
         if s >= 0:
             prefetch(base(t.win) + 8 * np.int64(t.sa_in[s].win_at))
+            if t.sa[s].sp >= 0:
+                prefetch(base(t.sp[t.sa[s].sp]))
 
 
 @inlined

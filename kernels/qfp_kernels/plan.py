@@ -9,7 +9,7 @@ import numpy as np
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import FRAG, SAVE
-from qfp_kernels.parse import drop
+from qfp_kernels.parse import drop, insertion_point
 
 STAGE_PLAN = STAGES.index("plan")
 OUT_TOO_LONG, AH_HEADERS = int(Drop.OUT_TOO_LONG), int(Drop.AH_HEADERS)
@@ -45,7 +45,8 @@ def _transport(p, i, sa):
     ends = (p.src0[i] ^ sa.src0) | (p.src1[i] ^ sa.src1) | (p.dst0[i] ^ sa.dst0) | (p.dst1[i] ^ sa.dst1)
     if p.fam[i] != sa.fam or ends != np.uint64(0):
         return TRANSPORT_MISMATCH
-    head = np.int64(p.tr_at[i]) - p.l3[i]
+    split, _ = insertion_point(p, i)
+    head = split - p.l3[i]
     if sa.ah_at != 255 and head > SAVE:
         return AH_HEADERS
     total = head + np.int64(sa.hdr_len) - _ip_header(sa) + protected_size(sa, np.int64(p.ip_len[i]) - head)
