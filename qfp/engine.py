@@ -15,7 +15,6 @@ from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import Source
 from qfp_kernels import capture as C
-from qfp_kernels.columns import Columns
 from qfp_kernels.drive import TICKET_STRIDE, drive
 from qfp_kernels.jit import compile_stage
 from qfp_kernels.layout import (
@@ -42,7 +41,7 @@ from qfp_kernels.layout import (
     VECTOR_MAX,
     VERDICT_FIELDS,
     aligned,
-    packet_arrays,
+    workspace,
 )
 
 Array = npt.NDArray[Any]
@@ -98,7 +97,7 @@ class Engine:
         self.threads = threads
         self.vector = min(batch or VECTOR, VECTOR_MAX)
         flows = min(max(FLOWS_MIN, 1 << (2 * max(1, tables.t.sp.size)).bit_length()), FLOWS_MAX)
-        self.workspaces = [Columns("P", packet_arrays(VECTOR_MAX, flows)) for _ in range(threads)]
+        self.workspaces = [workspace(flows) for _ in range(threads)]
         for p in self.workspaces:
             p.st[ST_LIMIT] = self.vector
             p.st[ST_FLOW_MASK] = flows - 1

@@ -21,16 +21,31 @@ from qfp.batch import Batch
 from qfp.decrypt import Decryptor
 from qfp.result import Result
 from qfp.router import Router
-from qfp_kernels.columns import Columns
+from qfp_kernels.layout import GAP
 
 GUARD = 8192  # bytes on both sides of a column
 ROOT = Path(__file__).parents[1]
 
 
-def guarded(columns: Columns, fill: int) -> list[tuple[str, np.ndarray, int]]:
-    """Move every column between guard bytes; what is free in the arena gets the fill too."""
+def gaps(columns: Any) -> list[tuple[str, np.ndarray]]:
+    """The bytes of the block before each of its columns, and behind the last."""
+    out, end = [], 2 * 8 * len(columns.names())
+    for name, start in columns.fixed.items():
+        out.append((name, columns.block[end:start]))
+        end = start + getattr(columns, name).nbytes
+    return [*out, ("the end", columns.block[end:])]
+
+
+def guarded(columns: Any, fill: int) -> list[tuple[str, np.ndarray, int]]:
+    """Fill the gaps of the block, and move every other column between guard bytes; what is free in the arena gets the
+    fill too."""
     whole = []
+    for _, gap in gaps(columns):
+        assert gap.size >= GAP
+        gap[:] = fill
     for name in columns.names():
+        if name in columns.fixed:
+            continue
         old = getattr(columns, name)
         raw = np.full(old.nbytes + 2 * GUARD + 64, fill, np.uint8)
         at = GUARD + -(raw.ctypes.data + GUARD) % 64
@@ -41,7 +56,9 @@ def guarded(columns: Columns, fill: int) -> list[tuple[str, np.ndarray, int]]:
     return whole
 
 
-def intact(whole: list[tuple[str, np.ndarray, int]], columns: Columns, fill: int) -> None:
+def intact(whole: list[tuple[str, np.ndarray, int]], columns: Any, fill: int) -> None:
+    for name, gap in gaps(columns):
+        assert (gap == fill).all(), f"written before column {name}"
     for name, raw, at in whole:
         size = getattr(columns, name).nbytes
         assert (raw[:at] == fill).all(), f"written before column {name}"

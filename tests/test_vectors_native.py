@@ -20,9 +20,8 @@ from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace import read_trace
 from qfp_kernels import features, gcm, hmac, seal
-from qfp_kernels.columns import Columns
 from qfp_kernels.jit import compile_stage
-from qfp_kernels.layout import ST_RX, ST_TX, ST_WORK, VECTOR_MAX, packet_arrays
+from qfp_kernels.layout import ST_RX, ST_TX, ST_WORK, VECTOR_MAX, workspace
 
 pytestmark = [
     pytest.mark.req("BASE-3", "BASE-8"),
@@ -41,7 +40,7 @@ class Bench:
         self.tables = Tables()
         self.sad = Sad(self.tables, engine)
         self.t = self.tables.t
-        self.p = Columns("P", packet_arrays())
+        self.p = workspace()
         self.sad.crypto.attach(self.p)
         self.n = 0
 
@@ -303,4 +302,4 @@ def test_nested_captures(engine: str, capture: dict[str, Any]) -> None:
 
 def test_rows_fit() -> None:
     """The bench above lays its rows side by side."""
-    assert packet_arrays()["arena"].size > ROWS * CELL and ROWS <= VECTOR_MAX
+    assert workspace().arena.size > ROWS * CELL and ROWS <= VECTOR_MAX

@@ -38,12 +38,17 @@ def _digest(fields: tuple) -> str:
 
 
 class TableType(types.Type):
-    """Numba type of a Columns object: its field names and element types are part of the type."""
+    """Numba type of a Columns object: its field names and element types are part of the type.
 
-    def __init__(self, name: str, fields: tuple):
+    fixed: byte offsets of fields that lie at a known distance behind the table of addresses itself; these need no
+    load of a base address (see Block).
+    """
+
+    def __init__(self, name: str, fields: tuple, fixed: tuple = ()):
         self.fields = fields
+        self.fixed = dict(fixed)
         self.index = {k: i for i, (k, _) in enumerate(fields)}
-        super().__init__(f"Columns<{name}:{_digest(fields)}>")
+        super().__init__(f"Columns<{name}:{_digest((fields, fixed))}>")
 
 
 class ColumnType(types.Type):
@@ -94,9 +99,10 @@ def element_type(dtype: np.dtype) -> types.Type:
     return StructType(tuple(fields), dtype.itemsize)
 
 
-def table_type(name: str, dtypes: dict[str, Any]) -> TableType:
+def table_type(name: str, dtypes: dict[str, Any], fixed: dict[str, int] | None = None) -> TableType:
     """The numba type of Columns with these fields, without having the arrays (signatures are built from it)."""
-    return TableType(name, tuple((k, element_type(np.dtype(v))) for k, v in dtypes.items()))
+    fields = tuple((k, element_type(np.dtype(v))) for k, v in dtypes.items())
+    return TableType(name, fields, tuple((fixed or {}).items()))
 
 
 class Columns:
@@ -144,6 +150,34 @@ class Columns:
         return list(self._names)
 
 
+class Block(Columns):
+    """Columns of which most lie in one block of memory, at offsets that kernels know when they are compiled.
+
+    The block begins with the table of addresses. `p.seq[i]` is then one access relative to the block, without a load of
+    the column's base; GAP bytes lie between columns (the guard tests fill them). Columns of another size than a row's,
+    such as the arena, are reached by their addresses as in Columns.
+    """
+
+    def __init__(self, name: str, arrays: dict[str, np.ndarray], block: np.ndarray, fixed: dict[str, int]):
+        for key, offset in fixed.items():
+            if arrays[key].ctypes.data != block.ctypes.data + offset:
+                raise ValueError(f"column {key} does not lie where kernels expect it")
+        super().__init__(name, arrays)
+        self.block = block
+        self.fixed = dict(fixed)
+        words = block[: self._table.nbytes].view(np.int64)
+        words[:] = self._table
+        self._table = words
+        self._addr = words.ctypes.data
+        self._numba_type_ = table_type(name, {k: a.dtype for k, a in arrays.items()}, fixed)
+
+    def rebind(self, name: str, array: np.ndarray) -> None:
+        """As Columns.rebind, for what does not lie in the block."""
+        if name in self.fixed:
+            raise ValueError(f"column {name} lies in the block and cannot be moved")
+        super().rebind(name, array)
+
+
 @unbox(TableType)
 def _unbox_table(typ: Any, obj: Any, c: Any) -> NativeValue:
     a = c.pyapi.object_getattr_string(obj, "_addr")
@@ -175,7 +209,7 @@ def _table_getattr(context: Any, builder: Any, typ: Any, val: Any, attr: str) ->
 
     k = typ.index[attr]
     column = cgutils.create_struct_proxy(ColumnType(typ.fields[k][1]))(context, builder)
-    column.base = word(k)
+    column.base = builder.add(val, ir.Constant(I64, typ.fixed[attr])) if attr in typ.fixed else word(k)
     column.size = word(len(typ.fields) + k) if BOUNDS else ir.Constant(I64, 0)
     return column._getvalue()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qfp_kernels.columns import table_type
+from qfp_kernels.columns import Block, table_type
 
 # ---------------------------------------------------------------------------------------------------- sizes
 VECTOR = 256  # rows of a vector by default
@@ -336,7 +336,25 @@ def _dtype(spec: object) -> np.dtype:
 
 PACKET_DTYPES = {f.name: _dtype(f.dtype) for f in PACKET_FIELDS}
 TABLE_TYPES = {k: _dtype(v) for k, v in TABLE_DTYPES.items()}
-PACKETS_TYPE = table_type("P", PACKET_DTYPES)
+
+
+GAP = 192  # bytes between columns: guards, and a step that spreads rows over the cache's sets
+
+
+def _packet_offsets() -> tuple[dict[str, int], int]:
+    """Offset of every column of VECTOR_MAX rows behind the start of the block, and the block's size."""
+    at = 2 * 8 * len(PACKET_FIELDS) + GAP  # the table of addresses and lengths comes first
+    offsets = {}
+    for f in PACKET_FIELDS:
+        if f.per_row:
+            at += -at % 64
+            offsets[f.name] = at
+            at += VECTOR_MAX * f.per_row * PACKET_DTYPES[f.name].itemsize + GAP
+    return offsets, at
+
+
+PACKET_OFFSETS, PACKET_BLOCK = _packet_offsets()
+PACKETS_TYPE = table_type("P", PACKET_DTYPES, PACKET_OFFSETS)
 TABLES_TYPE = table_type("T", TABLE_TYPES)
 
 
@@ -348,10 +366,15 @@ def aligned(count: int, dtype: np.dtype | str, align: int = 64) -> np.ndarray:
     return raw[start : start + count * d.itemsize].view(d)
 
 
-def packet_arrays(rows: int = VECTOR_MAX, flows: int = 16384) -> dict[str, np.ndarray]:
-    """Fresh arrays of one workspace."""
-    out = {}
+def workspace(flows: int = 16384) -> Block:
+    """A fresh workspace: columns of VECTOR_MAX rows, arena, scratch, state, and a flow cache of `flows` lines."""
+    block = aligned(PACKET_BLOCK, "u1")
+    arrays = {}
     for f in PACKET_FIELDS:
-        count = f.size if f.per_row == 0 else rows * f.per_row
-        out[f.name] = aligned(flows if f.name == "flow" else count, PACKET_DTYPES[f.name])
-    return out
+        dtype = PACKET_DTYPES[f.name]
+        if f.per_row:
+            start = PACKET_OFFSETS[f.name]
+            arrays[f.name] = block[start : start + VECTOR_MAX * f.per_row * dtype.itemsize].view(dtype)
+        else:
+            arrays[f.name] = aligned(flows if f.name == "flow" else f.size, dtype)
+    return Block("P", arrays, block, PACKET_OFFSETS)

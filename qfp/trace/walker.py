@@ -9,7 +9,7 @@ from qfp.trace.source import Source
 from qfp_kernels import capture as C
 from qfp_kernels.columns import Columns
 from qfp_kernels.jit import compile_stage
-from qfp_kernels.layout import CTL_IN_IF, ST_LIMIT, TABLE_TYPES, VECTOR_MAX, aligned, packet_arrays
+from qfp_kernels.layout import CTL_IN_IF, ST_LIMIT, TABLE_TYPES, VECTOR_MAX, aligned, workspace
 
 OUT_BLOCK = 2 << 20  # bytes of the output block, at first
 
@@ -19,7 +19,7 @@ class Walker:
 
     def __init__(self, source: Source, rows: int = VECTOR_MAX):
         self.source = source
-        self.p: Any = Columns("P", packet_arrays(flows=1))
+        self.p: Any = workspace(flows=1)
         tables = {name: aligned(1, dtype) for name, dtype in TABLE_TYPES.items()}
         tables["ctl"] = aligned(64, "i8")
         tables["out"] = aligned(OUT_BLOCK, "u1")
