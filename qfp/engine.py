@@ -4,8 +4,10 @@
 compiled code, then the output block and the verdict rows are handed on.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -84,6 +86,53 @@ class NullSink:
         pass
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Blocks:
+    """Hands output blocks to a sink from a thread of its own, in order, while the driver fills the other block.
+
+    Writing a block to a file costs as much as making it, and the system call needs no lock of Python's. Sinks in memory
+    and single-core machines get their blocks at once.
+    """
+
+    def __init__(self, t: Any, sink: Sink):
+        self._t, self._sink = t, sink
+        direct = sink.kind == 0 or isinstance(sink, MemorySink) or cores() < 2
+        self._pool = None if direct else ThreadPoolExecutor(1)
+        self._spare: Array = t.out if direct else aligned(t.out.size, "u1")
+        self._pending: Future[None] | None = None
+
+    def send(self, size: int) -> None:
+        """Write the first `size` bytes of t.out; the table gets the other block. Raises what the last write raised."""
+        if self._pool is None:
+            self._sink.write(memoryview(self._t.out)[:size])
+            return
+        self._settle()
+        full = self._t.out
+        self._t.rebind("out", self._spare)
+        self._spare = full
+        self._pending = self._pool.submit(self._sink.write, memoryview(full)[:size])
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> "Blocks":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._settle()
+        finally:
+            if self._pool is not None:
+                self._pool.shutdown()
+
+
 class Engine:
     """Workspaces, driver and the loop over a source. `batch`: packets a vector (1..VECTOR_MAX, 0 = the default)."""
 
@@ -134,10 +183,21 @@ class Engine:
         source.bind(t)
         self.load(stages)
         self._outputs(sink, on_verdicts is not None)
+        with Blocks(t, sink) as blocks:
+            self._turns(source, blocks, on_verdicts, on_progress)
+        if on_verdicts:
+            self._hand_over(on_verdicts)
+
+    def _turns(
+        self, source: Source, blocks: "Blocks", on_verdicts: Callable[[dict[str, Array]], None] | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:  # fmt: skip
+        """Turns of the driver until the source ends."""
+        t = self.t
         while True:
             self._drive()
             if t.ctl[CTL_OUT_POS]:
-                sink.write(memoryview(t.out)[: int(t.ctl[CTL_OUT_POS])])
+                blocks.send(int(t.ctl[CTL_OUT_POS]))
                 t.ctl[CTL_OUT_POS] = 0
             if on_verdicts and t.ctl[CTL_V_POS] >= VERDICT_ROWS:
                 self._hand_over(on_verdicts)
@@ -145,8 +205,6 @@ class Engine:
                 on_progress(source.position(t))
             if self._finished(source):
                 break
-        if on_verdicts:
-            self._hand_over(on_verdicts)
 
     def _outputs(self, sink: Sink, verdicts: bool) -> None:
         t = self.t
