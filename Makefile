@@ -5,7 +5,8 @@
 #   make bench   the benchmark             make req     which requirement ids tests prove
 #   make docs    the generated pages       make clean   remove what these targets made
 #
-# PYTHON=python3.12 chooses an interpreter; JOBS=4 sets the number of test processes.
+# PYTHON=python3.12 chooses an interpreter; JOBS=4 sets the number of test processes; SLOW=1 adds the tests with
+# ten million packets (16 GB of temporary files).
 
 PYTHON ?=
 JOBS ?= 2
@@ -35,7 +36,7 @@ demo: $(READY)
 	@sh traces/demo.sh $(BIN)/python
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) $(if $(SLOW),--slow)
 
 lint: $(READY)
 	$(BIN)/ruff check .
