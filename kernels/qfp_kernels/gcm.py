@@ -191,12 +191,94 @@ def fetch_context(ctx, size):
         prefetch(ctx + k)
 
 
+@inlined
+def _associated_data(p, i, sa, hdr):
+    """What the header's lane adds to GHASH to become the AAD block, and the AAD's length in bits."""
+    if sa.esn == 0:
+        iv_only = set128(np.uint64(0), ~np.uint64(0))
+        return zext512(bswap128(hdr & iv_only)), np.uint64(64)  # cancels the IV: the AAD is SPI, seq
+    word = low64(hdr)  # RFC 4106 section 5: the AAD is SPI, seq high, seq low
+    hi = np.uint64(bswap32i(p.c_hi[i])) << U32
+    return zext512(bswap128(hdr ^ set128((word & M32) | hi, word >> U32))), np.uint64(96)
+
+
+@inlined
+def _seal_bulk(q, left, c, ct, counter0, ks, acc, hdr, poly):
+    """16 blocks at a time while more than 16 are left -> (acc, tag mask, bytes done)."""
+    d = loads512(q, 4)
+    s = aesenclast(aes_rounds(xor(loads512(ct, 4), counter0), ks), xor(d, ks[-1]))
+    mask = lane0(s[0]) ^ hdr
+    s = (setlane0(s[0], hdr), s[1], s[2], s[3])
+    stores512(q, s)
+    x = bswap128(s)
+    j = 256
+    while left - j > 256:
+        d = loads512(q + j, 4)
+        x = (x[0] ^ acc, x[1], x[2], x[3])
+        r = aes_ghash(xor(loads512(ct + j, 4), counter0), ks, x, c + AT_H16)
+        s = aesenclast((r[0], r[1], r[2], r[3]), xor(d, ks[-1]))
+        stores512(q + j, s)
+        acc = zext512(reduce(r[4], r[5], r[6], poly))
+        x = bswap128(s)
+        j += 256
+    return ghash16((x[0] ^ acc, x[1], x[2], x[3]), c, poly), mask, j
+
+
+@inlined
+def _open_bulk(q, left, c, ct, counter0, ks, acc, hdr, poly):
+    """As _seal_bulk, but what is hashed is what is read."""
+    mask = hdr
+    j = 0
+    while left - j > 256:
+        d = loads512(q + j, 4)
+        x = bswap128(d)
+        x = (x[0] ^ acc, x[1], x[2], x[3])
+        r = aes_ghash(xor(loads512(ct + j, 4), counter0), ks, x, c + AT_H16)
+        s = aesenclast((r[0], r[1], r[2], r[3]), xor(d, ks[-1]))
+        if j == 0:
+            mask = lane0(s[0]) ^ hdr
+            s = (setlane0(s[0], hdr), s[1], s[2], s[3])
+        stores512(q + j, s)
+        acc = zext512(reduce(r[4], r[5], r[6], poly))
+        j += 256
+    return acc, mask, j
+
+
+@inlined
+def _tail(q, j, total, c, ct, counter0, ks, acc, mask, hdr, aad_bits, poly, seal):
+    """The last 16 blocks at most, one vector at a time, then the length block -> tag."""
+    lengths = zext512(set128(np.uint64((total - 16) * 8), aad_bits))
+    h = load512(c + AT_H1)
+    lo = clmul00(lengths, h)
+    mi = clmul01(lengths, h) ^ clmul10(lengths, h)
+    hi = clmul11(lengths, h)
+    left = total - j
+    powers = c + AT_POWERS + 16 * (POWERS - 1 - ((left + 15) >> 4)) - j
+    while True:
+        d = load512(q + j)  # whole vectors at the end too: tail-room takes what is too much
+        s = aesenclast(aes_rounds(counter0 ^ load512(ct + j), ks), d ^ ks[-1])
+        if j == 0:
+            mask = lane0(s) ^ hdr
+            s = setlane0(s, hdr)
+        store(q + j, s)
+        x = bswap128(keepn(s if seal else d, left)) ^ acc
+        h = load512(powers + j)
+        lo = lo ^ clmul00(x, h)
+        mi = mi ^ clmul01(x, h) ^ clmul10(x, h)
+        hi = hi ^ clmul11(x, h)
+        left -= 64
+        if left <= 0:
+            break
+        acc = zero512()
+        j += 64
+    return bswap128(reduce(lo, mi, hi, poly)) ^ mask
+
+
 def _make(nkeys, seal):
     def gcm(p, t, n):
         arena, ctxs, ct = base(p.arena), base(t.ctx), base(t.counters)
         poly = bcast512(set128(U1, POLY))
         shuffle = set128(IV_SHUFFLE_LO, IV_SHUFFLE_HI)
-        iv_only = set128(np.uint64(0), ~np.uint64(0))
         first = p.st[ST_WORK]
         far = t.ctl[CTL_PREFETCH] != 0
         for w in range(first, first + n):
@@ -207,84 +289,20 @@ def _make(nkeys, seal):
             sa = t.sa[p.c_sa[i]]
             c = ctxs + np.int64(p.c_sa[i]) * CONTEXT
             q = arena + np.int64(p.c_off[i])
-            size = np.int64(p.c_len[i])
+            total = np.int64(p.c_len[i]) + 16  # the header's lane counts as the first block
             ks = bcast_keys(c, nkeys)
             hdr = load128(q)
             counter0 = bcast512(pshufb(hdr, shuffle) ^ load128(c + AT_SALT))
-            aad_bits = np.uint64(64)
-            if sa.esn == 0:
-                acc = zext512(bswap128(hdr & iv_only))  # cancels the IV: the AAD is SPI, seq
-            else:  # RFC 4106 section 5: the AAD is SPI, seq high, seq low
-                word = low64(hdr)
-                aad_bits = np.uint64(96)
-                hi = np.uint64(bswap32i(p.c_hi[i])) << U32
-                acc = zext512(bswap128(hdr ^ set128((word & M32) | hi, word >> U32)))
-            mask = hdr
-            received = load128(q + 16 + size)  # before the last vector is stored over it
-            left = size + 16
-            j = 0
-            if left > 256:
+            acc, aad_bits = _associated_data(p, i, sa, hdr)
+            received = load128(q + total)  # before the last vector is stored over it
+            mask, j = hdr, 0
+            if total > 256:
                 if seal:
-                    d = loads512(q, 4)
-                    s = aes_rounds(xor(loads512(ct, 4), counter0), ks)
-                    s = aesenclast(s, xor(d, ks[nkeys - 1]))
-                    mask = lane0(s[0]) ^ hdr
-                    s = (setlane0(s[0], hdr), s[1], s[2], s[3])
-                    stores512(q, s)
-                    x = bswap128(s)
-                    j = 256
-                    left -= 256
-                    while left > 256:
-                        d = loads512(q + j, 4)
-                        x = (x[0] ^ acc, x[1], x[2], x[3])
-                        r = aes_ghash(xor(loads512(ct + j, 4), counter0), ks, x, c + AT_H16)
-                        s = aesenclast((r[0], r[1], r[2], r[3]), xor(d, ks[nkeys - 1]))
-                        stores512(q + j, s)
-                        acc = zext512(reduce(r[4], r[5], r[6], poly))
-                        x = bswap128(s)
-                        j += 256
-                        left -= 256
-                    acc = ghash16((x[0] ^ acc, x[1], x[2], x[3]), c, poly)
+                    acc, mask, j = _seal_bulk(q, total, c, ct, counter0, ks, acc, hdr, poly)
                 else:
-                    while left > 256:
-                        d = loads512(q + j, 4)
-                        x = bswap128(d)
-                        x = (x[0] ^ acc, x[1], x[2], x[3])
-                        r = aes_ghash(xor(loads512(ct + j, 4), counter0), ks, x, c + AT_H16)
-                        s = aesenclast((r[0], r[1], r[2], r[3]), xor(d, ks[nkeys - 1]))
-                        if j == 0:
-                            mask = lane0(s[0]) ^ hdr
-                            s = (setlane0(s[0], hdr), s[1], s[2], s[3])
-                        stores512(q + j, s)
-                        acc = zext512(reduce(r[4], r[5], r[6], poly))
-                        j += 256
-                        left -= 256
-            lengths = zext512(set128(np.uint64(size * 8), aad_bits))
-            h = load512(c + AT_H1)
-            lo = clmul00(lengths, h)
-            mi = clmul01(lengths, h) ^ clmul10(lengths, h)
-            hi2 = clmul11(lengths, h)
-            powers = c + AT_POWERS + 16 * (POWERS - 1 - ((left + 15) >> 4)) - j
-            while True:
-                d0 = load512(q + j)  # whole vectors at the end too: tail-room takes what is too much
-                s0 = aes_rounds(counter0 ^ load512(ct + j), ks)
-                s0 = aesenclast(s0, d0 ^ ks[nkeys - 1])
-                if j == 0:
-                    mask = lane0(s0) ^ hdr
-                    s0 = setlane0(s0, hdr)
-                store(q + j, s0)
-                x0 = bswap128(keepn(s0 if seal else d0, left)) ^ acc
-                h0 = load512(powers + j)
-                lo = lo ^ clmul00(x0, h0)
-                mi = mi ^ clmul01(x0, h0) ^ clmul10(x0, h0)
-                hi2 = hi2 ^ clmul11(x0, h0)
-                left -= 64
-                if left <= 0:
-                    break
-                acc = zero512()
-                j += 64
-            tag = bswap128(reduce(lo, mi, hi2, poly)) ^ mask
-            finish_tag(p, i, np.int64(sa.icv_len), tag, q + 16 + size, received, seal)
+                    acc, mask, j = _open_bulk(q, total, c, ct, counter0, ks, acc, hdr, poly)
+            tag = _tail(q, j, total, c, ct, counter0, ks, acc, mask, hdr, aad_bits, poly, seal)
+            finish_tag(p, i, np.int64(sa.icv_len), tag, q + total, received, seal)
         return n
 
     return gcm
