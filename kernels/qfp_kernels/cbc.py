@@ -34,6 +34,7 @@ from qfp_kernels.simd import (
     zero512,
 )
 
+AT_SALT = 240  # in the context row: CTR's nonce and round key 0 in one
 AT_KEYS = 0  # of the 16 lanes' schedules in scratch: 15 rounds x 4 vectors
 AT_IDLE = 15 * 256  # where lanes that have ended read and write: 16 bytes x up to RUN/16 blocks
 AT_POINTERS = AT_IDLE + 1024
@@ -148,7 +149,8 @@ def _make_ctr(nkeys):
             size = np.int64(p.c_len[i])
             ks = bcast_keys(c, nkeys)
             iv = low64(load128(q - 8))
-            counter0 = bcast512(set128(iv << U32, iv >> U32) ^ load128(c + 240))  # RFC 3686 section 4: nonce, IV, count
+            # RFC 3686 section 4: nonce, IV, count
+            counter0 = bcast512(set128(iv << U32, iv >> U32) ^ load128(c + AT_SALT))
             j = 0
             while j + 256 <= size:
                 s = aes_rounds(xor(loads512(counters + j, 4), counter0), ks)

@@ -3,8 +3,9 @@
 import numpy as np
 
 from qfp_kernels.aes import expand_key, invert_keys
+from qfp_kernels.cbc import AT_SALT
 from qfp_kernels.columns import base
-from qfp_kernels.gcm import AT_SALT, gcm_context
+from qfp_kernels.gcm import gcm_context
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CONTEXT, KEYS
 from qfp_kernels.simd import ld32, load128, set128, store
