@@ -7,7 +7,7 @@ from qfp.batch import Batch
 from qfp.explain import ExplainError, state_of
 from qfp.router import Router
 
-pytestmark = pytest.mark.req("USE-3", "SHOW-6")
+pytestmark = pytest.mark.req("USE-3")
 
 
 def stages(facts):

@@ -56,7 +56,7 @@ def voice(frame: bytes) -> bool:
     return frame[12:14] == b"\x86\xdd" and (frame[14] << 8 | frame[15]) >> 6 & 63 == 46
 
 
-@pytest.mark.req("BASE-3", "BASE-4", "BASE-6", "BASE-8", "BASE-12")
+@pytest.mark.req("BASE-3", "BASE-4", "BASE-8", "BASE-12")
 def test_branch_to_head_office_and_back_out_of_the_tunnel() -> None:
     """The scenario of `make demo`: what head office delivers is what the branch's hosts sent, TTL apart."""
     office = read_trace(BRANCH / "office.pcapng")
