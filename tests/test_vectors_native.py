@@ -185,9 +185,10 @@ def test_hmac_vectors(alg: str) -> None:
 
     def associate(v: Primitive) -> SecurityAssociation:
         key = v.key if len(v.key) <= 64 else digest(v.key).digest()
+        key = key or bytes(1)  # HMAC fills keys up with zeros: none at all is a zero
         return SecurityAssociation(proto="ah", spi=1, integ=name, integ_key=key)
 
-    vectors = [v for v in load_primitives() if v.alg == alg and v.key]
+    vectors = [v for v in load_primitives() if v.alg == alg]
     assert vectors
     for v, mac in zip(vectors, macs_of(vectors, stage, associate), strict=True):
         assert std_hmac.compare_digest(mac[: len(v.tag)], v.tag) == v.valid, v.id
@@ -208,10 +209,18 @@ def test_gmac_vectors() -> None:
 
 
 def test_cbc_vectors() -> None:
-    """CBC vectors of whole blocks: opened as they are; sealed with the block whose encryption is the IV."""
-    vectors = [v for v in load_primitives() if v.alg.endswith("-cbc") and v.valid and v.text]
-    vectors = [v for v in vectors if len(v.text) % len(v.iv) == 0 and len(v.text) == len(v.ct)]
-    assert vectors
+    """Every CBC vector (all are valid): opened as they are; sealed with the block whose encryption is the IV.
+
+    Those of PKCS #5 name the text without its padding.
+    """
+
+    def whole(v: Primitive) -> Primitive:
+        pad = len(v.ct) - len(v.text)
+        return replace(v, text=v.text + bytes([pad]) * pad)
+
+    vectors = [v for v in load_primitives() if v.alg.endswith("-cbc")]
+    assert vectors and all(v.valid for v in vectors)
+    vectors = [whole(v) for v in vectors]
 
     def sa(v: Primitive) -> SecurityAssociation:
         return SecurityAssociation(proto="esp", spi=1, encr=v.alg, encr_key=v.key)
