@@ -76,7 +76,6 @@ def counters(tables: Tables) -> dict[str, Any]:
     by_verdict = {v.name.lower(): int(t.verdicts[v]) for v in drops.Verdict if t.verdicts[v]}
     by_cause = {c.name: int(t.causes[c.number]) for c in drops.CAUSES if t.causes[c.number]}
     stats = {name: int(t.stats[k]) for name, k in STATS.items()}
-    stats["dummies"] = int(by_verdict.get("consumed", 0))
     if sum(by_verdict.values()) != stats["frames_in"] or by_verdict.get("none"):
         raise CountError(f"{stats['frames_in']} frames came in, verdicts are {by_verdict}")
     if sum(by_cause.values()) != by_verdict.get("dropped", 0):

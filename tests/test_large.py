@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_handles import OFFICE
 
 from qfp.trace import TraceWriter
 from qfp.trace.source import BatchSource
@@ -20,20 +21,6 @@ CHUNK = 100_000
 RESIDENT_MAX = 1 << 30  # bytes
 START = 1_700_000_000_000_000_000  # ns
 RECORD = 16  # bytes of a pcap record header
-OFFICE = """
-crypto ipsec transform-set T esp-gcm 128
-crypto map M 10 ipsec-isakmp
- set peer 203.0.113.2
- set transform-set T
- match address 101
-interface GigabitEthernet0/0/0
- ip address 203.0.113.1 255.255.255.0
- crypto map M
-interface GigabitEthernet0/0/1
- ip address 10.1.0.1 255.255.0.0
-ip route 0.0.0.0 0.0.0.0 203.0.113.2
-access-list 101 permit ip 10.1.0.0 0.0.255.255 10.2.0.0 0.0.255.255
-"""
 
 
 def write_imix(path: Path, packets: int) -> None:

@@ -25,6 +25,7 @@ from qfp_kernels.layout import (
     ST_RX0,
     ST_TX,
     ST_VECTOR,
+    STAT_DUMMY,
 )
 from qfp_kernels.parse import drop
 from qfp_kernels.replay import M32, U1, accept, infer, refused
@@ -116,6 +117,7 @@ def commit(p, t, n):
         elif p.cause[i] == DUMMY:
             p.cause[i] = np.uint8(0)
             p.verdict[i] = CONSUMED
+            t.stats[STAT_DUMMY] += U1
         elif p.cause[i] != 0:
             t.sa_in[p.sa[i]].errors += ONE
             drop(p, i, np.int64(p.cause[i]), STAGE_DECAP)

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from qfp_kernels.columns import base
-from qfp_kernels.jit import call, kernel
+from qfp_kernels.jit import call, inlined, kernel
 from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
     CTL_FIA_N,
@@ -25,7 +25,6 @@ from qfp_kernels.layout import (
     CTL_NEXT,
     CTL_OUT_LIMIT,
     CTL_OUT_POS,
-    LIST_AH,
     LIST_ROWS,
     LIST_RX,
     LIST_SOURCE,
@@ -97,6 +96,24 @@ def _wait(at, vector):
             yield_core()
 
 
+@inlined
+def run_stage(p, t, k):
+    """Stage k of the FIA over its list; a stage whose list is empty is not called."""
+    which = t.fia_list[k]
+    if which == LIST_SOURCE:
+        p.st[ST_ROWS] = call(t.fia[k], p, t, 0)
+    elif which == LIST_ROWS:
+        call(t.fia[k], p, t, p.st[ST_ROWS])
+    elif which == LIST_RX:
+        if p.st[ST_RX] > 0:
+            p.st[ST_RX] = call(t.fia[k], p, t, p.st[ST_RX])
+    elif which == LIST_TX:
+        if p.st[ST_TX] > 0:
+            p.st[ST_TX] = call(t.fia[k], p, t, p.st[ST_TX])
+    elif p.st[ST_AH] > 0:
+        call(t.fia[k], p, t, p.st[ST_AH])
+
+
 @kernel
 def drive(p, t):
     """Vectors, as long as ctl[CTL_NEXT] < ctl[CTL_LAST] and the source has rows; returns vectors begun here."""
@@ -122,21 +139,9 @@ def drive(p, t):
             cut = load_acquire(ctl + 8 * CTL_CUT_VECTOR)
             if cut >= 0 and vector > cut:
                 continue  # abandoned: pass the tickets on, touch nothing
-            which = t.fia_list[k]
-            if which == LIST_SOURCE:
-                p.st[ST_ROWS] = call(t.fia[k], p, t, 0)
-                if p.st[ST_ROWS] == 0:
-                    t.ctl[CTL_LAST] = 0  # the source is empty, or wants more bytes
-            elif which == LIST_ROWS:
-                call(t.fia[k], p, t, p.st[ST_ROWS])
-            elif which == LIST_RX:
-                if p.st[ST_RX] > 0:
-                    p.st[ST_RX] = call(t.fia[k], p, t, p.st[ST_RX])
-            elif which == LIST_TX:
-                if p.st[ST_TX] > 0:
-                    p.st[ST_TX] = call(t.fia[k], p, t, p.st[ST_TX])
-            elif which == LIST_AH and p.st[ST_AH] > 0:
-                call(t.fia[k], p, t, p.st[ST_AH])
+            run_stage(p, t, k)
+            if t.fia_list[k] == LIST_SOURCE and p.st[ST_ROWS] == 0:
+                t.ctl[CTL_LAST] = 0  # the source is empty, or wants more bytes
         if holding >= 0:
             store_release(tickets + 8 * TICKET_STRIDE * holding, vector + 1)
         if t.ctl[CTL_OUT_POS] > t.ctl[CTL_OUT_LIMIT] and t.ctl[CTL_LAST] > 1:

@@ -100,4 +100,3 @@ _ROWS = (
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))
 Drop = IntEnum("Drop", {c.name: c.number for c in CAUSES})  # type: ignore[misc]
-BY_NAME = {c.name: c for c in CAUSES}

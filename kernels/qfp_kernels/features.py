@@ -25,7 +25,6 @@ AESNI = X86 and have("aes", "pclmul", "ssse3")
 VAES256 = AESNI and have("vaes", "vpclmulqdq", "avx2")
 AVX512 = X86 and have("avx512f", "avx512bw", "avx512vl", "bmi2")
 VAES512 = VAES256 and AVX512
-AVX2 = X86 and have("avx2")
 
 NATIVE = AESNI  # the native crypto engine needs AES rounds and carry-less multiply
 

@@ -238,36 +238,28 @@ def is_inbound(p, t, i):
 
 
 @inlined
+def _set(column, n, value):
+    for i in range(n):
+        column[i] = value
+
+
+@inlined
 def _fresh(p, n):
     """Columns that a stage may read without having written them: one short loop each, which vectorises."""
-    for i in range(n):
-        p.out_if[i] = -1
-    for i in range(n):
-        p.sp[i] = -1
-    for i in range(n):
-        p.sa[i] = -1
-    for i in range(n):
-        p.spi[i] = np.uint32(0)
-    for i in range(n):
-        p.seq[i] = np.uint64(0)
-    for i in range(n):
-        p.seq2[i] = np.uint64(0)
-    for i in range(n):
-        p.sns[i] = np.uint8(0)
-    for i in range(n):
-        p.lv_n[i] = np.uint8(0)
-    for i in range(n):
-        p.notes[i] = np.uint8(0)
-    for i in range(n):
-        p.verdict[i] = np.uint8(0)
-    for i in range(n):
-        p.cause[i] = np.uint8(0)
-    for i in range(n):
-        p.stage[i] = np.uint8(STAGE_PARSE)
-    for i in range(n):
-        p.first_out[i] = -1
-    for i in range(n):
-        p.n_out[i] = 0
+    _set(p.out_if, n, np.int32(-1))
+    _set(p.sp, n, np.int32(-1))
+    _set(p.sa, n, np.int32(-1))
+    _set(p.spi, n, np.uint32(0))
+    _set(p.seq, n, np.uint64(0))
+    _set(p.seq2, n, np.uint64(0))
+    _set(p.sns, n, np.uint8(0))
+    _set(p.lv_n, n, np.uint8(0))
+    _set(p.notes, n, np.uint8(0))
+    _set(p.verdict, n, np.uint8(0))
+    _set(p.cause, n, np.uint8(0))
+    _set(p.stage, n, np.uint8(STAGE_PARSE))
+    _set(p.first_out, n, np.int64(-1))
+    _set(p.n_out, n, np.int32(0))
 
 
 def parse(p, t, n):

@@ -5,19 +5,13 @@ from typing import Any
 import numpy as np
 
 from qfp_kernels.capture import W_END, W_FRAME, W_POS, W_STATUS, WALKING
-from qfp_kernels.jit import call, inlined, kernel
+from qfp_kernels.drive import run_stage
+from qfp_kernels.jit import call, kernel
 from qfp_kernels.layout import (
     CTL_FIA_N,
     CTL_GEN,
     CTL_OUT_POS,
-    LIST_ROWS,
-    LIST_RX,
-    LIST_SOURCE,
-    LIST_TX,
-    ST_AH,
     ST_ROWS,
-    ST_RX,
-    ST_TX,
     ST_VECTOR,
 )
 from qfp_kernels.spd import route
@@ -26,24 +20,6 @@ SEGMENTS = 64  # accumulators that `lap` has
 TURN = 4  # vectors that share an output block, as in Engine
 REWIND, FORGET_WINDOWS, FORGET_FLOWS = 0, 1, 2  # bits of `reset`
 SECOND = 1_000_000_000
-
-
-@inlined
-def _run(p: Any, t: Any, k: int) -> None:
-    """Stage k of the FIA over its list."""
-    which = t.fia_list[k]
-    if which == LIST_SOURCE:
-        p.st[ST_ROWS] = call(t.fia[k], p, t, 0)
-    elif which == LIST_ROWS:
-        call(t.fia[k], p, t, p.st[ST_ROWS])
-    elif which == LIST_RX:
-        if p.st[ST_RX] > 0:
-            p.st[ST_RX] = call(t.fia[k], p, t, p.st[ST_RX])
-    elif which == LIST_TX:
-        if p.st[ST_TX] > 0:
-            p.st[ST_TX] = call(t.fia[k], p, t, p.st[ST_TX])
-    elif p.st[ST_AH] > 0:
-        call(t.fia[k], p, t, p.st[ST_AH])
 
 
 @kernel
@@ -90,7 +66,7 @@ def lap(
                     now = stamp[0] * SECOND + stamp[1]
                     ns[at] += now - then
                     at, then = segment[k], now
-                _run(p, t, k)
+                run_stage(p, t, k)
             call(clock, which, stamp_at, 0)
             ns[at] += stamp[0] * SECOND + stamp[1] - then
             packets += p.st[ST_ROWS]
