@@ -4,7 +4,7 @@ In travel order:
 1. `walk_pcap`, `walk_pcapng`, `walk_batch`: read record headers, one row each, until the vector is full
 2. `fill`: copy the frames of the rows into the arena
 3. `reserve` (serial): number the packets that leave and reserve their bytes in the output block
-4. `emit_pcap`, `emit_pcapng`: write them there as raw-IP records
+4. `emit_pcap`, `emit_pcapng`, `emit_memory`: write them there as raw-IP records, the fragments of what is too long
 `copy_pcap`, `copy_pcapng` and `copy_bytes` write frames straight from the source instead (conversion between formats).
 
 What the walk knows lives in `t.walk` (W_ numbers) and `t.links` (L_ numbers), so that it may stop at any record and
@@ -15,36 +15,40 @@ draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Nothing outside [W_BASE, W_BAS
 import numpy as np
 
 from qfp_kernels.columns import base as base_of
-from qfp_kernels.jit import inlined
+from qfp_kernels.fragment import piece, pieces, write_piece
+from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     ARENA,
+    CTL_COMP,
+    CTL_DUE,
     CTL_IN_IF,
     CTL_OUT_KIND,
     CTL_OUT_POS,
     CTL_OUT_SEQ,
+    CTL_ROOM,
     FRAME_MAX,
     HEADROOM,
+    OUT_MEMORY,
     OUT_PCAP,
     OUT_PCAPNG,
+    ROWS_MAX,
+    ST_END_FRAME,
+    ST_END_POS,
+    ST_JUMBO,
     ST_L3_ALIGN,
+    ST_LEFT,
     ST_LIMIT,
     ST_OUT_AT,
     ST_OUT_SEQ,
     ST_ROWS,
+    ST_SLOT,
+    ST_SPARE,
+    ST_STOP_TS,
     TAILROOM,
+    VECTOR_MAX,
 )
-from qfp_kernels.simd import (
-    bswap32i,
-    bswap64i,
-    ld32,
-    ld64,
-    load512,
-    load512n,
-    prefetch,
-    st32,
-    store,
-    storen,
-)
+from qfp_kernels.move import copy
+from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st64
 
 # -------------------------------------------------------------------------------------- state of the walk
 (
@@ -77,7 +81,7 @@ from qfp_kernels.simd import (
 ) = range(26)
 W_N = 32
 
-WALKING, NEED_MORE, END, DAMAGED = range(4)
+WALKING, NEED_MORE, END, DAMAGED, DUE = range(5)  # DUE: a timer of the control plane comes before the next record
 
 (D_NONE, D_TRUNCATED, D_LENGTH, D_TRAILER, D_BYTE_ORDER, D_VERSION, D_INTERFACE, D_CAPLEN, D_OPTION, D_RESOLUTION,
  D_COMPRESSION, D_ROW) = range(12)  # fmt: skip
@@ -101,9 +105,13 @@ L_N = 16  # words a row of t.links
 BLOCK_MAX = 16 << 20  # longer blocks are damage: one credible limit for mapped and for streamed sources
 CAP_MAX = 262144  # the longest packet that capture tools write
 PCAP_HEADER, EPB_HEADER, EPB_FRAME = 16, 28, 32  # bytes before a packet, and in all without padding
+MEMORY_HEADER = 24  # of a record for `qfp.engine.MemorySink`: time 8, frame 8, interface 4, bytes 4
 
 _SHB, _IDB, _PB, _SPB, _EPB = 0x0A0D0D0A, 1, 2, 3, 6
 _BYTE_ORDER = 0x1A2B3C4D
+# spare rows of a frame that may be decompressed: as many as the longest packet can be cut into. 3072 / 96 frames of
+# 64 kB fill no more than JUMBO - JUMBO_OUTER
+COMP_ROWS = 96
 _AHEAD = 8192  # bytes: the walk would wait for memory at every header, and `fill` needs the bytes anyway
 _SECOND = 1_000_000_000
 _TS_MAX = (1 << 63) - 1
@@ -114,9 +122,12 @@ _U64_LOW = np.uint64(0xFFFFFFFF)
 _U64_SECONDS_MAX = np.uint64(_TS_MAX // _SECOND - 1)
 
 
-def worst_case(rows: int, size: int) -> int:
-    """Bytes of the output block that `rows` packets of `size` IP bytes in all may need, either format."""
-    return rows * (EPB_FRAME + 3) + size
+def worst_case(rows: int, size: int, room: int) -> int:
+    """Bytes of the output block that `rows` packets of `size` IP bytes in all may need, in any format.
+
+    `room`: payload bytes of the smallest fragment; each repeats at most 60 bytes of headers.
+    """
+    return rows * (EPB_FRAME + 3) + size + size // room * (EPB_FRAME + 3 + 60)
 
 
 # ------------------------------------------------------------------------------------------ reading words
@@ -142,18 +153,6 @@ def _u16(at, swap):
     if swap != 0:
         return ((v & 0xFF) << 8) | ((v >> 8) & 0xFF)
     return v & 0xFFFF
-
-
-@inlined
-def _copy(to, at, size):
-    """Copy exactly `size` bytes: the last 64 overlap what was copied, so neither side is touched beyond its end."""
-    if size < 64:
-        storen(to, load512n(at, size), size)
-        return
-    last = size - 64
-    for k in range(0, last, 64):
-        store(to + k, load512(at + k))
-    store(to + last, load512(at + last))
 
 
 # ------------------------------------------------------------------------------------------- rows and slots
@@ -215,15 +214,45 @@ def _row(p, t, k, ts, at, pos, cap, wire, in_if, link, off):
     p.off[k] = off
 
 
+@inlined
+def worst_rows(cap, room):
+    """Spare rows that a frame may need: one for an ICMP error, one for every fragment that is cut from it."""
+    return 1 if cap <= room else 1 + np.int64(np.uint64(cap) // np.uint64(room))
+
+
+@inlined
+def _walked(p, t, k, slot, pos, frame, left):
+    """Where the next vector starts, and what of the workspace this one leaves free."""
+    p.st[ST_LEFT] = left
+    p.st[ST_SLOT] = slot
+    p.st[ST_SPARE] = k
+    p.st[ST_JUMBO] = 0
+    p.st[ST_END_POS] = t.walk[W_STREAM] + pos
+    p.st[ST_END_FRAME] = frame
+
+
+@inlined
+def _is_due(p, t, k, ts):
+    """A timer fires before this record: the vector ends here; True. With rows in it the next call finds it again."""
+    if ts < t.ctl[CTL_DUE]:
+        return False
+    if k == 0:
+        t.walk[W_STATUS] = DUE
+        p.st[ST_STOP_TS] = ts
+    return True
+
+
 # ---------------------------------------------------------------------------------------------------- pcap
 def walk_pcap(p, t, n):
     """Rows from a pcap file whose header was read (state set by the trace reader). Returns the number of rows."""
     start, pos, end, swap = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END], t.walk[W_SWAP]
     link, scale, frame = t.walk[W_LINK], t.walk[W_SCALE], t.walk[W_FRAME]
     align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
+    spare, room, comp = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_COMP]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
+    used = 0
     while k < limit:
         if pos + PCAP_HEADER > end:
             _short(t, pos, end)
@@ -236,11 +265,14 @@ def walk_pcap(p, t, n):
         if pos + PCAP_HEADER + cap > end:
             _short(t, pos, end)
             break
-        off = _frame_at(slot, link, align)
-        slot = _slot_end(off, cap)
-        if slot > ARENA and k > 0:
-            break
         ts = _u32(at, swap) * _SECOND + _u32(at + 4, swap) * scale
+        off = _frame_at(used, link, align)
+        slot = _slot_end(off, cap)
+        worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
+        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(p, t, k, ts):
+            break
+        used = slot
+        spare -= worst
         _row(p, t, k, ts, at + PCAP_HEADER, pos, cap, _u32(at + 12, swap), 0, link, off)
         p.frame[k] = frame + k
         _stream(at + _AHEAD, PCAP_HEADER + cap)
@@ -248,6 +280,7 @@ def walk_pcap(p, t, n):
         k += 1
     t.walk[W_POS] = pos
     t.walk[W_FRAME] = frame + k
+    _walked(p, t, k, used, pos, frame + k, spare)
     return k
 
 
@@ -466,9 +499,11 @@ def walk_pcapng(p, t, n):
     _rewind(t)
     start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
     align, limit, frame = p.st[ST_L3_ALIGN], p.st[ST_LIMIT], t.walk[W_FRAME]
+    spare, room, comp = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_COMP]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
+    used = 0
     while k < limit:
         length = _block_length(t, pos, end)
         if length == 0:
@@ -484,11 +519,14 @@ def walk_pcapng(p, t, n):
                 code = D_INTERFACE
             if code == D_NONE:
                 r = interface * L_N
-                off = _frame_at(slot, t.links[r + L_LINK], align)
-                slot = _slot_end(off, cap)
-                if slot > ARENA and k > 0:
-                    break
                 ts = _nanoseconds(t, r, _ticks(at, swap)) if kind != _SPB else 0  # a simple packet has no time
+                off = _frame_at(used, t.links[r + L_LINK], align)
+                slot = _slot_end(off, cap)
+                worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
+                if ((slot > ARENA or spare < worst) and k > 0) or _is_due(p, t, k, ts):
+                    break
+                used = slot
+                spare -= worst
                 _row(p, t, k, ts, at + lead, pos, cap, wire, interface, t.links[r + L_LINK], off)
                 p.frame[k] = frame + k
                 _stream(at + _AHEAD, length)
@@ -506,6 +544,7 @@ def walk_pcapng(p, t, n):
         pos += length
     t.walk[W_POS] = pos
     t.walk[W_FRAME] = frame + k
+    _walked(p, t, k, used, pos, frame + k, spare)
     return k
 
 
@@ -514,29 +553,36 @@ def walk_batch(p, t, n):
     """Rows from a batch in memory, whose columns were validated when it was made. Returns the number of rows."""
     start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
     align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
+    spare, room, comp = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_COMP]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
+    used = 0
     while k < limit:
         if pos >= end:
             t.walk[W_STATUS] = END if t.walk[W_EOF] != 0 else NEED_MORE
             break
         cap = np.int64(ld32(t.walk[W_B_LENGTH] + 4 * pos))
         link = np.int64(ld32(t.walk[W_B_LINK] + 4 * pos))
-        off = _frame_at(slot, link, align)
+        ts = np.int64(ld64(t.walk[W_B_TS] + 8 * pos))
+        off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
-        if slot > ARENA and k > 0:
+        worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
+        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(p, t, k, ts):
             break
+        used = slot
+        spare -= worst
         at = start + np.int64(ld64(t.walk[W_B_OFFSET] + 8 * pos))
         wire = np.int64(ld32(t.walk[W_B_WIRE] + 4 * pos))
         in_if = np.int64(np.int32(ld32(t.walk[W_B_IN_IF] + 4 * pos)))
-        _row(p, t, k, np.int64(ld64(t.walk[W_B_TS] + 8 * pos)), at, pos, cap, wire, in_if, link, off)
+        _row(p, t, k, ts, at, pos, cap, wire, in_if, link, off)
         p.frame[k] = np.int64(ld64(t.walk[W_B_FRAME] + 8 * pos))
         pos += 1
         k += 1
     t.walk[W_POS] = pos
     if k > 0:
         t.walk[W_FRAME] = p.frame[k - 1] + 1
+    _walked(p, t, k, used, pos, t.walk[W_FRAME], spare)
     return k
 
 
@@ -545,7 +591,7 @@ def fill(p, t, n):
     """Copy the frames of rows 0..n-1 into their arena slots, FRAME_MAX bytes of each at most."""
     arena = base_of(p.arena)
     for i in range(n):
-        _copy(arena + p.off[i], p.src_at[i], min(np.int64(p.cap[i]), FRAME_MAX))
+        copy(arena + p.off[i], p.src_at[i], min(np.int64(p.cap[i]), FRAME_MAX))
     return n
 
 
@@ -556,24 +602,30 @@ def _record_size(kind, size):
         return EPB_FRAME + ((size + 3) & ~3)
     if kind == OUT_PCAP:
         return PCAP_HEADER + size
-    return 0
+    return MEMORY_HEADER + size if kind == OUT_MEMORY else 0
 
 
 @inlined
-def _put_pcap(to, ts, at, size, wire):
-    """A pcap record with ns (little endian). Returns the address behind it."""
+def _pcap_head(to, ts, size, wire):
+    """Header of a pcap record with ns (little endian). Returns the address behind the record."""
     seconds = ts // _SECOND
     st32(to, np.uint32(seconds))
     st32(to + 4, np.uint32(ts - seconds * _SECOND))
     st32(to + 8, np.uint32(size))
     st32(to + 12, np.uint32(wire))
-    _copy(to + PCAP_HEADER, at, size)
     return to + PCAP_HEADER + size
 
 
 @inlined
-def _put_pcapng(to, ts, interface, at, size, wire):
-    """An enhanced packet block, times in ns. Returns the address behind it."""
+def _put_pcap(to, ts, at, size, wire):
+    """A pcap record. Returns the address behind it."""
+    copy(to + PCAP_HEADER, at, size)
+    return _pcap_head(to, ts, size, wire)
+
+
+@inlined
+def _epb_frame(to, ts, interface, size, wire):
+    """An enhanced packet block without its packet, times in ns: to be called before the packet is written."""
     length = EPB_FRAME + ((size + 3) & ~3)
     st32(to, np.uint32(_EPB))
     st32(to + 4, np.uint32(length))
@@ -584,9 +636,64 @@ def _put_pcapng(to, ts, interface, at, size, wire):
     st32(to + 24, np.uint32(wire))
     if size & 3 != 0:
         st32(to + length - 8, np.uint32(0))  # padding, before the packet's own bytes are written over its start
-    _copy(to + EPB_HEADER, at, size)
     st32(to + length - 4, np.uint32(length))
-    return to + length
+
+
+@inlined
+def _put_pcapng(to, ts, interface, at, size, wire):
+    """An enhanced packet block. Returns the address behind it."""
+    _epb_frame(to, ts, interface, size, wire)
+    copy(to + EPB_HEADER, at, size)
+    return to + EPB_FRAME + ((size + 3) & ~3)
+
+
+@inlined
+def _put_memory(to, ts, frame, interface, at, size):
+    """A record for the sink in memory. Returns the address behind it."""
+    _memory_head(to, ts, frame, interface, size)
+    copy(to + MEMORY_HEADER, at, size)
+    return to + MEMORY_HEADER + size
+
+
+@inlined
+def _memory_head(to, ts, frame, interface, size):
+    st64(to, np.uint64(ts))
+    st64(to + 8, np.uint64(frame))
+    st32(to + 16, np.uint32(interface))
+    st32(to + 20, np.uint32(size))
+
+
+@outlined
+def _reserve_pieces(p, i, kind):
+    """Bytes of the output records of a row that is fragmented; its `n_out` is their number."""
+    p.n_out[i] = pieces(p, i)
+    at, done = 0, 0
+    for _ in range(p.n_out[i]):
+        head, size = piece(p, i, done)
+        at += _record_size(kind, head + size)
+        done += size
+    return at
+
+
+@inlined
+def _reserve_row(p, i, kind):
+    """Bytes of the output records of one row that leaves."""
+    if p.lim[i] != 0 and p.ip_len[i] > p.lim[i]:
+        return _reserve_pieces(p, i, kind)
+    return _record_size(kind, np.int64(p.ip_len[i]))
+
+
+@outlined
+def _reserve_chain(p, i, kind):
+    """(records, bytes) of all rows that leave for the frame of row i, itself included."""
+    number, at = 0, 0
+    r = np.int64(i)
+    while r >= 0:
+        if p.n_out[r] > 0:
+            at += _reserve_row(p, r, kind)
+            number += p.n_out[r]
+        r = np.int64(p.more[r])
+    return number, at
 
 
 def reserve(p, t, n):
@@ -596,10 +703,15 @@ def reserve(p, t, n):
     p.st[ST_OUT_AT] = at
     p.st[ST_OUT_SEQ] = number
     for i in range(rows):
-        if p.n_out[i] > 0:
+        if p.more[i] >= 0:
+            records, size = _reserve_chain(p, i, kind)
+            p.first_out[i] = number if records > 0 else -1
+            number += records
+            at += size
+        elif p.n_out[i] > 0:
             p.first_out[i] = number
-            number += 1
-            at += _record_size(kind, np.int64(p.ip_len[i]))
+            at += _reserve_row(p, i, kind)
+            number += p.n_out[i]
         else:
             p.first_out[i] = -1
     t.ctl[CTL_OUT_SEQ] = number
@@ -607,25 +719,68 @@ def reserve(p, t, n):
     return n
 
 
-def emit_pcap(p, t, n):
-    """Write the packets of rows with n_out > 0 where `reserve` said, as raw-IP pcap records."""
+@inlined
+def _put(kind, p, i, to, at, size):
+    """One packet of row i as a record of `kind`, which is known when this is compiled. Returns the address behind."""
+    if kind == OUT_PCAP:
+        return _put_pcap(to, p.ts[i], at, size, size)
+    if kind == OUT_PCAPNG:
+        return _put_pcapng(to, p.ts[i], max(np.int64(p.out_if[i]), 0), at, size, size)
+    return _put_memory(to, p.ts[i], p.frame[i], p.out_if[i], at, size)
+
+
+@outlined
+def _put_pieces(kind, p, i, to):
+    """The fragments of row i, each built where its record wants it. Returns the address behind them."""
+    done = 0
+    for _ in range(p.n_out[i]):
+        head, size = piece(p, i, done)
+        total = head + size
+        if kind == OUT_PCAP:
+            write_piece(p, i, to + PCAP_HEADER, done, head, size)
+            to = _pcap_head(to, p.ts[i], total, total)
+        elif kind == OUT_PCAPNG:
+            _epb_frame(to, p.ts[i], max(np.int64(p.out_if[i]), 0), total, total)
+            write_piece(p, i, to + EPB_HEADER, done, head, size)
+            to += EPB_FRAME + ((total + 3) & ~3)
+        else:
+            write_piece(p, i, to + MEMORY_HEADER, done, head, size)
+            _memory_head(to, p.ts[i], p.frame[i], p.out_if[i], total)
+            to += MEMORY_HEADER + total
+        done += size
+    return to
+
+
+@inlined
+def _emit(kind, p, t):
+    """Write the packets of all rows with n_out > 0 where `reserve` said, chains in their order."""
     to = base_of(t.out) + p.st[ST_OUT_AT]
     arena = base_of(p.arena)
     for i in range(p.st[ST_ROWS]):
-        if p.n_out[i] > 0:
-            size = np.int64(p.ip_len[i])
-            to = _put_pcap(to, p.ts[i], arena + p.l3[i], size, size)
+        r = np.int64(i)
+        while r >= 0:
+            if p.n_out[r] == 1:
+                to = _put(kind, p, r, to, arena + p.l3[r], np.int64(p.ip_len[r]))
+            elif p.n_out[r] > 1:
+                to = _put_pieces(kind, p, r, to)
+            r = np.int64(p.more[r])
+
+
+def emit_pcap(p, t, n):
+    """Raw-IP pcap records."""
+    _emit(OUT_PCAP, p, t)
     return n
 
 
 def emit_pcapng(p, t, n):
-    """The same as enhanced packet blocks; the interface is `out_if`, or 0 where a packet has none."""
-    to = base_of(t.out) + p.st[ST_OUT_AT]
-    arena = base_of(p.arena)
-    for i in range(p.st[ST_ROWS]):
-        if p.n_out[i] > 0:
-            size = np.int64(p.ip_len[i])
-            to = _put_pcapng(to, p.ts[i], max(np.int64(p.out_if[i]), 0), arena + p.l3[i], size, size)
+    """Enhanced packet blocks; the interface is `out_if`, or 0 where a packet has none."""
+    _emit(OUT_PCAPNG, p, t)
+    return n
+
+
+def emit_memory(p, t, n):
+    """Records for the sink in memory, with the input frame and the egress interface of each packet."""
+    _emit(OUT_MEMORY, p, t)
     return n
 
 
@@ -651,6 +806,6 @@ def copy_bytes(p, t, n):
     to = base_of(t.out)
     for i in range(n):
         size = np.int64(p.cap[i])
-        _copy(to, p.src_at[i], size)
+        copy(to, p.src_at[i], size)
         to += size
     return to - base_of(t.out)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.simd import ld32
+from qfp_kernels.simd import ld8, ld16, ld32, ld64
 
 M16, M32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
 U16, U32 = np.uint64(16), np.uint64(32)
@@ -38,3 +38,23 @@ def header_sum(at, words):
 def adjust(checksum, old, new):
     """Checksum after a 16-bit word changed from old to new, all in memory byte order (RFC 1624 equation 3)."""
     return np.uint16(~fold(np.uint64(np.uint16(~checksum)) + np.uint64(np.uint16(~old)) + np.uint64(new)) & M16)
+
+
+@outlined
+def byte_sum(at, size):
+    """Folded sum of `size` bytes at any address, in memory byte order; an odd last byte is padded with zero."""
+    s = np.uint64(0)
+    k = 0
+    while k + 8 <= size:
+        w = ld64(at + k)
+        s += (w & M32) + (w >> U32)
+        k += 8
+    if k + 4 <= size:
+        s += np.uint64(ld32(at + k))
+        k += 4
+    if k + 2 <= size:
+        s += np.uint64(ld16(at + k))
+        k += 2
+    if k < size:
+        s += np.uint64(ld8(at + k))
+    return fold(s)

@@ -16,19 +16,14 @@ from qfp_kernels.decap import DUMMY
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
-    CTL_CUT_FRAME,
-    CTL_CUT_POS,
-    CTL_CUT_VECTOR,
     LEVELS,
     NOTE_ECN,
-    ST_ROWS,
     ST_RX0,
-    ST_TX,
-    ST_VECTOR,
     STAT_DUMMY,
 )
 from qfp_kernels.parse import drop
 from qfp_kernels.replay import M32, U1, accept, infer, refused
+from qfp_kernels.rows import cut
 
 STAGE_COMMIT, STAGE_DECAP = STAGES.index("commit"), STAGES.index("decap")
 REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
@@ -87,20 +82,6 @@ def _is_simple(p, t, i):
     return p.lv_n[i] == 1 and p.lv_ok[k] != REFUSED and t.sa[p.lv_sa[k]].esn == 0
 
 
-@outlined
-def _cut(p, t, i, last):
-    """Give row i and everything behind it back to the source."""
-    t.ctl[CTL_CUT_POS] = p.rec_at[i]
-    t.ctl[CTL_CUT_FRAME] = p.frame[i]
-    t.ctl[CTL_CUT_VECTOR] = p.st[ST_VECTOR]
-    p.st[ST_ROWS] = i
-    n = p.st[ST_TX]
-    while n > 0 and p.tx[n - 1] >= i:
-        n -= 1
-    p.st[ST_TX] = n
-    p.st[ST_RX0] = last
-
-
 def commit(p, t, n):
     for k in range(p.st[ST_RX0]):
         i = np.int64(p.rx0[k])
@@ -108,7 +89,7 @@ def commit(p, t, n):
             cause = _level(p, t, i * LEVELS)
         else:
             if _stale(p, t, i):
-                _cut(p, t, i, k)
+                cut(p, t, i)
                 return n
             cause = _levels(p, t, i)
         if cause != 0:

@@ -50,7 +50,7 @@ def _padding_ok(at, pad, body):
 
 
 @outlined
-def _ecn(p, i, off, outer):
+def combine_ecn(p, i, off, outer):
     """Egress ECN of a tunnel (RFC 6040): write the inner codepoint; returns (drop cause or 0, alarm)."""
     at = base(p.arena) + off
     inner = p.tos[i] & np.uint8(3)
@@ -79,7 +79,7 @@ def _from_tunnel(p, t, i, at, room):
         return BAD_INNER
     if outer == p.tos[i] & np.uint8(3):
         return 0  # what nearly every packet says: nothing to combine
-    cause, alarm = _ecn(p, i, at, outer)
+    cause, alarm = combine_ecn(p, i, at, outer)
     p.notes[i] |= np.uint8(NOTE_ECN if alarm else 0)
     return cause
 

@@ -9,15 +9,13 @@ engine calls again from the row that was given back.
 """
 
 import os
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
+from qfp_kernels.atomics import fetch_add, load_acquire, store_release
 from qfp_kernels.columns import base
-from qfp_kernels.jit import call, inlined, kernel
+from qfp_kernels.jit import call, inlined, kernel, outlined
 from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
     CTL_FIA_N,
@@ -25,19 +23,26 @@ from qfp_kernels.layout import (
     CTL_NEXT,
     CTL_OUT_LIMIT,
     CTL_OUT_POS,
+    LIST_AH,
+    LIST_ER,
+    LIST_FR,
+    LIST_IC,
     LIST_ROWS,
     LIST_RX,
     LIST_SOURCE,
+    LIST_TU,
     LIST_TX,
     ST_AH,
+    ST_ER,
+    ST_FR,
+    ST_IC,
     ST_ROWS,
     ST_RX,
+    ST_TU,
     ST_TX,
     ST_VECTOR,
 )
 
-I64 = ir.IntType(64)
-PTR = I64.as_pointer()  # atomics want to know what they point at
 SPIN = 2000  # polls of a few ns: longer than a serial stage takes
 TICKET_STRIDE = 8  # int64 words: a cache line each
 
@@ -52,37 +57,6 @@ else:
         return np.int32(0)
 
 
-@intrinsic
-def load_acquire(typingctx: Any, at: Any) -> Any:
-    """64-bit load that later loads and stores do not overtake."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load_atomic(builder.inttoptr(args[0], PTR), "acquire", 8)
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
-def store_release(typingctx: Any, at: Any, value: Any) -> Any:
-    """64-bit store that earlier loads and stores do not overtake."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store_atomic(args[1], builder.inttoptr(args[0], PTR), "release", 8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), codegen
-
-
-@intrinsic
-def fetch_add(typingctx: Any, at: Any, value: Any) -> Any:
-    """Atomic add; returns the value before."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", builder.inttoptr(args[0], PTR), args[1], "acq_rel")
-
-    return types.int64(types.int64, types.int64), codegen
-
-
 @kernel
 def _wait(at, vector):
     """Wait until the ticket at this address admits the vector: spin a little, then let others have the core.
@@ -94,6 +68,14 @@ def _wait(at, vector):
         turns += 1
         if turns > SPIN:
             yield_core()
+
+
+@outlined
+def _run_rare(p, t, k, which):
+    """Stages over lists that are empty for most vectors."""
+    at = ST_FR if which == LIST_FR else ST_IC if which == LIST_IC else ST_TU if which == LIST_TU else ST_ER
+    if p.st[at] > 0:
+        call(t.fia[k], p, t, p.st[at])
 
 
 @inlined
@@ -110,8 +92,11 @@ def run_stage(p, t, k):
     elif which == LIST_TX:
         if p.st[ST_TX] > 0:
             p.st[ST_TX] = call(t.fia[k], p, t, p.st[ST_TX])
-    elif p.st[ST_AH] > 0:
-        call(t.fia[k], p, t, p.st[ST_AH])
+    elif which == LIST_AH:
+        if p.st[ST_AH] > 0:
+            call(t.fia[k], p, t, p.st[ST_AH])
+    else:
+        _run_rare(p, t, k, which)
 
 
 @kernel

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 STAGES = ("", "parse", "lookup", "join", "decap", "commit", "spd", "forward", "plan", "sequence",
-          "encap")  # fmt: skip
+          "encap", "reassemble", "tunnel")  # fmt: skip
 
 
 class Verdict(IntEnum):
@@ -52,7 +52,8 @@ _ROWS = (
     ("IF_DOWN", "spd", None, "Disabled", "OutDiscards",
      "The egress interface is shut down, or its tunnel cannot come up."),
     ("UNSUPPORTED_TUNNEL", "spd", None, "UnconfiguredIpv4Fia", "OutDiscards",
-     "The route leads into a tunnel whose encapsulation is not built yet (GRE)."),
+     "The route leads into a tunnel whose own packets would have to go through another tunnel, or whose mode is not "
+     "GRE or IPsec."),
     ("NOT_IPSEC", "spd", 8, "IN_US_CL_V4_PKT_FAILED_POLICY", "XfrmInNoPols",
      "A clear packet arrived that the policy says must be protected."),
     ("POLICY_MISMATCH", "spd", 30, "IN_V4_POST_INPUT_POLICY_FAIL", "XfrmInTmplMismatch",
@@ -72,7 +73,7 @@ _ROWS = (
     ("NO_SA", "lookup", 4, "IN_US_V4_PKT_SA_NOT_FOUND_SPI", "XfrmInNoStates",
      "No SA has this SPI, destination and protocol (invalid SPI)."),
     ("FRAGMENT", "lookup", 70, "IN_V4_PKT_FRAG_ERR", "XfrmInHdrError",
-     "A fragment of a protected packet: it must be reassembled before decryption, which is not built yet."),
+     "A fragment of a packet that is protected inside another protected packet: these are not reassembled."),
     ("RUNT", "lookup", 23, "IN_PKT_HEADPAD_LEN_ERR", "XfrmInHdrError",
      "The packet is too short for the header, IV, trailer and ICV of its SA, or not a multiple of the cipher block."),
     ("ENCAP_MISMATCH", "lookup", 63, "IN_NAT_DEMUX_FAIL", "XfrmInStateMismatch",
@@ -96,6 +97,36 @@ _ROWS = (
      "More SAs are nested in this packet than qfp opens."),
     ("AH_HEADERS", "plan", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutError",
      "More than 256 bytes of IP header and extension headers stand in front of AH (inbound: lookup)."),
+    ("FRAG_NEEDED", "plan", 48, "OUT_CANNOT_FRAG_DF_SET_PKT", "FragFails",
+     "The packet is longer than its way allows and may not be fragmented (DF set, or IPv6); its source is told the MTU."),
+    ("FRAGMENT_BAD", "reassemble", 70, "IN_V4_PKT_FRAG_ERR", "ReasmFails",
+     "A fragment that fits no packet: empty, not a multiple of 8 bytes though more follow, or beyond 65,535 bytes."),
+    ("FRAGMENT_OVERLAP", "reassemble", 70, "IN_V4_PKT_FRAG_ERR", "ReasmFails",
+     "A fragment that overlaps another or contradicts the packet's length; the whole packet is given up (RFC 5722)."),
+    ("FRAGMENT_DUPLICATE", "reassemble", 70, "IN_V4_PKT_FRAG_ERR", "ReasmFails",
+     "A fragment that is there already; the packet waits on."),
+    ("REASSEMBLY_TIMEOUT", "reassemble", 70, "IN_V4_PKT_FRAG_ERR", "ReasmTimeout",
+     "The rest of the packet did not come in time."),
+    ("REASSEMBLY_FULL", "reassemble", 110, "PKT_BUFFER_UNAVAILABLE", "ReasmFails",
+     "The reassembly table was full and this packet the oldest in it, or it came in more fragments than are allowed."),
+    ("REASSEMBLY_SOURCE", "reassemble", 110, "PKT_BUFFER_UNAVAILABLE", "ReasmFails",
+     "Its source has as many unfinished packets in the reassembly table as one source may have."),
+    ("NO_BUFFERS", "tunnel", 110, "PKT_BUFFER_UNAVAILABLE", "OutDiscards",
+     "More fragments in one vector than there are buffers for."),
+    ("TUNNEL_LOOP", "tunnel", None, "Ipv4RoutingErr", "OutNoRoutes",
+     "The way to the tunnel's destination leads through the tunnel itself, or through too many tunnels."),
+    ("GRE_NO_TUNNEL", "tunnel", None, "UnconfiguredIpv4Fia", "InUnknownProtos",
+     "A GRE packet for this router that belongs to no tunnel: addresses, VRF and key decide."),
+    ("GRE_HEADER", "tunnel", None, "BadTunnelHeader", "InHdrErrors",
+     "A malformed GRE header: version, reserved bits, length, or what it says it carries."),
+    ("GRE_CHECKSUM", "tunnel", None, "BadTunnelHeader", "InHdrErrors",
+     "The GRE checksum is wrong."),
+    ("GRE_SEQUENCE", "tunnel", None, "TunnelDecapErr", "InDiscards",
+     "A GRE packet out of order in a tunnel with `tunnel sequence-datagrams`."),
+    ("IPV6_ROUTING_OFF", "spd", None, "UnconfiguredIpv6Fia", "InNoRoutes",
+     "An IPv6 packet to route, and `ipv6 unicast-routing` is not configured."),
+    ("COMP_BAD", "decap", 24, "IN_PKT_PSTATE_TOO_BIG", "XfrmInError",
+     "An IPComp header or its compressed bytes are malformed, or the CPI is not that of LZS."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -13,6 +13,7 @@ from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import FRAG_DF, ST_AH
+from qfp_kernels.move import move_left
 from qfp_kernels.parse import insertion_point
 from qfp_kernels.simd import (
     bswap16i,
@@ -161,19 +162,6 @@ def _template(at, hdr, size):
         k += 4
 
 
-@inlined
-def _move_left(at, size, by):
-    """Move `size` bytes at address `at` by `by` bytes to the left."""
-    k = 0
-    while k < size:  # forward order: the destination lies before the source; by >= 8
-        if size - k >= 8:
-            st64(at + k - by, ld64(at + k))
-            k += 8
-        else:
-            st8(at + k - by, ld8(at + k))
-            k += 1
-
-
 @outlined
 def _transport(p, t, i, s, sa):
     """Transport mode (RFC 4303 section 3.1.1): ESP or AH behind the IP header."""
@@ -192,7 +180,7 @@ def _transport(p, t, i, s, sa):
     else:
         total = split - l3 + insert + size
     st8(nh_at, ld8(sa.hdr + 9) if sa.fam == 4 else ld8(sa.hdr + 6))  # UDP, AH or ESP, as in the template
-    _move_left(arena + l3, split - l3, insert)
+    move_left(arena + l3, split - l3, insert)
     at = arena + l3 - insert
     _template(arena + split - insert, sa.hdr + ip, np.int64(sa.hdr_len) - ip)
     if sa.fam == 4:

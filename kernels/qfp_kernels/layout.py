@@ -13,12 +13,21 @@ from qfp_kernels.columns import Block, table_type
 
 # ---------------------------------------------------------------------------------------------------- sizes
 VECTOR = 256  # rows of a vector by default
-VECTOR_MAX = 1024  # rows that a workspace holds
+VECTOR_MAX = 1024  # frames of a vector, at most
+ROWS_MAX = 4096  # rows that a workspace holds: the frames, then spare rows for fragments and ICMP errors
 ARENA = 512 * 1024  # bytes of frames in a vector: with columns and contexts it fits L2
-HEADROOM = 128  # bytes before a frame: outer IPv6 40 + UDP 8 + AH 12+32 + ESP 8 + IV 16 = 116
+HEADROOM = 192  # bytes before a frame: outer IPv6 40 + UDP 8 + AH 12+32 + ESP 8 + IV 16 = 116, and GRE 56 in it
 TAILROOM = 128  # bytes behind a frame: padding 15 + 2, ICV 32, and 64 that vector stores may overrun
 FRAME_MAX = 65535 + 64  # a longer frame is not an IP packet that a router can send
-ARENA_SLACK = FRAME_MAX + HEADROOM + TAILROOM + 128  # so that a vector's last frame always fits
+SLOT_EXTRA = HEADROOM + TAILROOM + 128  # bytes that a frame takes in the arena beyond its own
+ARENA_SLACK = FRAME_MAX + SLOT_EXTRA  # so that a vector's last frame always fits
+# Reassembled and decompressed packets have slots of their own; a vector is cut before they would overflow this.
+JUMBO = 24 << 20
+JUMBO_OUTER = 8 << 20  # of which what is reassembled in front of decryption may take this
+# Behind them, slots for fragments and ICMP errors: together no longer than what they are cut from, and one slot's
+# extra bytes for each row. So spare rows run out first, and the walk sees to it that they do not. Untouched memory of
+# the arena costs nothing.
+ARENA_ALL = 2 * (ARENA + ARENA_SLACK + JUMBO) + ROWS_MAX * SLOT_EXTRA
 CONTEXT = 640  # bytes of a crypto context row
 SAVE = 256  # bytes of IP headers in front of AH that are kept while its MAC is computed
 LEVELS = 4  # nested SAs that are opened in one packet
@@ -71,16 +80,26 @@ PACKET_FIELDS = (
     _f("dst0", "u8", "destination address, high word"),
     _f("dst1", "u8", "destination address, low word"),
     # decisions
+    _f("vif", "i4", "tunnel interface that the packet came out of (row of `ifs`), -1 = none"),
+    _f("vrf", "u2", "routing table of a packet that the router makes itself (others: that of its interface)"),
+    _f("flags", "u1", "bit 0: made by the router itself; bit 1: an ICMP error; bit 2: came out of a GRE tunnel; "
+       "bit 3: a later fragment whose ports are known"),
+    _f("more", "i4", "next row that leaves for the same frame, -1 = none"),
+    _f("lim", "i4", "bytes of the longest packet that leaves whole: longer ones are fragmented last, 0 = no limit"),
+    _f("icmp", "u1", "ICMP error that is due for this row: ERR_ number, 0 = none"),
+    _f("mtu", "i4", "MTU that it tells"),
+    _f("nxt", "u1", "what the ESP trailer names instead of the packet's protocol: 108 = compressed, 0 = nothing else"),
     _f("out_if", "i4", "egress interface (row of `ifs`), -1 = none yet"),
     _f("sp", "i4", "SPD entry (row of `sp`), -1 = none"),
     _f("sa", "i4", "SA handle: the SA next to the payload, -1 = none"),
     _f("spi", "u4", "SPI of the outermost SA that was used"),
     _f("seq", "u8", "sequence number of that SA, high half included"),
     _f("seq2", "u8", "sequence number of the AH SA of a bundle"),
-    _f("ip_id", "u2", "identification of the outer IPv4 header"),
+    _f("ip_id", "u4", "identification of the outer header: IPv4 16 bits, an IPv6 fragment 32"),
     _f("sns", "u1", "sequence-number space"),
     # inbound levels, outermost first
-    _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; bit 1: came in as a fragment"),
+    _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; 1: came in as a fragment; 2: was reassembled; 3: compressed; "
+       "4: did not get smaller; 5: decompressed"),
     _f("lv_n", "u1", "levels opened or tried"),
     _f("lv_sa", "i4", "SA of each level", LEVELS),
     _f("lv_seq", "u8", "sequence number of each level, high half as inferred", LEVELS),
@@ -109,20 +128,29 @@ PACKET_FIELDS = (
     _f("rx0", "i4", "rows with at least one SA found, in order: what `commit` looks at"),
     _f("tx", "i4", "rows on the OUTBOUND list, in order"),
     _f("ah", "i4", "rows that still need AH"),
+    _f("fr", "i4", "rows that are fragments, in order: some are for this router"),
+    _f("ic", "i4", "rows with an ICMP error about a packet's size, in order"),
+    _f("tu", "i4", "rows that enter or leave a GRE tunnel, in order"),
+    _f("mark", "u1", "1 = on the list that is being put in order"),
     _f("work", "i4", "rows of the crypto job at hand, sorted by sealer", 2),
     _f("key", "u4", "sort keys of the crypto job at hand", 2),
     # not by row
-    _f("arena", "u1", "frames, each with head-room and tail-room", 0, ARENA + ARENA_SLACK),
-    _f("scratch", "u1", "lanes, key schedules and tails of the lockstep kernels", 0, 32768),
+    _f("arena", "u1", "frames, each with head-room and tail-room", 0, ARENA_ALL),
+    _f("scratch", "u1", "lanes, key schedules and tails of the lockstep kernels; tables of the compressor", 0, 32768),
     _f("st", "i8", "state of the vector: see ST_ numbers", 0, 64),
     _f("flow", "flow", "flow cache, one 64-byte line a flow", 0, 16384),
 )
 
 (ST_ROWS, ST_RX, ST_TX, ST_AH, ST_VECTOR, ST_LIMIT, ST_OUT_AT, ST_OUT_SEQ, ST_WORK, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT,
- ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK) = range(15)  # fmt: skip
+ ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK, ST_SPARE, ST_SLOT, ST_JUMBO, ST_FR, ST_IC, ST_TU, ST_ER, ST_END_POS,
+ ST_END_FRAME, ST_CUT_VECTOR, ST_CUT_POS, ST_CUT_FRAME, ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS,
+ ST_LEFT) = range(32)  # fmt: skip
 
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
-NOTE_ECN, NOTE_FRAGMENT = 1, 2
+NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE, NOTE_EXPANDED = 1, 2, 4, 8, 16, 32
+ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN = 1, 2, 4, 8  # bits of `flags`
+ERR_NONE, ERR_BIG, ERR_TTL, ERR_NO_ROUTE, ERR_HOST = range(5)  # column `icmp`
+STOP_NONE, STOP_MTU = 0, 1  # why a run ends at a row: the control plane has something to do first
 
 # --------------------------------------------------------------------------------------------- struct rows
 FLOW = [
@@ -168,6 +196,10 @@ SA = [  # 192 bytes: what INBOUND needs stands in the first cache line
     ("csum", "u4"),  # sum of the constant 16-bit words of an IPv4 header
     ("flow_id", "u4"),  # IOS flow id
     ("profile", "u4"),  # row of the control plane's list of algorithm profiles
+    ("plain_mtu", "u2"),  # longest inner packet whose protected form fits `path_mtu`; see qfp/sizes.py
+    ("path_mtu", "u2"),  # of the way to the peer: the egress interface's, or what an ICMP error told
+    ("before", "u1"),  # 1 = fragment before encryption, 0 = after
+    ("comp", "u1"),  # 1 = IPComp with LZS before ESP
     ("hdr", "u1", (96,)),  # outer headers as sent: IP, [AH], [UDP], ESP; network order
 ]  # fmt: skip
 
@@ -177,7 +209,9 @@ SA_OUT = [
     ("packets", "u8"),
     ("bytes", "u8"),  # of plaintext
     ("errors", "u8"),
-    ("pad", "u1", (24,)),
+    ("compressed", "u8"),  # packets that comp-lzs made smaller
+    ("incompressible", "u8"),  # packets that it did not
+    ("pad", "u1", (8,)),
 ]
 
 SA_IN = [
@@ -188,7 +222,7 @@ SA_IN = [
     ("bytes", "u8"),  # of the packets that carried it, outer header included: the platform counts inbound volume so
     ("replays", "u4"), ("bad_icv", "u4"), ("errors", "u4"),
     ("ring", "u4"),  # bits of the bitmap: N, or for the odd N of a key file the next power of two from 64 up
-    ("pad", "u1", (8,)),
+    ("decompressed", "u4"), ("comp_failed", "u4"),
 ]  # fmt: skip
 
 SAD_SLOT = [  # open addressing on (SPI, destination, protocol)
@@ -220,7 +254,7 @@ SP = [  # SPD entry: counters and what to do
     ("sa_out", "i4"),  # SA handle, -1 = none yet
     ("action", "u1"),
     ("levels", "u1"),  # SAs that an inbound packet of this entry must have come through (2 = a bundle)
-    ("pad", "u1", (2,)),
+    ("tun", "i2"),  # tunnel interface that this entry protects (row of `ifs`), -1 = none: a crypto map's
     ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),  # bytes of the frames, link layer included
 ]  # fmt: skip
 
@@ -238,8 +272,75 @@ IFS = [
     ("vrf", "i4"),
     ("under", "i4"),  # tunnel: egress interface of its destination; -1 = not a tunnel
     ("kind", "u1"),  # 0 physical, 1 IPsec VTI, 2 GRE
-    ("up", "u1"), ("pad", "u1", (6,)),
+    ("up", "u1"),
+    ("errors4", "u1"), ("errors6", "u1"),  # 1 = sends ICMP unreachables (`ip unreachables`)
+    ("mtu4", "u2"), ("mtu6", "u2"),  # longest IPv4, IPv6 packet that leaves whole (`ip mtu`, `ipv6 mtu`)
+    ("mss4", "u2"), ("mss6", "u2"),  # `ip tcp adjust-mss`, 0 = none
+    ("own4", "u4"),  # its own address, source of its ICMP errors; 0 = none
+    ("own6h", "u8"), ("own6l", "u8"),
+    ("tun", "i4"),  # row of `tun` of a GRE tunnel, -1 = none
     ("in_packets", "u8"), ("in_bytes", "u8"), ("out_packets", "u8"), ("out_bytes", "u8"), ("drops", "u8"),
+]  # fmt: skip
+
+TUN = [  # a GRE tunnel (RFC 2784, 2890)
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # its own ends
+    ("iface", "i4"),  # row of `ifs`
+    ("sp", "i4"),  # SPD entry of its protection, -1 = none
+    ("id_row", "i4"),  # row of `ip_id`
+    ("key", "u4"),
+    ("next_seq", "u4"), ("top_seq", "u4"),  # next to send; highest received
+    ("vrf", "u2"),  # front-door VRF: where its own packets are routed and come from
+    ("fam", "u1"),  # of the delivery header
+    ("options", "u1"),  # bit 0 checksum, 1 key, 2 sequence numbers
+    ("hdr_len", "u1"),  # bytes of `hdr` in use
+    ("copy_tos", "u1"), ("copy_df", "u1"),  # `tunnel path-mtu-discovery` copies DF
+    ("df", "u1"),  # 0 copy, 1 clear, 2 set: `crypto ipsec df-bit` of a protected tunnel
+    ("started", "u1"),  # a sequence number was received
+    ("next", "i4"),  # chain of its hash bucket, -1 ends
+    ("hdr", "u1", (64,)),  # delivery header and GRE header as sent, network order
+]  # fmt: skip
+
+ICMP_LIMIT = [  # token bucket of one class of ICMP errors, in packet time
+    ("interval", "i8"),  # ns for a token, 0 = no limit
+    ("burst", "i8"),  # tokens that it holds
+    ("tokens", "i8"),
+    ("since", "i8"),  # ns: when `tokens` was right
+    ("started", "i8"),
+]  # fmt: skip
+
+RSM = [  # a reassembly table: see reassemble.py
+    ("head", "i8"), ("tail", "i8"),  # bytes ever appended to, and freed from, the ring of fragments
+    ("ctx_head", "i8"), ("ctx_tail", "i8"),  # datagrams ever begun; oldest that may be waiting
+    ("now", "i8"),  # latest ns seen
+    ("waiting", "i8"),  # datagrams that wait for fragments
+    ("held", "i8"), ("merged", "i8"), ("whole", "i8"),  # fragments waiting, fragments put together, into datagrams
+    ("turn", "i8"),  # `head` when the turn of the driver began
+    ("timeout", "i8"),  # ns
+    ("per_source", "i8"), ("per_datagram", "i8"),  # limits: waiting datagrams a source, fragments a datagram
+    ("ring_at", "i8"), ("ring_size", "i8"),  # its bytes of `rsm_ring`
+    ("ctx_at", "i8"), ("ctx_n", "i8"),  # its rows of `rsm_ctx`
+    ("hash_at", "i8"), ("hash_n", "i8"),  # its words of `rsm_hash`
+    ("src_at", "i8"), ("src_n", "i8"),  # its words of `rsm_src`
+]  # fmt: skip
+
+RSM_CTX = [  # one datagram that waits for fragments
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),
+    ("id", "u4"), ("where", "u4"),  # identification; protocol, family and routing table in one word
+    ("begun", "i8"),  # ns
+    ("first", "i8"), ("last", "i8"),  # ring positions of its fragments by offset, -1 = none
+    ("number", "i8"),  # ctx_head when it began: tells a reused row from its former self
+    ("have", "i4"), ("total", "i4"),  # payload bytes there; in all, -1 = the last fragment is not there
+    ("next", "i4"),  # chain of its hash bucket, -1 ends
+    ("count", "i4"),  # fragments
+    ("state", "i4"),  # 0 free, 1 waiting
+    ("pad", "i4"),
+]  # fmt: skip
+
+VFR = [  # ports of a datagram whose first fragment went by, for those that follow
+    ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),
+    ("id", "u4"), ("where", "u4"),
+    ("ts", "i8"),
+    ("sport", "u2"), ("dport", "u2"), ("used", "u4"),
 ]  # fmt: skip
 
 VERDICT_FIELDS = (  # one row an input frame, gathered by `deliver`; the Arrow schema is made from this
@@ -279,6 +380,17 @@ TABLE_DTYPES: dict[str, object] = {
     "fiblen": FIB_LEN,
     "ifs": IFS,
     "ip_id": "u4",
+    "tun": TUN,
+    "tunh": "i4",  # hash buckets of tunnels: first row, -1 = empty
+    "sad_out": SAD_SLOT,  # outbound SAs by (SPI, peer, protocol): whom an ICMP error is about
+    "icmp": ICMP_LIMIT,  # rows: see icmp.CLASS_
+    "rsm": RSM,  # rows: 0 in front of decryption, 1 behind it
+    "rsm_ctx": RSM_CTX,
+    "rsm_hash": "i4",  # first row of `rsm_ctx` in a bucket, -1 = empty
+    "rsm_src": "u2",  # waiting datagrams by hash of their source
+    "rsm_ring": "u1",  # fragments: see reassemble.py
+    "rsm_undo": "i8",  # journal of the turn: what to put back when rows are given back to the source
+    "vfr": VFR,
     "counters": "u1",  # AES counter blocks 1, 2, 3 ..., 16 bytes each, big-endian
     "seal": "i8",  # stage addresses by sealer number
     "open": "i8",
@@ -290,6 +402,7 @@ TABLE_DTYPES: dict[str, object] = {
     "links": "i8",  # pcapng interfaces: see capture.L_
     "out": "u1",  # output block
     "causes": "u8",  # packets by drop cause
+    "late": "u8",  # fragments by the cause for which they were lost after they had been taken in
     "cause_bytes": "u8",
     "verdicts": "u8",  # packets by verdict
     "stats": "u8",  # see STAT_
@@ -299,18 +412,19 @@ TABLE_DTYPES: dict[str, object] = {
 (CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIB_MASK, CTL_FIBLEN4, CTL_FIBLEN6, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS,
  CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS, CTL_V_ON, CTL_CUT_VECTOR, CTL_CUT_POS, CTL_NEXT, CTL_LAST, CTL_WILD,
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_CUT_FRAME, CTL_KEEP_CLEAR,
- CTL_OUT_LIMIT, CTL_PREFETCH) = range(25)  # fmt: skip
+ CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_COMP, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
+ CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK) = range(37)  # fmt: skip
 
-LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE = range(5)
+LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LIST_ER = range(9)
 MODE_ROUTER, MODE_DECRYPT = 0, 1
-OUT_NONE, OUT_PCAP, OUT_PCAPNG = 0, 1, 2
+OUT_NONE, OUT_PCAP, OUT_PCAPNG, OUT_MEMORY = 0, 1, 2, 3
 LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE = 0, 1, 2
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
- SP_NOT_IPSEC) = range(9)  # fmt: skip
+ SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF) = range(12)  # fmt: skip
 
-(STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM,
- STAT_DUMMY) = range(7)  # fmt: skip
+(STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_ICMP,
+ STAT_MADE, STAT_LOST_PIECES, STAT_ICMP_LIMITED, STAT_MSS) = range(12)  # fmt: skip
 STAT_N = 16
 
 
@@ -324,7 +438,8 @@ def struct(fields: list) -> np.dtype:
 STRUCTS = {
     "flow": struct(FLOW), "sa": struct(SA), "sa_out": struct(SA_OUT), "sa_in": struct(SA_IN), "sad": struct(SAD_SLOT),
     "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP), "fib": struct(FIB_SLOT),
-    "fiblen": struct(FIB_LEN), "ifs": struct(IFS),
+    "fiblen": struct(FIB_LEN), "ifs": struct(IFS), "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM),
+    "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
 }  # fmt: skip
 
 
@@ -342,14 +457,14 @@ GAP = 192  # bytes between columns: guards, and a step that spreads rows over th
 
 
 def _packet_offsets() -> tuple[dict[str, int], int]:
-    """Offset of every column of VECTOR_MAX rows behind the start of the block, and the block's size."""
+    """Offset of every column of ROWS_MAX rows behind the start of the block, and the block's size."""
     at = 2 * 8 * len(PACKET_FIELDS) + GAP  # the table of addresses and lengths comes first
     offsets = {}
     for f in PACKET_FIELDS:
         if f.per_row:
             at += -at % 64
             offsets[f.name] = at
-            at += VECTOR_MAX * f.per_row * PACKET_DTYPES[f.name].itemsize + GAP
+            at += ROWS_MAX * f.per_row * PACKET_DTYPES[f.name].itemsize + GAP
     return offsets, at
 
 
@@ -367,14 +482,14 @@ def aligned(count: int, dtype: np.dtype | str, align: int = 64) -> np.ndarray:
 
 
 def workspace(flows: int = 16384) -> Block:
-    """A fresh workspace: columns of VECTOR_MAX rows, arena, scratch, state, and a flow cache of `flows` lines."""
+    """A fresh workspace: columns of ROWS_MAX rows, arena, scratch, state, and a flow cache of `flows` lines."""
     block = aligned(PACKET_BLOCK, "u1")
     arrays = {}
     for f in PACKET_FIELDS:
         dtype = PACKET_DTYPES[f.name]
         if f.per_row:
             start = PACKET_OFFSETS[f.name]
-            arrays[f.name] = block[start : start + VECTOR_MAX * f.per_row * dtype.itemsize].view(dtype)
+            arrays[f.name] = block[start : start + ROWS_MAX * f.per_row * dtype.itemsize].view(dtype)
         else:
             arrays[f.name] = aligned(flows if f.name == "flow" else f.size, dtype)
     return Block("P", arrays, block, PACKET_OFFSETS)

@@ -20,10 +20,11 @@ from qfp_kernels.layout import (
     SAVE,
     ST_RX0,
 )
+from qfp_kernels.local import is_local
 from qfp_kernels.parse import be16, drop
 from qfp_kernels.replay import infer, refused
 from qfp_kernels.simd import bswap32i, ld8, ld32, prefetch
-from qfp_kernels.spd import K0, K1, K2, route
+from qfp_kernels.spd import K0, K1, K2
 
 STAGE_LOOKUP = STAGES.index("lookup")
 NO_SA, FRAGMENT, RUNT = int(Drop.NO_SA), int(Drop.FRAGMENT), int(Drop.RUNT)
@@ -63,15 +64,6 @@ def find_sa(t, dst0, dst1, spi, proto):
     if sa < 0 and t.ctl[CTL_WILD] != 0:
         sa = _probe(t, np.uint64(0), np.uint64(0), spi, proto)
     return sa
-
-
-@outlined
-def is_local(p, t, i):
-    """Whether the destination is an address of this router (with key files alone: always)."""
-    if t.ctl[CTL_MODE] == MODE_DECRYPT:
-        return True
-    f = route(t, np.uint16(t.ifs[p.in_if[i]].vrf), p.fam[i], p.dst0[i], p.dst1[i])
-    return f >= 0 and t.fib[f].local != 0
 
 
 @outlined

@@ -2,7 +2,8 @@
 
 After this stage every offset and length in the columns lies inside the frame; no later stage believes a length taken
 from packet bytes again (decapsulated packets come back through `parse_ip`). Rows that carry ESP, AH or UDP on the
-NAT-T port go on the INBOUND list, the others on the OUTBOUND list.
+NAT-T port go on the INBOUND list, the others on the OUTBOUND list; fragments wait for `reassemble`, on a list of their
+own, because only there it is known whether they are for this router.
 """
 
 import numpy as np
@@ -19,10 +20,14 @@ from qfp_kernels.layout import (
     FRAME_MAX,
     NOTE_FRAGMENT,
     ST_AH,
+    ST_ER,
+    ST_FR,
+    ST_IC,
     ST_ROWS,
     ST_RX,
     ST_RX0,
     ST_RX_SEEN,
+    ST_TU,
     ST_TX,
 )
 from qfp_kernels.simd import bswap16i, bswap32i, bswap64i, ld8, ld16, ld32, ld64
@@ -51,6 +56,14 @@ def drop(p, i, cause, stage):
     p.cause[i] = np.uint8(cause)
     p.n_out[i] = 0
     p.stage[i] = np.uint8(stage)
+
+
+@inlined
+def owe(p, i, error, mtu):
+    """The row's source is to be told why: `icmp` decides whether it is, and sends it."""
+    p.icmp[i] = np.uint8(error)
+    p.mtu[i] = mtu
+    p.st[ST_ER] += 1
 
 
 @inlined
@@ -238,6 +251,23 @@ def is_inbound(p, t, i):
 
 
 @inlined
+def tells_size(p, i):
+    """Whether a packet is an ICMP error about the size of another: fragmentation needed, packet too big."""
+    proto = p.proto[i]
+    return (proto == 1 and p.sport[i] == 3 and p.dport[i] == 4) or (proto == 58 and p.sport[i] == 2)
+
+
+@inlined
+def sort_in(p, t, i, rx, tx):
+    """Put a row on the INBOUND or the OUTBOUND list, of rx and tx rows so far; returns the new lengths."""
+    if is_inbound(p, t, i):
+        p.rx[rx] = i
+        return rx + 1, tx
+    p.tx[tx] = i
+    return rx, tx + 1
+
+
+@inlined
 def _set(column, n, value):
     for i in range(n):
         column[i] = value
@@ -246,6 +276,12 @@ def _set(column, n, value):
 @inlined
 def _fresh(p, n):
     """Columns that a stage may read without having written them: one short loop each, which vectorises."""
+    _set(p.vif, n, np.int32(-1))
+    _set(p.flags, n, np.uint8(0))
+    _set(p.more, n, np.int32(-1))
+    _set(p.lim, n, np.int32(0))
+    _set(p.icmp, n, np.uint8(0))
+    _set(p.nxt, n, np.uint8(0))
     _set(p.out_if, n, np.int32(-1))
     _set(p.sp, n, np.int32(-1))
     _set(p.sa, n, np.int32(-1))
@@ -264,7 +300,7 @@ def _fresh(p, n):
 
 def parse(p, t, n):
     arena = base(p.arena)
-    rx, tx = 0, 0
+    rx, tx, fr, ic = 0, 0, 0, 0
     _fresh(p, n)
     for i in range(n):
         cap = np.int64(p.cap[i])
@@ -285,15 +321,20 @@ def parse(p, t, n):
             continue
         if (p.frag[i] & FRAG) != 0:
             p.notes[i] = np.uint8(NOTE_FRAGMENT)
-        if is_inbound(p, t, i):
-            p.rx[rx] = i
-            rx += 1
-        else:
-            p.tx[tx] = i
-            tx += 1
+            p.fr[fr] = i
+            fr += 1
+            continue
+        if tells_size(p, i):
+            p.ic[ic] = i
+            ic += 1
+        rx, tx = sort_in(p, t, i, rx, tx)
     p.st[ST_ROWS] = n
     p.st[ST_RX] = rx
     p.st[ST_TX] = tx
+    p.st[ST_FR] = fr
+    p.st[ST_IC] = ic
+    p.st[ST_TU] = 0
+    p.st[ST_ER] = 0
     p.st[ST_RX0] = 0
     p.st[ST_RX_SEEN] = rx
     p.st[ST_AH] = 0

@@ -1,21 +1,24 @@
-"""plan: what cannot be protected is dropped here, before a number is given to it.
+"""plan: sizes. What fits goes on, what is too long is fragmented before or after encryption or refused, by the table.
 
-A number that no packet carries would leave a gap in the SA's sequence, and its bytes would count against the lifetime
-(AR-1). So everything that can go wrong in `encap` is predicted from sizes and headers, exactly.
+Everything that can go wrong in `encap` is predicted here from sizes and headers, exactly, before a number is given: a
+number that no packet carries would leave a gap in the SA's sequence, and its bytes would count against the lifetime
+(AR-1). The SA's row holds `plain_mtu`, the longest inner packet whose protected form fits the way to the peer, so a
+packet that fits costs one comparison. The rules are data: fragment.DEPENDENCY.
 """
 
 import numpy as np
 
 from qfp_kernels.drops import STAGES, Drop
+from qfp_kernels.fragment import AFTER, BEFORE, MTU_MIN4, MTU_MIN6, REFUSE, rule, split
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import FRAG, SAVE
-from qfp_kernels.parse import drop, insertion_point
+from qfp_kernels.layout import ERR_BIG, FRAG, FRAG_DF, ORIGIN, SAVE, ST_SPARE
+from qfp_kernels.parse import drop, insertion_point, owe
 
 STAGE_PLAN = STAGES.index("plan")
 OUT_TOO_LONG, AH_HEADERS = int(Drop.OUT_TOO_LONG), int(Drop.AH_HEADERS)
 TRANSPORT_FRAGMENT, TRANSPORT_MISMATCH = int(Drop.TRANSPORT_FRAGMENT), int(Drop.TRANSPORT_MISMATCH)
+FRAG_NEEDED, NO_BUFFERS = int(Drop.FRAG_NEEDED), int(Drop.NO_BUFFERS)
 IP_MAX = 65535
-SURELY_FITS = IP_MAX - 512  # no combination of headers, padding and ICV adds more
 
 
 @inlined
@@ -32,40 +35,98 @@ def _ip_header(sa):
     return 20 if sa.fam == 4 else 40
 
 
-@outlined
+@inlined
+def _what(p, i, sa, limit):
+    """BEFORE, AFTER or REFUSE for a packet of tunnel mode that is longer than the SA's plain_mtu."""
+    if p.ip_len[i] <= limit:
+        return AFTER  # shorter than what every link must carry: only the outer packet is fragmented (RFC 2473 7.1)
+    if p.fam[i] == 6 and (p.flags[i] & ORIGIN) != 0:  # this router is the packet's source and may fragment it
+        return BEFORE if sa.before != 0 else AFTER
+    return rule(p.fam[i], sa.before, sa.df, (p.frag[i] & FRAG_DF) != 0)
+
+
+@inlined
 def _tunnel(p, i, sa):
+    """A long packet of tunnel mode: fragments become rows, or `lim` says where the outer packet is cut; a cause or 0."""
+    limit = max(np.int64(sa.plain_mtu), MTU_MIN4 if p.fam[i] == 4 else MTU_MIN6)
+    what = _what(p, i, sa, limit)
+    if what == REFUSE:
+        owe(p, i, ERR_BIG, limit)
+        return FRAG_NEEDED
+    p.lim[i] = np.int32(sa.path_mtu)
+    if what == BEFORE:
+        return 0 if split(p, i, limit) > 0 else NO_BUFFERS
     total = np.int64(sa.hdr_len) + protected_size(sa, np.int64(p.ip_len[i]))
     return OUT_TOO_LONG if total > IP_MAX else 0
 
 
 @outlined
 def _transport(p, i, sa):
+    """Transport mode protects whole packets only, so what is too long is fragmented after encryption (PF-4)."""
     if (p.frag[i] & FRAG) != 0:
         return TRANSPORT_FRAGMENT
     ends = (p.src0[i] ^ sa.src0) | (p.src1[i] ^ sa.src1) | (p.dst0[i] ^ sa.dst0) | (p.dst1[i] ^ sa.dst1)
     if p.fam[i] != sa.fam or ends != np.uint64(0):
         return TRANSPORT_MISMATCH
-    split, _ = insertion_point(p, i)
-    head = split - p.l3[i]
+    at, _ = insertion_point(p, i)
+    head = at - p.l3[i]
     if sa.ah_at != 255 and head > SAVE:
         return AH_HEADERS
     total = head + np.int64(sa.hdr_len) - _ip_header(sa) + protected_size(sa, np.int64(p.ip_len[i]) - head)
-    return OUT_TOO_LONG if total - (0 if sa.fam == 4 else 40) > IP_MAX else 0
+    if total - (0 if sa.fam == 4 else 40) > IP_MAX:
+        return OUT_TOO_LONG
+    if total <= np.int64(sa.path_mtu):
+        return 0
+    if (p.frag[i] & FRAG_DF) != 0 and not (sa.fam == 6 and (p.flags[i] & ORIGIN) != 0):
+        owe(p, i, ERR_BIG, max(np.int64(sa.plain_mtu), MTU_MIN4 if sa.fam == 4 else MTU_MIN6))
+        return FRAG_NEEDED
+    p.lim[i] = np.int32(sa.path_mtu)
+    return 0
+
+
+@outlined
+def _long(p, i, sa):
+    """A packet that is too long for tunnel mode as it is, or any of transport mode; whether it goes on."""
+    cause = _transport(p, i, sa) if sa.mode != 0 else _tunnel(p, i, sa)
+    if cause != 0:
+        drop(p, i, cause, STAGE_PLAN)
+    return cause == 0
+
+
+@inlined
+def plan_row(p, t, i):
+    """Whether row i goes on; rows that are cut from it stand behind it in its frame's chain."""
+    sa = t.sa[p.sa[i]]
+    if sa.mode == 0 and p.ip_len[i] <= np.int64(sa.plain_mtu):
+        return True
+    return _long(p, i, sa)
+
+
+@outlined
+def _with_pieces(p, n, first):
+    """Put the rows from `first` on, which were cut from rows of the list, behind these; returns its new length."""
+    total = n + p.st[ST_SPARE] - first
+    to = total
+    for k in range(n - 1, -1, -1):
+        i = p.tx[k]
+        child = np.int64(p.more[i])
+        count = 0
+        r = child
+        while r >= first:
+            count += 1
+            r = np.int64(p.more[r])
+        to -= count + 1
+        for c in range(count):  # they were made one after the other
+            p.tx[to + 1 + c] = np.int32(child + c)
+        p.tx[to] = i
+    return total
 
 
 def plan(p, t, n):
     kept = 0
+    first = p.st[ST_SPARE]
     for k in range(n):
-        i = p.tx[k]
-        sa = t.sa[p.sa[i]]
-        cause = 0
-        if sa.mode != 0:
-            cause = _transport(p, i, sa)
-        elif p.ip_len[i] > SURELY_FITS:
-            cause = _tunnel(p, i, sa)
-        if cause != 0:
-            drop(p, i, cause, STAGE_PLAN)
-            continue
+        i = np.int64(p.tx[k])
         p.tx[kept] = i
-        kept += 1
-    return kept
+        kept += plan_row(p, t, i)
+    return _with_pieces(p, kept, first) if p.st[ST_SPARE] != first else kept

@@ -9,7 +9,7 @@ vector of one parallel kind (GCM) needs no sorting at all.
 import numpy as np
 
 from qfp_kernels.jit import call, inlined, outlined
-from qfp_kernels.layout import ST_WORK, VECTOR_MAX
+from qfp_kernels.layout import ROWS_MAX, ST_WORK
 
 KIND_STEPS = 4
 LENGTH_BITS, RADIX_BITS = 12, 9
@@ -67,8 +67,8 @@ def dispatch(p, t, addresses, n):
     for k in range(n):
         i = p.work[k]
         p.key[k] = sort_key(np.int64(t.sa[p.c_sa[i]].sealer), np.int64(p.c_len[i]))
-    _pass(p, n, 0, 0, VECTOR_MAX)
-    _pass(p, n, RADIX_BITS, VECTOR_MAX, 0)
+    _pass(p, n, 0, 0, ROWS_MAX)
+    _pass(p, n, RADIX_BITS, ROWS_MAX, 0)
     first = 0
     while first < n:
         kind = np.int64(p.key[first] >> np.uint32(LENGTH_BITS))

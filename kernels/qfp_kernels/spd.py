@@ -25,25 +25,40 @@ from qfp_kernels.layout import (
     CTL_GEN,
     CTL_PREFETCH,
     CTL_SPDH_MASK,
+    CTL_TUNS,
+    CTL_V6_OFF,
+    ERR_HOST,
+    ERR_NO_ROUTE,
     FRAG,
     FRAG_LATER,
+    FROM_GRE,
     IF_GRE,
+    IF_PHYSICAL,
+    IF_VTI,
     LEVELS,
     LINE,
+    ORIGIN,
+    PORTS_KNOWN,
     SP_BYPASS,
     SP_DISCARD,
+    SP_GRE,
     SP_LOCAL,
     SP_MISMATCH,
     SP_NO_ROUTE,
     SP_NO_SA,
     SP_NOT_IPSEC,
     SP_PROTECT,
+    SP_TUNNEL,
     SP_UNSUPPORTED,
+    SP_V6_OFF,
     ST_FLOW_HIT,
     ST_FLOW_MASK,
     ST_FLOW_MISS,
+    ST_TU,
+    ST_TX,
 )
-from qfp_kernels.parse import drop
+from qfp_kernels.parse import drop, owe
+from qfp_kernels.rows import ingress
 from qfp_kernels.simd import prefetch
 
 NO_RULE = np.uint32(0xFFFFFFFF)
@@ -55,9 +70,11 @@ STAGE_SPD = STAGES.index("spd")
 BYPASSED, FORWARDED = np.uint8(Verdict.BYPASSED), np.uint8(Verdict.FORWARDED)
 PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow
+GRE = 47
 DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN, Drop.NOT_IPSEC,
-         Drop.POLICY_MISMATCH)  # fmt: skip
-NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH = (int(d) for d in DROPS)
+         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF)  # fmt: skip
+(NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH,
+ IPV6_ROUTING_OFF) = (int(d) for d in DROPS)  # fmt: skip
 
 
 @inlined
@@ -151,11 +168,15 @@ def _inbound_ok(p, t, i, via, later, local):
     """The inbound policy (RFC 4301 section 5.2): 0, or what is wrong.
 
     What came through an SA must be traffic of that SA's entry; clear packets that the ingress interface's policy says
-    must be protected are refused, but for IPsec and IKE to the router itself.
+    must be protected are refused, but for IPsec and IKE to the router itself. What came out of a GRE tunnel was judged
+    as GRE; its tunnel interface may have a policy of its own.
     """
-    port = t.ifs[p.in_if[i]]
+    port = t.ifs[ingress(p, i)]
     rules = np.int64(port.spd4) if p.fam[i] == 4 else np.int64(port.spd6)
-    opened = p.lv_n[i] > 0
+    opened = p.lv_n[i] > 0 and (p.flags[i] & FROM_GRE) == 0
+    if opened and via >= 0 and t.sp[via].tun >= 0:  # a VTI carries anything, the SA of a GRE tunnel its GRE
+        gre = t.ifs[t.sp[via].tun].kind == IF_GRE
+        return SP_MISMATCH if gre and not (local and p.proto[i] == GRE) else 0
     if opened and (via < 0 or t.sa[p.sa[i]].checks == 0):
         return 0
     if rules < 0:
@@ -173,28 +194,48 @@ def _inbound_ok(p, t, i, via, later, local):
     return SP_NOT_IPSEC if sp >= 0 and t.sp[sp].action == SP_PROTECT else 0
 
 
+@inlined
+def vrf_of(p, t, i):
+    """Routing table of a packet: that of the interface it came in by; a packet of our own carries it."""
+    return np.uint16(p.vrf[i]) if p.flags[i] & ORIGIN else np.uint16(t.ifs[ingress(p, i)].vrf)
+
+
 @outlined
 def _decide(p, t, i, line, via, later):
     """The full look-up, written into a flow line."""
     line.sp, line.sa, line.out_if = np.int32(-1), np.int32(-1), np.int16(-1)
-    vrf = np.uint16(t.ifs[p.in_if[i]].vrf)
-    f = route(t, vrf, p.fam[i], p.dst0[i], p.dst1[i])
+    f = route(t, vrf_of(p, t, i), p.fam[i], p.dst0[i], p.dst1[i])
     local = f >= 0 and t.fib[f].local != 0
-    wrong = _inbound_ok(p, t, i, via, later, local)
-    if wrong != 0:
-        line.action = np.uint8(wrong)
+    if (p.flags[i] & ORIGIN) == 0:
+        wrong = _inbound_ok(p, t, i, via, later, local)
+        if wrong != 0:
+            line.action = np.uint8(wrong)
+            return
+    if local:
+        line.action = np.uint8(SP_GRE if p.proto[i] == GRE and t.ctl[CTL_TUNS] > 0 else SP_LOCAL)
         return
-    if f < 0 or local:
-        line.action = np.uint8(SP_LOCAL if local else SP_NO_ROUTE)
+    if p.fam[i] == 6 and t.ctl[CTL_V6_OFF] != 0 and (p.flags[i] & ORIGIN) == 0:
+        line.action = np.uint8(SP_V6_OFF)
         return
-    out = np.int64(t.fib[f].out_if)
+    if f < 0:
+        line.action = np.uint8(SP_NO_ROUTE)
+        return
+    _outbound(p, t, i, line, np.int64(t.fib[f].out_if), later)
+
+
+@inlined
+def _outbound(p, t, i, line, out, later):
+    """What the egress interface asks for: a tunnel, protection, or nothing."""
     line.out_if = np.int16(out)
     port = t.ifs[out]
     if port.kind == IF_GRE:
-        line.action = np.uint8(SP_UNSUPPORTED)
+        line.action = np.uint8(SP_TUNNEL)
         return
-    rules = np.int64(port.spd4) if p.fam[i] == 4 or port.under >= 0 else np.int64(port.spd6)
-    if port.under >= 0:
+    rules = np.int64(port.spd4) if p.fam[i] == 4 or port.kind == IF_VTI else np.int64(port.spd6)
+    if port.kind == IF_VTI:
+        if port.under >= 0 and t.ifs[port.under].kind != IF_PHYSICAL:
+            line.action = np.uint8(SP_UNSUPPORTED)
+            return
         line.out_if = np.int16(port.under)
     sp = np.int64(-1)
     if rules >= 0:
@@ -213,6 +254,15 @@ def _decide(p, t, i, line, via, later):
 
 
 @inlined
+def _key_where(p, i):
+    """The rest of a flow's key: where it came in, or that the router made it and for which routing table."""
+    if p.flags[i] & ORIGIN:
+        return np.uint32(0x80000000) | np.uint32(p.vrf[i])
+    gre = np.uint32(0x40000000) if p.flags[i] & FROM_GRE else np.uint32(0)
+    return np.uint32(ingress(p, i)) | gre
+
+
+@inlined
 def _ports_word(p, i):
     """Everything of a flow's key but its addresses."""
     frag = np.uint64(p.frag[i] & (FRAG | FRAG_LATER))
@@ -227,14 +277,14 @@ def _ports_word(p, i):
 
 @inlined
 def _flow_hash(p, i, ports):
-    return mix(p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], ports ^ np.uint64(p.in_if[i]))
+    return mix(p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], ports ^ np.uint64(_key_where(p, i)))
 
 
 @inlined
 def flow_line(p, t, i, via):
     """The cache line of this flow: (line, found). Not found: an old line, emptied for the caller to fill."""
     ports = _ports_word(p, i)
-    src0, src1, dst0, dst1, where = p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], np.uint32(p.in_if[i])
+    src0, src1, dst0, dst1, where = p.src0[i], p.src1[i], p.dst0[i], p.dst1[i], _key_where(p, i)
     generation = np.uint32(t.ctl[CTL_GEN])
     mask = np.uint64(p.st[ST_FLOW_MASK])
     h = _flow_hash(p, i, ports)
@@ -273,31 +323,78 @@ def _refuse(p, i, action):
         cause = UNSUPPORTED
     elif action == SP_DISCARD:
         cause = POLICY_DROP
+    elif action == SP_V6_OFF:
+        cause = IPV6_ROUTING_OFF
+    else:
+        owe(p, i, ERR_NO_ROUTE, 0)
     drop(p, i, cause, STAGE_SPD)
+
+
+DONE, KEEP, TUNNEL = 0, 1, 2  # what becomes of a row: it has its verdict; it stays on the list; a tunnel is next
 
 
 @inlined
 def _apply(p, t, i, line):
-    """Act on a decision; returns True when the packet goes on."""
+    """Act on a decision; returns DONE, KEEP or TUNNEL."""
     p.out_if[i] = line.out_if
     p.sp[i] = line.sp
     action = line.action
     if action == SP_PROTECT:
         p.sa[i] = line.sa
-        return True
+        return KEEP
     p.stage[i] = np.uint8(STAGE_SPD)
     if action == SP_BYPASS:
         if t.ifs[line.out_if].up == 0:
+            owe(p, i, ERR_HOST, 0)
             drop(p, i, IF_DOWN, STAGE_SPD)
-            return False
+            return DONE
         p.verdict[i] = BYPASSED if p.lv_n[i] == 0 else FORWARDED
         p.n_out[i] = 1
-        return True  # `forward` takes it from here
+        return KEEP  # `forward` takes it from here
+    if action == SP_TUNNEL or action == SP_GRE:
+        return TUNNEL
     if action == SP_LOCAL:
         p.verdict[i] = PUNTED
     else:
         _refuse(p, i, action)
-    return False
+    return DONE
+
+
+@outlined
+def _whole(p, t, i, via):
+    """Whether the packet came through every SA of its entry's bundle: with one stripped off it proves nothing."""
+    count = 0
+    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
+        count += t.sa[p.lv_sa[k]].sp == via
+    return count >= t.sp[via].levels
+
+
+@inlined
+def classify(p, t, i):
+    """Route, policy and SA of one row: (DONE, KEEP or TUNNEL; found in the flow cache; its line)."""
+    via = np.int32(-1)
+    if p.lv_n[i] > 0 and (p.flags[i] & (ORIGIN | FROM_GRE)) == 0:
+        via = t.sa[p.sa[i]].sp
+        if via >= 0:
+            if t.sp[via].levels > 1 and not _whole(p, t, i, via):
+                drop(p, i, POLICY_MISMATCH, STAGE_SPD)
+                return DONE, False, p.flow[0]
+            if t.sp[via].tun >= 0:
+                p.vif[i] = np.int32(t.sp[via].tun)
+    line, found = flow_line(p, t, i, via)
+    if not found:
+        later = (p.frag[i] & FRAG_LATER) != 0 and (p.flags[i] & PORTS_KNOWN) == 0
+        _decide(p, t, i, line, via, later)
+    return _apply(p, t, i, line), found, line
+
+
+@outlined
+def classify_again(p, t, i):
+    """The same for a packet that a tunnel or an ICMP error made: DONE, KEEP or TUNNEL."""
+    became, found, _ = classify(p, t, i)
+    p.st[ST_FLOW_HIT] += found
+    p.st[ST_FLOW_MISS] += not found
+    return became
 
 
 @outlined
@@ -320,36 +417,24 @@ def _fetch_sa(t, line):
     prefetch(base(t.sp[line.sp]))
 
 
-@outlined
-def _whole(p, t, i, via):
-    """Whether the packet came through every SA of its entry's bundle: with one stripped off it proves nothing."""
-    count = 0
-    for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
-        count += t.sa[p.lv_sa[k]].sp == via
-    return count >= t.sp[via].levels
-
-
 def spd(p, t, n):
-    kept, hits = 0, 0
+    kept, tunnels, hits = 0, 0, 0
     far = t.ctl[CTL_PREFETCH] != 0
     if far:
         _fetch_lines(p, n)
     for k in range(n):
         i = np.int64(p.tx[k])
-        via = np.int32(-1)
-        if p.lv_n[i] > 0:
-            via = t.sa[p.sa[i]].sp
-            if via >= 0 and t.sp[via].levels > 1 and not _whole(p, t, i, via):
-                drop(p, i, POLICY_MISMATCH, STAGE_SPD)
-                continue
-        line, found = flow_line(p, t, i, via)
+        became, found, line = classify(p, t, i)
         hits += found
-        if not found:
-            _decide(p, t, i, line, via, (p.frag[i] & FRAG_LATER) != 0)
         p.tx[kept] = i
-        kept += _apply(p, t, i, line)
+        kept += became == KEEP
+        if became == TUNNEL:
+            p.tu[tunnels] = i
+            tunnels += 1
         if far and line.sa >= 0:
             _fetch_sa(t, line)
     p.st[ST_FLOW_HIT] += hits
     p.st[ST_FLOW_MISS] += n - hits
+    p.st[ST_TU] = tunnels
+    p.st[ST_TX] = kept
     return kept
