@@ -529,3 +529,13 @@ ld8, st8, _ = _scalar(8)
 ld16, st16, bswap16i = _scalar(16)
 ld32, st32, bswap32i = _scalar(32)
 ld64, st64, bswap64i = _scalar(64)
+
+
+@intrinsic
+def ctz64(typingctx, v):
+    """Number of zero bits below the lowest one; 64 for 0."""
+
+    def codegen(context, builder, sig, args):
+        return call_ir(builder, "llvm.cttz.i64", I64, args, ((I1, 0),))
+
+    return types.uint64(types.uint64), codegen
