@@ -14,11 +14,19 @@ from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
 from qfp.router import EMITTERS
 from qfp.sa import SecurityAssociation
+from qfp.tables import reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
-from qfp_kernels.layout import CTL_IN_IF, CTL_KEEP_CLEAR, CTL_MODE, CTL_NATT, MODE_DECRYPT
+from qfp_kernels.layout import (
+    CTL_IN_IF,
+    CTL_KEEP_CLEAR,
+    CTL_MODE,
+    CTL_NATT,
+    CTL_UDP_WHOLE,
+    MODE_DECRYPT,
+)
 
 CAPTURE = "capture"
 
@@ -47,6 +55,8 @@ class Decryptor:
         ports = {sa.natt[1] for sa in sas if sa.natt is not None and sa.natt[1]}
         if len(ports) == 1:
             t.ctl[CTL_NATT] = ports.pop()
+        t.ctl[CTL_UDP_WHOLE] = any(sa.natt is not None for sa in sas)
+        reassembly.build(self.tables)
         self.engine = Engine(self.tables, self.sad, threads, batch)
         self.engine.align(ALIGN_INBOUND)
 
@@ -54,8 +64,11 @@ class Decryptor:
         self, source: Source, sink: Sink, on_verdicts: Any = None, on_progress: Callable[[int], None] | None = None
     ) -> None:
         """Run a whole source into a sink."""
-        stages = fia.decrypt(source.walk, EMITTERS[sink.kind])
-        self.engine.run(source, stages, sink, on_verdicts, on_progress)
+        self.engine.run(source, self.stages(source.walk, EMITTERS[sink.kind]), sink, on_verdicts, on_progress)
+
+    def stages(self, walk: Any, emitter: Any) -> tuple[fia.Stage, ...]:
+        """The FIA between a source's walk and an emitter."""
+        return fia.decrypt(walk, emitter)
 
     def open(self, batch: Batch) -> Result:
         """Run a batch in memory."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from qfp.fia import Stage
+from qfp.fia import STEPS, Stage
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import Source
@@ -20,10 +20,7 @@ from qfp_kernels import capture as C
 from qfp_kernels.drive import TICKET_STRIDE, drive
 from qfp_kernels.jit import compile_stage
 from qfp_kernels.layout import (
-    ARENA,
-    ARENA_SLACK,
-    CTL_CUT_FRAME,
-    CTL_CUT_POS,
+    ARENA_ALL,
     CTL_CUT_VECTOR,
     CTL_FIA_N,
     CTL_LAST,
@@ -33,18 +30,31 @@ from qfp_kernels.layout import (
     CTL_OUT_POS,
     CTL_OUT_SEQ,
     CTL_PREFETCH,
+    CTL_ROOM,
+    CTL_UNDO,
     CTL_V_ON,
     CTL_V_POS,
-    HEADROOM,
+    OUT_MEMORY,
+    ROWS_MAX,
+    SLOT_EXTRA,
+    ST_CUT_FRAME,
+    ST_CUT_POS,
+    ST_CUT_VECTOR,
     ST_FLOW_MASK,
     ST_L3_ALIGN,
     ST_LIMIT,
+    ST_STOP,
+    ST_STOP_A,
+    ST_STOP_B,
+    ST_STOP_TS,
+    STOP_NONE,
     VECTOR,
     VECTOR_MAX,
     VERDICT_FIELDS,
     aligned,
     workspace,
 )
+from qfp_kernels.reassemble import undo
 
 Array = npt.NDArray[Any]
 VECTORS_A_TURN = 64  # that the driver runs, at most, before Python looks in
@@ -66,9 +76,9 @@ class Sink(Protocol):
 
 
 class MemorySink:
-    """Keeps the records, as pcap blocks."""
+    """Keeps the records, with frame and egress interface of each packet."""
 
-    kind = 1  # OUT_PCAP
+    kind = OUT_MEMORY
 
     def __init__(self) -> None:
         self.blocks: list[bytes] = []
@@ -152,6 +162,9 @@ class Engine:
             p.st[ST_FLOW_MASK] = flows - 1
             sad.crypto.attach(p)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        # The control plane's answers: to a stop (STOP_ number, two arguments, ns) and to a timer that is due (ns)
+        self.on_stop: Callable[[int, int, int, int], None] | None = None
+        self.on_due: Callable[[int], None] | None = None
 
     def align(self, offset: int) -> None:
         """Where fill puts IP headers on a 64-byte line (speed only)."""
@@ -159,12 +172,14 @@ class Engine:
             p.st[ST_L3_ALIGN] = offset
 
     def load(self, stages: Sequence[Stage]) -> None:
-        """Compile the stages (or take them from the cache) and enter their addresses into the tables."""
+        """Compile the stages and what they call (or take it from the cache) and enter the addresses into the tables."""
         t = self.t
         ticket = -1
         for k, stage in enumerate(stages):
             t.fia[k] = compile_stage(stage.run).address
             t.fia_list[k] = stage.walks
+            for number in stage.calls:
+                t.steps[number] = compile_stage(STEPS[number]).address
             if stage.serial and (k == 0 or not stages[k - 1].serial):
                 ticket += 1
             t.fia_serial[k] = ticket if stage.serial else -1
@@ -210,8 +225,8 @@ class Engine:
         t = self.t
         block = 1
         if sink.kind:
-            rows = self.vector
-            block = OUT_BLOCK + (self.threads + 1) * C.worst_case(rows, ARENA + ARENA_SLACK + rows * HEADROOM)
+            size = ARENA_ALL + ROWS_MAX * SLOT_EXTRA
+            block = OUT_BLOCK + (self.threads + 1) * C.worst_case(ROWS_MAX, size, int(t.ctl[CTL_ROOM]))
         if t.out.size < block:
             t.rebind("out", aligned(block, "u1"))
         t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS], t.ctl[CTL_OUT_SEQ] = sink.kind, 0, 0
@@ -227,6 +242,9 @@ class Engine:
         t = self.t
         t.ctl[CTL_NEXT], t.ctl[CTL_LAST], t.ctl[CTL_CUT_VECTOR] = 0, VECTORS_A_TURN, -1
         t.ticket[::TICKET_STRIDE] = 0
+        t.ctl[CTL_UNDO], t.rsm["turn"] = 0, t.rsm["head"]
+        for p in self.workspaces:
+            p.st[ST_CUT_VECTOR], p.st[ST_STOP] = -1, STOP_NONE
         if self._pool is None:
             drive(self.workspaces[0], t)
         else:
@@ -239,13 +257,24 @@ class Engine:
     def _finished(self, source: Source) -> bool:
         t = self.t
         if t.ctl[CTL_CUT_VECTOR] >= 0:  # rows were given back: start again at the first of them
-            t.walk[C.W_POS] = t.ctl[CTL_CUT_POS] - t.walk[C.W_STREAM]
-            t.walk[C.W_FRAME] = t.ctl[CTL_CUT_FRAME]
-            t.walk[C.W_STATUS] = C.WALKING
+            self._resume(next(p.st for p in self.workspaces if p.st[ST_CUT_VECTOR] == t.ctl[CTL_CUT_VECTOR]))
+            return False
+        if t.walk[C.W_STATUS] == C.DUE and self.on_due is not None:
+            self.on_due(int(t.walk[C.W_DUE_AT]))
             return False
         if t.ctl[CTL_LAST] != 0:
             return False
         return t.walk[C.W_STATUS] != C.NEED_MORE or not source.refill(t)
+
+    def _resume(self, st: Array) -> None:
+        """Go back to where a vector was cut, and let the control plane do what it was cut for."""
+        t = self.t
+        undo(t, int(st[ST_CUT_POS]))
+        t.walk[C.W_POS] = st[ST_CUT_POS] - t.walk[C.W_STREAM]
+        t.walk[C.W_FRAME] = st[ST_CUT_FRAME]
+        t.walk[C.W_STATUS] = C.WALKING
+        if st[ST_STOP] != STOP_NONE and self.on_stop is not None:
+            self.on_stop(*(int(st[k]) for k in (ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS)))
 
     def _hand_over(self, on_verdicts: Callable[[dict[str, Array]], None]) -> None:
         rows = int(self.t.ctl[CTL_V_POS])
@@ -261,7 +290,7 @@ class Engine:
 def zero_counters(tables: Tables) -> None:
     """Start counting from zero: interfaces, causes, verdicts, statistics (not those of SAs and SPD entries)."""
     t = tables.t
-    for name in ("causes", "cause_bytes", "verdicts", "stats"):
+    for name in ("causes", "cause_bytes", "verdicts", "stats", "late"):
         getattr(t, name)[:] = 0
-    for field in ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops"):
+    for field in ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in"):
         t.ifs[field] = 0

@@ -24,7 +24,6 @@ from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
     CTL_GEN,
     CTL_IN_IF,
-    CTL_MODE,
     CTL_OUT_KIND,
     CTL_OUT_POS,
     CTL_OUT_SEQ,
@@ -34,7 +33,6 @@ from qfp_kernels.layout import (
     LIST_RX,
     LIST_SOURCE,
     LIST_TX,
-    MODE_ROUTER,
     OUT_NONE,
     ST_AH,
     ST_ROWS,
@@ -146,8 +144,8 @@ def chunks(source: Source) -> Iterator[Batch]:
 
 def stages_of(owner: Any, source: Source) -> tuple[fia.Stage, ...]:
     """The FIA that a router or a decryptor runs, without an output."""
-    build = fia.router if owner.tables.t.ctl[CTL_MODE] == MODE_ROUTER else fia.decrypt
-    return build(source.walk, None)
+    found: tuple[fia.Stage, ...] = owner.stages(source.walk, None)
+    return found
 
 
 def _skip(owner: Any, ingress: int, batch: Batch) -> None:
@@ -168,7 +166,9 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
     t.ctl[CTL_OUT_SEQ] = int(t.stats[STAT_OUT]) - sent_before
     p.st[ST_ROWS], p.st[ST_VECTOR] = 0, 0
     steps = []
-    for stage in stages_of(owner, source):
+    stages = stages_of(owner, source)
+    owner.engine.load(stages)
+    for stage in stages:
         before = Look.at(owner, p)
         if not _step(stage, p, t):
             continue

@@ -13,21 +13,31 @@ from qfp.stages import STAGE_NAMES
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp_kernels import drops
+from qfp_kernels.capture import MEMORY_HEADER
+from qfp_kernels.jit import kernel
 from qfp_kernels.layout import (
+    CTL_MODE,
+    CTL_OUT_SEQ,
+    MODE_ROUTER,
     STAT_DUMMY,
     STAT_ECN_ALARM,
     STAT_FRAGMENTS,
+    STAT_ICMP,
+    STAT_ICMP_LIMITED,
     STAT_IN,
     STAT_IN_BYTES,
+    STAT_LOST_PIECES,
+    STAT_MADE,
+    STAT_MSS,
     STAT_OUT,
     STAT_OUT_BYTES,
     VERDICT_FIELDS,
 )
+from qfp_kernels.reassemble import INNER, OUTER
 
 Array = npt.NDArray[Any]
 VERDICT_WORDS = [v.name.lower() for v in drops.Verdict]
 CAUSE_WORDS = [c.name for c in drops.CAUSES]
-PCAP_RECORD = 16
 DROPS_SCHEMA = pa.schema(
     [("cause", pa.string()), ("stage", pa.string()), ("sa", pa.int32()), ("packets", pa.int64()), ("bytes", pa.int64()),
      ("meaning", pa.string())]
@@ -35,7 +45,9 @@ DROPS_SCHEMA = pa.schema(
 STATS = {
     "frames_in": STAT_IN, "bytes_in": STAT_IN_BYTES, "packets_out": STAT_OUT, "bytes_out": STAT_OUT_BYTES,
     "fragments_seen": STAT_FRAGMENTS, "ecn_alarms": STAT_ECN_ALARM, "dummies": STAT_DUMMY,
+    "fragments_made": STAT_MADE, "icmp_sent": STAT_ICMP, "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS,
 }  # fmt: skip
+REASSEMBLIES = {"outer": OUTER, "inner": INNER}
 
 
 def words(interfaces: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -68,9 +80,10 @@ class CountError(AssertionError):
 
 
 def counters(tables: Tables) -> dict[str, Any]:
-    """Totals of a run: frames by verdict, drops by cause, bytes.
+    """Totals of a run: frames by verdict, drops by cause, bytes, what reassembly holds.
 
-    Checks BASE-12, that every frame that came in has exactly one verdict. Raises CountError.
+    Checks BASE-12: every frame that came in has exactly one verdict, and what came in, was generated and was made by
+    fragmentation equals what went out and what ended here. Raises CountError.
     """
     t = tables.t
     by_verdict = {v.name.lower(): int(t.verdicts[v]) for v in drops.Verdict if t.verdicts[v]}
@@ -80,7 +93,21 @@ def counters(tables: Tables) -> dict[str, Any]:
         raise CountError(f"{stats['frames_in']} frames came in, verdicts are {by_verdict}")
     if sum(by_cause.values()) != by_verdict.get("dropped", 0):
         raise CountError(f"{by_verdict.get('dropped', 0)} drops, causes are {by_cause}")
-    return {**stats, "verdicts": by_verdict, "drops": by_cause}
+    if t.ctl[CTL_MODE] == MODE_ROUTER:
+        ended = sum(by_verdict.get(word, 0) for word in ("dropped", "consumed", "punted"))
+        came = stats["frames_in"] + stats["icmp_sent"] + stats["fragments_made"]
+        went = stats["packets_out"] + ended + int(t.stats[STAT_LOST_PIECES])
+        if came != went:
+            raise CountError(f"{came} packets came in or were made, {went} went out or ended: {stats} {by_verdict}")
+    return {**stats, "verdicts": by_verdict, "drops": by_cause, "reassembly": reassembly_counters(t)}
+
+
+def reassembly_counters(t: Any) -> dict[str, Any]:
+    """What became of fragments that were taken in (verdict consumed): put together, lost later by cause, waiting."""
+    lost = {c.name: int(t.late[c.number]) for c in drops.CAUSES if t.late[c.number]}
+    rows = {word: {name: int(t.rsm[name][j]) for name in ("held", "waiting", "merged", "whole")}
+            for word, j in REASSEMBLIES.items()}  # fmt: skip
+    return {**rows, "lost": lost}
 
 
 class Result:
@@ -156,18 +183,34 @@ def collect(
 ) -> Result:  # fmt: skip
     """Put a finished run together."""
     verdicts = store.columns()
-    return Result(
-        _packets(sink, verdicts, interfaces), verdicts, counters(tables), tables, sad, interfaces, source, origin
-    )
+    packets = _packets(sink, int(tables.t.ctl[CTL_OUT_SEQ]), interfaces)
+    return Result(packets, verdicts, counters(tables), tables, sad, interfaces, source, origin)
 
 
-def _packets(sink: MemorySink, verdicts: dict[str, Array], interfaces: Sequence[str]) -> Batch:
-    """The records of a memory sink as a batch; lengths and interfaces are those of the verdict rows."""
-    sent = verdicts["n_out"] > 0
-    length = verdicts["len_out"][sent].astype(np.int64)
-    ends = np.cumsum(length + PCAP_RECORD)
+@kernel
+def _index(block: Any, size: int, columns: Any) -> int:
+    """Columns (offset, length, ts, interface, frame) of the records of a memory sink's block; returns how many."""
+    at, n = 0, 0
+    while at < size:
+        words = block[at : at + MEMORY_HEADER]
+        columns[2, n] = words[0:8].view(np.int64)[0]
+        columns[4, n] = words[8:16].view(np.int64)[0]
+        columns[3, n] = words[16:20].view(np.int32)[0]
+        length = np.int64(words[20:24].view(np.int32)[0])
+        columns[0, n], columns[1, n] = at + MEMORY_HEADER, length
+        at += MEMORY_HEADER + length
+        n += 1
+    return n
+
+
+def _packets(sink: MemorySink, count: int, interfaces: Sequence[str]) -> Batch:
+    """The `count` records of a memory sink as a batch: `in_if` is the interface that each left by."""
+    block = np.frombuffer(b"".join(sink.blocks), np.uint8)
+    found = np.zeros((5, count), np.int64)
+    _index(block, block.size, found)
+    offset, length, ts, left_by, _ = found
     columns = {
-        "offset": ends - length, "length": length, "wire": length, "ts": verdicts["ts"][sent],
-        "in_if": verdicts["out_if"][sent], "link": np.full(len(length), RAW_IP), "frame": np.arange(len(length)),
+        "offset": offset, "length": length, "wire": length, "ts": ts, "in_if": left_by,
+        "link": np.full(count, RAW_IP), "frame": np.arange(count),
     }  # fmt: skip
-    return Batch(np.frombuffer(b"".join(sink.blocks), np.uint8), columns, interfaces)
+    return Batch(block, columns, interfaces)

@@ -4,40 +4,53 @@
     result = router.forward(read_trace("office.pcapng"), ingress="GigabitEthernet0/0/1")
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
 from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
-from qfp.control.policy import PolicyBuilder
+from qfp.control import tunnels
+from qfp.control.mtu import df_rule
+from qfp.control.pathmtu import PathMtus
+from qfp.control.policy import PolicyBuilder, own_address
 from qfp.control.routing import Routing
 from qfp.control.sadb import Sadb
+from qfp.control.sizes import Sizes
+from qfp.control.tunnels import GRE_MODES, IPPROTO_GRE, GreTunnel
 from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
 from qfp.sa import SecurityAssociation
-from qfp.tables import fib
+from qfp.tables import fib, reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies
-from qfp.tables.store import Tables
+from qfp.tables.store import Tables, words
 from qfp.trace.source import BatchSource, Source
 from qfp_kernels import capture as C
+from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
 from qfp_kernels.layout import (
     CTL_IN_IF,
     CTL_MODE,
+    CTL_V6_OFF,
     IF_GRE,
+    IF_OTHER,
     IF_PHYSICAL,
     IF_VTI,
     MODE_ROUTER,
+    OUT_MEMORY,
     OUT_NONE,
     OUT_PCAP,
     OUT_PCAPNG,
 )
 
-EMITTERS: dict[int, Any] = {OUT_NONE: None, OUT_PCAP: C.emit_pcap, OUT_PCAPNG: C.emit_pcapng}
+EMITTERS: dict[int, Any] = {
+    OUT_NONE: None, OUT_PCAP: C.emit_pcap, OUT_PCAPNG: C.emit_pcapng, OUT_MEMORY: C.emit_memory,
+}  # fmt: skip
+MILLISECOND = 10**6  # ns
+TTL_INTERVAL, TTL_BURST = 100, 10  # ms for one time exceeded, and how many may come at once: IOS names no limit
 
 
 class RouterError(ValueError):
@@ -62,22 +75,31 @@ class Router:
         self.config = config
         self.issues: list[Issue] = list(config.issues)
         self.tables = Tables()
-        self.tables.t.ctl[CTL_MODE] = MODE_ROUTER
+        t = self.tables.t
+        t.ctl[CTL_MODE], t.ctl[CTL_V6_OFF] = MODE_ROUTER, not config.unicast_routing6
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)
         fib.build(self.tables, self.routing.routes)
         self.policies = Policies(self.tables)
         self._builder = PolicyBuilder(config, self.routing, self.policies, self._warn)
+        self._gre: list[GreTunnel] = []
         for name, row in self.interfaces.row.items():
             self._interface(config.interfaces[name], row)
         self.policies.build()
         self.sadb = Sadb(config, self.tables, self.sad, self._warn)
         self.sadb.key(self._builder.wants, keying, seed, keys)
+        tunnels.build(self.tables, self._gre)
+        self.sizes = Sizes(self)
+        reassembly.build(self.tables, ports=bool((t.ace["ports"] != 0).any()))
+        self._limits()
         for route in self.routing.unresolved:
             self._warn(route.line, f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed", "")
         self.engine = Engine(self.tables, self.sad, threads, batch)
         self.engine.align(ALIGN_OUTBOUND)
+        self.features = tuple(self._features())
+        self.path_mtus = PathMtus(self.tables, self.sizes.set_path_mtu, self.sizes.home)
+        self.engine.on_stop, self.engine.on_due = self.path_mtus.on_stop, self.path_mtus.on_due
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> "Router":
@@ -93,27 +115,78 @@ class Router:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))
 
     def _interface(self, interface: Any, row: int) -> None:
-        """Row of the interface table: policies, VRF, tunnel."""
+        """Row of the interface table: policies, VRF, tunnel. MTUs follow when SAs are known."""
         spd4 = spd6 = -1
         if interface.crypto_map:
             spd4 = self._builder.crypto_map(interface, interface.crypto_map, 4)
         if interface.ipv6_crypto_map:
             spd6 = self._builder.crypto_map(interface, interface.ipv6_crypto_map, 6)
-        kind, under, up = IF_PHYSICAL, -1, not interface.shutdown
+        fields = {"spd4": spd4, "spd6": spd6, "up": not interface.shutdown}
         if interface.tunnel is not None:
-            kind = IF_GRE if not interface.tunnel.is_vti else IF_VTI
-            _, peer = self._builder.tunnel_ends(interface)
-            route = self.routing.lookup(peer, self.routing.vrfs.get(interface.tunnel.vrf, 0))
-            under = route.out_if if route is not None and route.out_if != row else -1
-            if kind == IF_VTI:
-                spd4 = spd6 = self._builder.tunnel(interface)
-                up = up and under >= 0 and spd4 >= 0
-                if not up and not interface.shutdown:
-                    self._warn(interface.line, f"{interface.name}: line protocol stays down",
-                               "a VTI needs source, destination, a route to it, and a protection profile")  # fmt: skip
-        self.interfaces.set(
-            row, spd4=spd4, spd6=spd6, vrf=self.routing.vrf_of(interface), under=under, kind=kind, up=up
-        )
+            fields |= self._tunnel(interface, row, fields)
+        self.interfaces.set(row, vrf=self.routing.vrf_of(interface), **self._host(interface), **fields)
+
+    def _host(self, interface: Any) -> dict[str, int]:
+        """What an interface answers with, and the TCP segments that it lets through."""
+        own = {4: own_address(interface, 4), 6: own_address(interface, 6)}
+        if interface.unnumbered in self.config.interfaces:
+            home = self.config.interfaces[interface.unnumbered]
+            own = {family: address or own_address(home, family) for family, address in own.items()}
+        own6 = int(own[6] or 0)
+        return {
+            "own4": int(own[4] or 0), "own6h": own6 >> 64, "own6l": own6 & (2**64 - 1),
+            "errors4": interface.unreachables, "errors6": interface.unreachables6,
+            "mss4": interface.tcp_adjust_mss or 0, "mss6": interface.ipv6_tcp_adjust_mss or 0,
+        }  # fmt: skip
+
+    def _tunnel(self, interface: Any, row: int, fields: dict[str, int]) -> dict[str, int]:
+        """Fields of a tunnel interface. An incomplete one is down, and says why."""
+        local, peer = self._builder.tunnel_ends(interface)
+        vrf = self.routing.vrfs.get(interface.tunnel.vrf, 0)
+        route = self.routing.lookup(peer, vrf)
+        under = route.out_if if route is not None else -1
+        if interface.tunnel.mode not in GRE_MODES and not interface.tunnel.is_vti:
+            return {"kind": IF_OTHER}
+        looped = under == row
+        if looped:
+            self._warn(interface.line, f"{interface.name}: the route to its destination {peer} leads into it",
+                       "its packets are dropped as TUNNEL_LOOP: give the destination a longer prefix")  # fmt: skip
+        entry = self._protection(interface, row)
+        up = bool(fields["up"]) and local is not None and peer is not None and under >= 0 and entry is not None
+        if not up and not interface.shutdown:
+            self._warn(interface.line, f"{interface.name}: line protocol stays down",
+                       "a tunnel needs source, destination, a route to it, and a VTI a protection profile")  # fmt: skip
+        if interface.tunnel.is_vti:
+            up = up and not looped
+            spd = -1 if entry is None else entry
+            return {"kind": IF_VTI, "under": under if not looped else -1, "up": up, "spd4": spd, "spd6": spd}
+        if not up:
+            return {"kind": IF_PHYSICAL, "up": 0}
+        df = df_rule(self.config, interface)
+        id_row = self.sad.id_row((*words(local), *words(peer)))
+        self._gre.append(GreTunnel(row, local, peer, interface.tunnel, vrf, entry, id_row, df))  # type: ignore[arg-type]
+        return {"kind": IF_GRE, "under": under, "up": up}
+
+    def _protection(self, interface: Any, row: int) -> int | None:
+        """SPD of a VTI, SPD entry of a GRE tunnel's protection (-1 without one); None when it is incomplete."""
+        if interface.tunnel.is_vti:
+            found = self._builder.tunnel(interface, row)
+            return found if found >= 0 else None
+        if interface.tunnel.protection_profile is None:
+            return -1
+        found = self._builder.protection(interface, row, IPPROTO_GRE)
+        return found if found >= 0 else None
+
+    def _limits(self) -> None:
+        """Rate limits of ICMP errors."""
+        limits = self.config.icmp
+        values = {
+            CLASS_UNREACHABLE: (limits.unreachable, 1), CLASS_DF: (limits.unreachable_df, 1),
+            CLASS_TTL: (TTL_INTERVAL, TTL_BURST), CLASS_V6: (limits.interval6, limits.bucket6),
+        }  # fmt: skip
+        for row, (interval, burst) in values.items():
+            self.tables.t.icmp["interval"][row] = interval * MILLISECOND
+            self.tables.t.icmp["burst"][row] = burst
 
     def interface(self, name: str) -> str:
         """The configured interface that a name or an abbreviation means. Raises RouterError, naming those there are."""
@@ -132,8 +205,18 @@ class Router:
     ) -> None:  # fmt: skip
         """Run a source that arrives at an interface into a sink: the streaming form of `forward`."""
         self.tables.t.ctl[CTL_IN_IF] = self.interfaces.row[self.interface(ingress)]
-        stages = fia.router(source.walk, EMITTERS[sink.kind])
-        self.engine.run(source, stages, sink, on_verdicts, on_progress)
+        self.engine.run(source, self.stages(source.walk, EMITTERS[sink.kind]), sink, on_verdicts, on_progress)
+
+    def _features(self) -> Iterator[str]:
+        """What the configuration uses of fia.FEATURES."""
+        if self._gre:
+            yield "gre"
+        if self.tables.t.sa["comp"].any():
+            yield "lzs"
+
+    def stages(self, walk: Any, emitter: Any) -> tuple[fia.Stage, ...]:
+        """The FIA of this router between a source's walk and an emitter."""
+        return fia.router(walk, emitter, self.features)
 
     def forward(self, batch: Batch, ingress: str) -> Result:
         """Everything that the router does with the frames of a batch arriving at `ingress`, in memory.

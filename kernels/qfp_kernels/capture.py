@@ -43,7 +43,6 @@ from qfp_kernels.layout import (
     ST_ROWS,
     ST_SLOT,
     ST_SPARE,
-    ST_STOP_TS,
     TAILROOM,
     VECTOR_MAX,
 )
@@ -78,7 +77,8 @@ from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st6
     W_B_IN_IF,
     W_B_LINK,  # widened to 32 bits
     W_B_FRAME,
-) = range(26)
+    W_DUE_AT,  # DUE: time of the next record, ns
+) = range(27)
 W_N = 32
 
 WALKING, NEED_MORE, END, DAMAGED, DUE = range(5)  # DUE: a timer of the control plane comes before the next record
@@ -232,13 +232,13 @@ def _walked(p, t, k, slot, pos, frame, left):
 
 
 @inlined
-def _is_due(p, t, k, ts):
+def _is_due(t, k, ts):
     """A timer fires before this record: the vector ends here; True. With rows in it the next call finds it again."""
     if ts < t.ctl[CTL_DUE]:
         return False
     if k == 0:
         t.walk[W_STATUS] = DUE
-        p.st[ST_STOP_TS] = ts
+        t.walk[W_DUE_AT] = ts
     return True
 
 
@@ -269,7 +269,7 @@ def walk_pcap(p, t, n):
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
         worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
-        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(p, t, k, ts):
+        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
             break
         used = slot
         spare -= worst
@@ -523,7 +523,7 @@ def walk_pcapng(p, t, n):
                 off = _frame_at(used, t.links[r + L_LINK], align)
                 slot = _slot_end(off, cap)
                 worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
-                if ((slot > ARENA or spare < worst) and k > 0) or _is_due(p, t, k, ts):
+                if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
                     break
                 used = slot
                 spare -= worst
@@ -568,7 +568,7 @@ def walk_batch(p, t, n):
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
         worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
-        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(p, t, k, ts):
+        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
             break
         used = slot
         spare -= worst

@@ -12,12 +12,13 @@ which a run starts is looked up with nothing in flight, so a run always gets pas
 
 import numpy as np
 
-from qfp_kernels.decap import DUMMY
+from qfp_kernels.decap import COMP_BAD, DUMMY
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     LEVELS,
     NOTE_ECN,
+    NOTE_EXPANDED,
     ST_RX0,
     STAT_DUMMY,
 )
@@ -101,5 +102,9 @@ def commit(p, t, n):
             t.stats[STAT_DUMMY] += U1
         elif p.cause[i] != 0:
             t.sa_in[p.sa[i]].errors += ONE
+            if p.cause[i] == COMP_BAD:
+                t.sa_in[p.sa[i]].comp_failed += ONE
             drop(p, i, np.int64(p.cause[i]), STAGE_DECAP)
+        elif p.notes[i] & NOTE_EXPANDED:
+            t.sa_in[p.sa[i]].decompressed += ONE
     return n

@@ -9,14 +9,16 @@ import numpy as np
 from qfp_kernels.checksum import adjust, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop
-from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import LEVELS, NOTE_ECN
+from qfp_kernels.jit import call, inlined, outlined
+from qfp_kernels.layout import CTL_MODE, HEADROOM, LEVELS, MODE_DECRYPT, NOTE_ECN, ST_ARG, ST_RESULT, STEP_EXPAND
+from qfp_kernels.move import copy
 from qfp_kernels.parse import is_inbound, next_header_at, parse_ip
 from qfp_kernels.simd import bswap16i, ld8, ld16, ld64, st8, st16
 
 STAGE_DECAP = STAGES.index("decap")
 BAD_PADDING, BAD_NEXT_HEADER = int(Drop.BAD_PADDING), int(Drop.BAD_NEXT_HEADER)
-BAD_INNER, ECN_CE = int(Drop.BAD_INNER), int(Drop.ECN_CE)
+BAD_INNER, ECN_CE, COMP_BAD = int(Drop.BAD_INNER), int(Drop.ECN_CE), int(Drop.COMP_BAD)
+IPCOMP = 108
 DUMMY = 200  # next header 59: consumed, not dropped (RFC 4303 section 2.6)
 M16 = np.uint64(0xFFFF)
 COUNTING = np.uint64(0x0807060504030201)
@@ -91,24 +93,43 @@ def _move_right(at, size, by):
         st8(at + by + k, ld8(at + k))
 
 
+@inlined
+def _whole(p, i, at, head, size):
+    """Length and checksum of a header of `head` bytes at arena offset `at`, before `size` bytes; a cause or 0."""
+    to = base(p.arena) + at
+    total = head + size
+    if p.fam[i] == 4:
+        st16(to + 2, bswap16i(np.uint16(total)))
+        st16(to + 10, np.uint16(0))
+        st16(to + 10, np.uint16(~header_sum(to, head >> 2) & M16))
+    else:
+        st16(to + 4, bswap16i(np.uint16(total - 40)))
+    return BAD_INNER if total - (0 if p.fam[i] == 4 else 40) > 65535 or parse_ip(p, i, at, total) != 0 else 0
+
+
 @outlined
 def _from_transport(p, i, header_end, payload, size, next_header):
     """The IP header moves right, up to the payload of `size` bytes at arena offset `payload`; cause or 0."""
     arena = base(p.arena)
     l3 = np.int64(p.l3[i])
-    head = header_end - l3
     by = payload - header_end
     st8(arena + next_header_at(p, i), np.uint8(next_header))
-    _move_right(arena + l3, head, by)
-    at = arena + l3 + by
-    total = head + size
-    if p.fam[i] == 4:
-        st16(at + 2, bswap16i(np.uint16(total)))
-        st16(at + 10, np.uint16(0))
-        st16(at + 10, np.uint16(~header_sum(at, head >> 2) & M16))
-    else:
-        st16(at + 4, bswap16i(np.uint16(total - 40)))
-    return BAD_INNER if parse_ip(p, i, l3 + by, total) != 0 else 0
+    _move_right(arena + l3, header_end - l3, by)
+    return _whole(p, i, l3 + by, header_end - l3, size)
+
+
+@outlined
+def _from_elsewhere(p, i, header_end, payload, size, next_header):
+    """The same for a payload that was decompressed, and stands in a slot with head-room of its own."""
+    arena = base(p.arena)
+    l3 = np.int64(p.l3[i])
+    head = header_end - l3
+    if head > HEADROOM:
+        return COMP_BAD
+    st8(arena + next_header_at(p, i), np.uint8(next_header))
+    copy(arena + payload - head, arena + l3, head)
+    p.off[i] = payload
+    return _whole(p, i, payload - head, head, size)
 
 
 @inlined
@@ -131,6 +152,13 @@ def _strip(p, t, i, sa):
         size = body - 2 - pad
     if next_header == 59:
         return DUMMY
+    moved = next_header == IPCOMP and (sa.comp != 0 or t.ctl[CTL_MODE] == MODE_DECRYPT)
+    if moved:
+        p.st[ST_ARG], p.st[ST_RESULT] = payload, size
+        payload = call(t.steps[STEP_EXPAND], p, t, i)
+        if payload < 0:
+            return COMP_BAD
+        size, next_header = p.st[ST_RESULT], p.st[ST_ARG]
     inner = next_header == 4 or next_header == 41
     if sa.mode == TUNNEL and not inner and next_header != 50 and next_header != 51:
         return BAD_NEXT_HEADER
@@ -138,6 +166,8 @@ def _strip(p, t, i, sa):
         cause = _from_tunnel(p, t, i, payload, size)
         want = 4 if next_header == 4 else 6
         return BAD_NEXT_HEADER if cause == 0 and p.fam[i] != want else cause
+    if moved:
+        return _from_elsewhere(p, i, l4, payload, size, next_header)
     return _from_transport(p, i, l4, payload, size, next_header)
 
 

@@ -1,20 +1,32 @@
-"""deliver: the last look at every row, in order: counters, and one verdict row a frame."""
+"""deliver: the last look at every row, in order: counters, and one verdict row a frame.
+
+What leaves for a frame may be several rows (fragments, an ICMP error) and several packets a row. A frame of which a
+piece was lost counts as dropped, with that piece's cause.
+"""
 
 import numpy as np
 
 from qfp_kernels.drops import Verdict
+from qfp_kernels.fragment import sent_bytes
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_ROWS,
     CTL_V_ON,
     CTL_V_POS,
+    IS_ERROR,
+    NOTE_COMPRESSED,
     NOTE_ECN,
     NOTE_FRAGMENT,
+    NOTE_INCOMPRESSIBLE,
+    NOTE_REASSEMBLED,
     ST_ROWS,
     STAT_ECN_ALARM,
     STAT_FRAGMENTS,
+    STAT_ICMP,
     STAT_IN,
     STAT_IN_BYTES,
+    STAT_LOST_PIECES,
+    STAT_MADE,
     STAT_OUT,
     STAT_OUT_BYTES,
 )
@@ -34,7 +46,8 @@ def _dropped(p, t, i, wire):
 
 
 @inlined
-def _sent(p, t, i, wire, sent):
+def _out(p, t, i, sent):
+    """Count the packets of row i that left, `sent` bytes in all."""
     packets = np.uint64(p.n_out[i])
     t.stats[STAT_OUT] += packets
     t.stats[STAT_OUT_BYTES] += sent
@@ -42,10 +55,62 @@ def _sent(p, t, i, wire, sent):
         port = t.ifs[p.out_if[i]]
         port.out_packets += packets
         port.out_bytes += sent
+
+
+@inlined
+def _entry(p, t, i, wire):
     if p.sp[i] >= 0:
         entry = t.sp[p.sp[i]]
         entry.packets += U1
         entry.bytes += wire
+
+
+@inlined
+def _noted(p, t, i):
+    """What a row's notes count, at its SA and in the statistics."""
+    notes = p.notes[i]
+    t.stats[STAT_ECN_ALARM] += np.uint64(notes & NOTE_ECN)
+    t.stats[STAT_FRAGMENTS] += np.uint64((notes & NOTE_FRAGMENT) >> 1)
+    if notes & NOTE_REASSEMBLED:
+        t.ifs[p.in_if[i]].process_in += U1
+    if notes & (NOTE_COMPRESSED | NOTE_INCOMPRESSIBLE) and p.sa[i] >= 0 and p.n_out[i] > 0:
+        if notes & NOTE_COMPRESSED:
+            t.sa_out[p.sa[i]].compressed += U1
+        else:
+            t.sa_out[p.sa[i]].incompressible += U1
+
+
+@outlined
+def _several(p, t, i, wire):
+    """A frame for which other rows than its own, or several packets, leave: (packets, bytes) of all of them."""
+    packets, total, made, lost = np.int64(0), U0, np.int64(-1), np.int64(0)
+    first_sent = np.int64(-1)
+    r = np.int64(i)
+    while r >= 0:
+        error = (p.flags[r] & IS_ERROR) != 0
+        if p.n_out[r] > 0:
+            sent = np.uint64(sent_bytes(p, r))
+            _out(p, t, r, sent)
+            packets += p.n_out[r]
+            total += sent
+            if error:
+                t.stats[STAT_ICMP] += U1
+            elif first_sent < 0:
+                first_sent = r
+        if not error:
+            made += max(np.int64(p.n_out[r]), 1)
+            if p.verdict[r] == DROPPED:
+                lost += 1
+                p.verdict[i], p.cause[i], p.stage[i] = p.verdict[r], p.cause[r], p.stage[r]
+        if r != i and p.notes[r] != 0:
+            _noted(p, t, r)
+        r = np.int64(p.more[r])
+    if first_sent >= 0:
+        _entry(p, t, first_sent, wire)
+    t.stats[STAT_MADE] += np.uint64(made)
+    if lost > 1:
+        t.stats[STAT_LOST_PIECES] += np.uint64(lost - 1)
+    return packets, total
 
 
 @inlined
@@ -56,7 +121,7 @@ def _came_in(t, port, packets, size):
 
 
 @inlined
-def _verdict_row(p, t, i, v, sent):
+def _verdict_row(p, t, i, v, packets, sent):
     t.v_frame[v] = p.frame[i]
     t.v_ts[v] = p.ts[i]
     t.v_in_if[v] = p.in_if[i]
@@ -72,7 +137,7 @@ def _verdict_row(p, t, i, v, sent):
     t.v_len_in[v] = np.uint32(p.wire[i])
     t.v_len_out[v] = np.uint32(sent)
     t.v_first_out[v] = p.first_out[i]
-    t.v_n_out[v] = p.n_out[i]
+    t.v_n_out[v] = packets
 
 
 def deliver(p, t, n):
@@ -83,26 +148,27 @@ def deliver(p, t, n):
     ingress, run, run_bytes, total = np.int32(-1), U0, U0, U0
     for i in range(rows):
         wire = np.uint64(p.wire[i])
-        sent = np.uint64(0)
+        packets, sent = np.int64(p.n_out[i]), U0
         if p.in_if[i] != ingress:  # frames of one interface come in runs: count a run in registers
             _came_in(t, ingress, run, run_bytes)
             ingress, run, run_bytes = p.in_if[i], U0, U0
         run += U1
         run_bytes += wire
         total += wire
+        if p.more[i] >= 0 or packets > 1:
+            packets, sent = _several(p, t, i, wire)
+        elif packets == 1:
+            sent = np.uint64(p.ip_len[i])
+            _out(p, t, i, sent)
+            _entry(p, t, i, wire)
         verdict = np.int64(p.verdict[i])
         t.verdicts[verdict] += U1
-        if p.n_out[i] > 0:
-            sent = np.uint64(p.ip_len[i])
-            _sent(p, t, i, wire, sent)
-        elif verdict == DROPPED:
+        if verdict == DROPPED:
             _dropped(p, t, i, wire)
-        notes = p.notes[i]
-        if notes != 0:
-            t.stats[STAT_ECN_ALARM] += np.uint64(notes & NOTE_ECN)
-            t.stats[STAT_FRAGMENTS] += np.uint64((notes & NOTE_FRAGMENT) >> 1)
+        if p.notes[i] != 0:
+            _noted(p, t, i)
         if keep:
-            _verdict_row(p, t, i, v + i, sent)
+            _verdict_row(p, t, i, v + i, packets, sent)
     _came_in(t, ingress, run, run_bytes)
     t.stats[STAT_IN_BYTES] += total
     if keep:

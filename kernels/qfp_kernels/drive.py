@@ -24,7 +24,6 @@ from qfp_kernels.layout import (
     CTL_OUT_LIMIT,
     CTL_OUT_POS,
     LIST_AH,
-    LIST_ER,
     LIST_FR,
     LIST_IC,
     LIST_ROWS,

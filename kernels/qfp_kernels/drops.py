@@ -98,7 +98,7 @@ _ROWS = (
     ("AH_HEADERS", "plan", 49, "OUT_PKT_HEADPAD_LEN_ERR", "XfrmOutError",
      "More than 256 bytes of IP header and extension headers stand in front of AH (inbound: lookup)."),
     ("FRAG_NEEDED", "plan", 48, "OUT_CANNOT_FRAG_DF_SET_PKT", "FragFails",
-     "The packet is longer than its way allows and may not be fragmented (DF set, or IPv6); its source is told the MTU."),
+     "The packet is longer than its way allows and must not be fragmented (DF set, or IPv6): its source is told."),
     ("FRAGMENT_BAD", "reassemble", 70, "IN_V4_PKT_FRAG_ERR", "ReasmFails",
      "A fragment that fits no packet: empty, not a multiple of 8 bytes though more follow, or beyond 65,535 bytes."),
     ("FRAGMENT_OVERLAP", "reassemble", 70, "IN_V4_PKT_FRAG_ERR", "ReasmFails",

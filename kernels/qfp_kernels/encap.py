@@ -79,7 +79,7 @@ def _outer6(p, i, at, inner, sa, total):
     """Patch an outer IPv6 header: traffic class, flow label (copied from an inner IPv6 packet), payload length."""
     word = np.uint32(6) << np.uint32(28) | np.uint32(p.tos[i]) << np.uint32(20)
     if sa.copy_label != 0 and p.fam[i] == 6:
-        word |= bswap32i(ld32(inner)) & np.uint32(0xFFFFF)
+        word |= (bswap32i(ld32(inner)) if p.nxt[i] == 0 else np.uint32(p.mtu[i])) & np.uint32(0xFFFFF)
     st32(at, bswap32i(word))
     st16(at + 4, bswap16i(np.uint16(total - 40)))
 
@@ -113,6 +113,8 @@ def _tunnel(p, t, i, s, sa):
     size = np.int64(p.ip_len[i])
     hdr = np.int64(sa.hdr_len)
     next_header = 4 if p.fam[i] == 4 else 41
+    if p.nxt[i] != 0:
+        next_header = np.int64(p.nxt[i])
     esp = sa.proto == 50
     start = inner - hdr - (np.int64(sa.iv_len) if esp else 0)  # AH's IV is part of its header
     if esp:
@@ -173,7 +175,7 @@ def _transport(p, t, i, s, sa):
     esp = sa.proto == 50
     insert = np.int64(sa.hdr_len) - ip + (np.int64(sa.iv_len) if esp else 0)  # AH, UDP, ESP and IV
     nh_at = arena + octet
-    next_header = ld8(nh_at)
+    next_header = ld8(nh_at) if p.nxt[i] == 0 else p.nxt[i]
     if esp:
         size = _trailer(arena + split, size, np.int64(sa.block), next_header)
         total = split - l3 + insert + size + sa.icv_len

@@ -1,4 +1,4 @@
-"""forward: the router's own hop. One off the TTL or hop limit, the MSS of TCP, and whether a clear packet fits its line.
+"""forward: the router's own hop: one off the TTL or hop limit, the MSS of TCP, whether a clear packet fits its line.
 
 The IPv4 checksum and TCP's are kept right incrementally. What the router made itself (GRE, ICMP) has made no hop yet.
 """

@@ -16,7 +16,7 @@ from qfp_kernels.rows import same_packet, slot, spare, spare_left
 from qfp_kernels.simd import bswap16i, bswap32i, ld8, ld16, st8, st16, st32
 
 BEFORE, AFTER, REFUSE = 0, 1, 2
-# The guide's dependency table (chapter 3, table 2; PF-1): feature state, `crypto ipsec df-bit`, the packet's DF, result.
+# The guide's dependency table (chapter 3, table 2; PF-1): feature state, `crypto ipsec df-bit`, packet's DF, result.
 DEPENDENCY = (
     ("enabled", "clear", 0, BEFORE),
     ("enabled", "clear", 1, BEFORE),
@@ -153,6 +153,7 @@ def _piece_row(p, last, i, head, size):
     c = spare(p, last)
     same_packet(p, c, i)
     off = slot(p, head + size)
+    p.off[c] = off
     p.l3[c] = off
     p.l4[c] = off + head
     p.ip_len[c] = head + size
@@ -276,6 +277,19 @@ def pieces(p, i):
             return n
         n += 1
         done += size
+
+
+@outlined
+def sent_bytes(p, i):
+    """Bytes of IP that leave for row i: its packet, or the fragments of it."""
+    if p.n_out[i] <= 1:
+        return np.int64(p.ip_len[i])
+    total, done = 0, 0
+    for _ in range(p.n_out[i]):
+        head, size = piece(p, i, done)
+        total += head + size
+        done += size
+    return total
 
 
 @outlined

@@ -98,8 +98,8 @@ PACKET_FIELDS = (
     _f("ip_id", "u4", "identification of the outer header: IPv4 16 bits, an IPv6 fragment 32"),
     _f("sns", "u1", "sequence-number space"),
     # inbound levels, outermost first
-    _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; 1: came in as a fragment; 2: was reassembled; 3: compressed; "
-       "4: did not get smaller; 5: decompressed"),
+    _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; 1: came in as a fragment; "
+       "2: was reassembled; 3: compressed; 4: did not get smaller; 5: decompressed"),
     _f("lv_n", "u1", "levels opened or tried"),
     _f("lv_sa", "i4", "SA of each level", LEVELS),
     _f("lv_seq", "u8", "sequence number of each level, high half as inferred", LEVELS),
@@ -136,7 +136,8 @@ PACKET_FIELDS = (
     _f("key", "u4", "sort keys of the crypto job at hand", 2),
     # not by row
     _f("arena", "u1", "frames, each with head-room and tail-room", 0, ARENA_ALL),
-    _f("scratch", "u1", "lanes, key schedules and tails of the lockstep kernels; tables of the compressor", 0, 32768),
+    _f("scratch", "u1", "lanes, key schedules and tails of the lockstep kernels", 0, 32768),
+    _f("lzs", "u1", "tables of the compressor, zero at first", 0, 16448),
     _f("st", "i8", "state of the vector: see ST_ numbers", 0, 64),
     _f("flow", "flow", "flow cache, one 64-byte line a flow", 0, 16384),
 )
@@ -144,7 +145,7 @@ PACKET_FIELDS = (
 (ST_ROWS, ST_RX, ST_TX, ST_AH, ST_VECTOR, ST_LIMIT, ST_OUT_AT, ST_OUT_SEQ, ST_WORK, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT,
  ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK, ST_SPARE, ST_SLOT, ST_JUMBO, ST_FR, ST_IC, ST_TU, ST_ER, ST_END_POS,
  ST_END_FRAME, ST_CUT_VECTOR, ST_CUT_POS, ST_CUT_FRAME, ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS,
- ST_LEFT) = range(32)  # fmt: skip
+ ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT) = range(35)  # fmt: skip
 
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
 NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE, NOTE_EXPANDED = 1, 2, 4, 8, 16, 32
@@ -185,12 +186,11 @@ SA = [  # 192 bytes: what INBOUND needs stands in the first cache line
     ("df", "u1"),  # 0 copy, 1 clear, 2 set
     ("copy_label", "u1"),  # IPv6 in IPv6: copy the flow label
     # second line
-    ("ttl", "u1"),  # of the outer header
     ("hdr_len", "u1"),  # bytes of `hdr` in use
     ("esp_at", "u1"),  # offset of the ESP header in hdr
     ("udp_at", "u1"),  # offset of the UDP header in hdr (natt)
     ("ah_at", "u1"),  # offset of the AH header in hdr; 255 = none
-    ("ah_len", "u1"),  # bytes of the AH header
+    ("fit", "u2"),  # longest inner packet that goes on as it is: plain_mtu, or the VTI's own MTU where that is less
     ("udp_sport", "u2"), ("udp_dport", "u2"),
     ("id_row", "i4"),  # row of `ip_id`: one counter a (source, destination)
     ("csum", "u4"),  # sum of the constant 16-bit words of an IPv4 header
@@ -271,7 +271,7 @@ IFS = [
     ("spd4", "i4"), ("spd6", "i4"),  # SPD of the crypto map on this interface, -1 = none
     ("vrf", "i4"),
     ("under", "i4"),  # tunnel: egress interface of its destination; -1 = not a tunnel
-    ("kind", "u1"),  # 0 physical, 1 IPsec VTI, 2 GRE
+    ("kind", "u1"),  # 0 physical, 1 IPsec VTI, 2 GRE, 3 a tunnel of another mode
     ("up", "u1"),
     ("errors4", "u1"), ("errors6", "u1"),  # 1 = sends ICMP unreachables (`ip unreachables`)
     ("mtu4", "u2"), ("mtu6", "u2"),  # longest IPv4, IPv6 packet that leaves whole (`ip mtu`, `ipv6 mtu`)
@@ -280,6 +280,7 @@ IFS = [
     ("own6h", "u8"), ("own6l", "u8"),
     ("tun", "i4"),  # row of `tun` of a GRE tunnel, -1 = none
     ("in_packets", "u8"), ("in_bytes", "u8"), ("out_packets", "u8"), ("out_bytes", "u8"), ("drops", "u8"),
+    ("process_in", "u8"),  # packets that were reassembled: process-switched, as IOS counts them
 ]  # fmt: skip
 
 TUN = [  # a GRE tunnel (RFC 2784, 2890)
@@ -395,6 +396,7 @@ TABLE_DTYPES: dict[str, object] = {
     "seal": "i8",  # stage addresses by sealer number
     "open": "i8",
     "fia": "i8",  # addresses of the stages in order
+    "steps": "i8",  # addresses of what several stages do to one row: see STEP_
     "fia_list": "i8",  # LIST_ number of the list that each stage walks
     "fia_serial": "i8",  # ticket number of a serial stage, -1 = may run in any order
     "ticket": "i8",  # 8 words apart: next vector that each serial part admits
@@ -415,11 +417,13 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_COMP, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK) = range(37)  # fmt: skip
 
+STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
+STEPS = 8
 LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LIST_ER = range(9)
 MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG, OUT_MEMORY = 0, 1, 2, 3
 LINE = 64  # bytes of a cache line
-IF_PHYSICAL, IF_VTI, IF_GRE = 0, 1, 2
+IF_PHYSICAL, IF_VTI, IF_GRE, IF_OTHER = 0, 1, 2, 3
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
  SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF) = range(12)  # fmt: skip
 

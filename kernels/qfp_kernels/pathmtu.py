@@ -51,7 +51,7 @@ def _find_out(t, dst0, dst1, spi, proto):
 
 @inlined
 def _told(at, fam, size):
-    """The MTU that the error at `at` tells about a packet of `size` bytes; old routers tell none (RFC 1191 section 5)."""
+    """The MTU that the error at `at` tells about a packet of `size` bytes; old routers tell none (RFC 1191 5)."""
     if fam == 6:
         return np.int64(_be32(at + 4))
     mtu = be16(at + 6)

@@ -22,7 +22,7 @@ from qfp_kernels.capture import worst_rows
 from qfp_kernels.checksum import header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
-from qfp_kernels.jit import inlined, kernel, outlined
+from qfp_kernels.jit import call, inlined, kernel, outlined
 from qfp_kernels.layout import (
     CTL_MODE,
     CTL_ROOM,
@@ -41,6 +41,7 @@ from qfp_kernels.layout import (
     ST_ROWS,
     ST_RX,
     ST_RX_SEEN,
+    STEP_HOLD,
     STRUCTS,
 )
 from qfp_kernels.local import is_local
@@ -142,7 +143,7 @@ def _describe(p, i):
 
 @inlined
 def _where(t, p, i):
-    """The rest of a datagram's key: routing table, family, and for IPv4 the protocol (RFC 791; RFC 8200 has no such)."""
+    """The rest of a datagram's key: routing table, family, and for IPv4 the protocol (RFC 791; not in RFC 8200)."""
     proto = np.uint32(p.proto[i]) if p.fam[i] == 4 else np.uint32(0)
     return np.uint32(t.ifs[ingress(p, i)].vrf) << np.uint32(16) | np.uint32(p.fam[i]) << np.uint32(8) | proto
 
@@ -406,6 +407,7 @@ def _join(p, t, s, c, i, off, head):
         copy(to + head + _i32(at + R_OFFSET), at + RECORD + _i32(at + R_HEAD), _i32(at + R_LENGTH))
         pos = np.int64(ld64(at + R_NEXT))
     p.notes[i] |= np.uint8(NOTE_REASSEMBLED)
+    p.off[i] = off
     return parse_ip(p, i, off, head + c.total)
 
 
@@ -449,9 +451,10 @@ def _complete(p, t, j, s, row, i):
     return WHOLE if cause == 0 else _refuse(p, i, cause)
 
 
-@outlined
-def hold(p, t, j, i):
-    """Take the fragment of row i in; returns WHOLE (the row is now the packet), GONE (it has its verdict) or CUT."""
+def hold_row(p, t, which):
+    """The step: take the fragment of a row in; returns WHOLE (the row is now the packet), GONE (it has its verdict) or
+    CUT. `which`: row, and in bit 32 the instance."""
+    i, j = which & 0xFFFFFFFF, which >> 32
     s = t.rsm[j]
     head, offset, length, more, ident = _describe(p, i)
     size = _record_bytes(head if offset == 0 else 0, length)
@@ -513,14 +516,14 @@ def _follow(p, t, i):
         k = np.int64((h + np.uint64(way)) & mask)
         v = t.vfr[k]
         fresh = v.used != 0 and p.ts[i] - v.ts <= VFR_TIMEOUT
-        if fresh and v.id == ident and v.where == where and v.src1 == p.src1[i] and v.dst1 == p.dst1[i]:
-            if v.src0 == p.src0[i] and v.dst0 == p.dst0[i]:
-                if later:
-                    p.sport[i], p.dport[i] = v.sport, v.dport
-                    p.flags[i] |= np.uint8(PORTS_KNOWN)
-                    return
-                oldest = k
-                break
+        ends = (v.src0 ^ p.src0[i]) | (v.src1 ^ p.src1[i]) | (v.dst0 ^ p.dst0[i]) | (v.dst1 ^ p.dst1[i])
+        if fresh and v.id == ident and v.where == where and ends == np.uint64(0):
+            if later:
+                p.sport[i], p.dport[i] = v.sport, v.dport
+                p.flags[i] |= np.uint8(PORTS_KNOWN)
+                return
+            oldest = k
+            break
         if v.used == 0 or v.ts < t.vfr[oldest].ts:
             oldest = k
     if later:
@@ -546,7 +549,7 @@ def _ours(p, t, i):
 def _one(p, t, i):
     """WHOLE (a row for the lists), GONE or CUT."""
     if _ours(p, t, i):
-        return hold(p, t, OUTER, i)
+        return call(t.steps[STEP_HOLD], p, t, OUTER << 32 | i)
     if t.ctl[CTL_VFR_MASK] >= 0:
         if t.ctl[CTL_UNDO] > UNDO_WORDS - UNDO_MARGIN:
             return CUT

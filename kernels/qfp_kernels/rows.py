@@ -36,6 +36,7 @@ from qfp_kernels.layout import (
     TAILROOM,
 )
 
+
 @inlined
 def slot(p, size):
     """Arena offset for a packet of `size` bytes with its own head-room and tail-room, or -1 when the arena is full."""

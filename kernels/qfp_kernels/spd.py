@@ -33,6 +33,7 @@ from qfp_kernels.layout import (
     FRAG_LATER,
     FROM_GRE,
     IF_GRE,
+    IF_OTHER,
     IF_PHYSICAL,
     IF_VTI,
     LEVELS,
@@ -231,6 +232,9 @@ def _outbound(p, t, i, line, out, later):
     if port.kind == IF_GRE:
         line.action = np.uint8(SP_TUNNEL)
         return
+    if port.kind == IF_OTHER:
+        line.action = np.uint8(SP_UNSUPPORTED)
+        return
     rules = np.int64(port.spd4) if p.fam[i] == 4 or port.kind == IF_VTI else np.int64(port.spd6)
     if port.kind == IF_VTI:
         if port.under >= 0 and t.ifs[port.under].kind != IF_PHYSICAL:
@@ -351,7 +355,7 @@ def _apply(p, t, i, line):
         p.verdict[i] = BYPASSED if p.lv_n[i] == 0 else FORWARDED
         p.n_out[i] = 1
         return KEEP  # `forward` takes it from here
-    if action == SP_TUNNEL or action == SP_GRE:
+    if action in (SP_TUNNEL, SP_GRE):
         return TUNNEL
     if action == SP_LOCAL:
         p.verdict[i] = PUNTED
@@ -388,9 +392,8 @@ def classify(p, t, i):
     return _apply(p, t, i, line), found, line
 
 
-@outlined
-def classify_again(p, t, i):
-    """The same for a packet that a tunnel or an ICMP error made: DONE, KEEP or TUNNEL."""
+def classify_row(p, t, i):
+    """The step for a packet that a tunnel or an ICMP error made: DONE, KEEP or TUNNEL."""
     became, found, _ = classify(p, t, i)
     p.st[ST_FLOW_HIT] += found
     p.st[ST_FLOW_MISS] += not found

@@ -18,7 +18,7 @@ from qfp_kernels.decap import combine_ecn
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.forward import hop, mtu_of
 from qfp_kernels.fragment import MTU_MIN6, split
-from qfp_kernels.jit import inlined, outlined
+from qfp_kernels.jit import call, inlined, outlined
 from qfp_kernels.layout import (
     CTL_MSS,
     CTL_TUNH_MASK,
@@ -32,14 +32,18 @@ from qfp_kernels.layout import (
     NOTE_ECN,
     ORIGIN,
     ROWS_MAX,
+    ST_ADDED,
     ST_SPARE,
+    STEP_CLASSIFY,
+    STEP_HOLD,
+    STEP_THROUGH,
 )
 from qfp_kernels.move import copy
 from qfp_kernels.parse import be16, drop, owe, parse_ip
-from qfp_kernels.reassemble import INNER, WHOLE, hold
+from qfp_kernels.reassemble import INNER, WHOLE
 from qfp_kernels.rows import reorder, slot
 from qfp_kernels.simd import bswap16i, bswap32i, ld32, st8, st16, st32
-from qfp_kernels.spd import DONE, KEEP, TUNNEL, classify_again, mix, vrf_of
+from qfp_kernels.spd import DONE, KEEP, TUNNEL, mix, vrf_of
 
 STAGE_TUNNEL = STAGES.index("tunnel")
 PUNTED = np.uint8(Verdict.PUNTED)
@@ -184,7 +188,7 @@ def _encapsulate(p, t, i, tun):
 def _dispatch(p, t, i, tun):
     """Where a GRE packet goes: to the tunnel's protection, or by the front-door VRF; DONE, KEEP or TUNNEL."""
     if tun.sp < 0:
-        became = classify_again(p, t, i)
+        became = call(t.steps[STEP_CLASSIFY], p, t, i)
         if became == DONE and p.verdict[i] == PUNTED:  # the destination is this router itself
             drop(p, i, TUNNEL_LOOP, STAGE_TUNNEL)
         return became
@@ -326,7 +330,7 @@ def _congestion(p, i, outer):
 @outlined
 def _out_of(p, t, i):
     """A GRE packet for this router: whole, stripped, routed; DONE, KEEP or TUNNEL."""
-    if (p.frag[i] & FRAG) != 0 and hold(p, t, INNER, i) != WHOLE:
+    if (p.frag[i] & FRAG) != 0 and call(t.steps[STEP_HOLD], p, t, INNER << 32 | i) != WHOLE:
         return DONE
     cause = _leave(p, t, i)
     if cause == -1:
@@ -336,7 +340,7 @@ def _out_of(p, t, i):
     if cause != 0:
         drop(p, i, cause, STAGE_TUNNEL)
         return DONE
-    became = classify_again(p, t, i)
+    became = call(t.steps[STEP_CLASSIFY], p, t, i)
     if became == DONE and p.verdict[i] == PUNTED and (p.proto[i] == 50 or p.proto[i] == 51):
         drop(p, i, NESTED, STAGE_TUNNEL)  # IPsec inside GRE would have to go back to INBOUND
     return became
@@ -360,9 +364,10 @@ def _into(p, t, i, mss, top):
     return top + 1
 
 
-@outlined
-def through(p, t, i, added):
-    """Take row i's packet through its tunnels; rows that then go on are put behind `added` rows of `work`."""
+def through_row(p, t, i):
+    """The step: take row i's packet through its tunnels; rows that then go on are put into `work`, behind the
+    st[ST_ADDED] rows that are there. Returns how many there are then."""
+    added = p.st[ST_ADDED]
     mss = t.ctl[CTL_MSS] != 0
     p.work[ROWS_MAX] = i
     p.mark[i] = np.uint8(0)
@@ -399,8 +404,8 @@ def through(p, t, i, added):
 
 
 def tunnel(p, t, n):
-    added = 0
+    p.st[ST_ADDED] = 0
     for k in range(n):
-        added = through(p, t, np.int64(p.tu[k]), added)
-    reorder(p, p.work, added)
+        p.st[ST_ADDED] = call(t.steps[STEP_THROUGH], p, t, np.int64(p.tu[k]))
+    reorder(p, p.work, p.st[ST_ADDED])
     return n

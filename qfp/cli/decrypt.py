@@ -27,7 +27,6 @@ def decrypt(
     json_out: o.Json = False,
 ) -> int:
     """Decrypt a capture with a key file; say what failed and why."""
-    from qfp import fia
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_decrypt
@@ -36,7 +35,7 @@ def decrypt(
     outputs.check([trace, keys])
     with compile_note():
         opener = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine, threads=threads, batch=batch)
-        session = Session(opener, trace, outputs, opener.run, fia.decrypt)
+        session = Session(opener, trace, outputs, opener.run, opener.stages)
         try:
             facts = session.execute(json_out)
         finally:

@@ -38,7 +38,6 @@ def run(
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
     cfg = load_config(config)
-    from qfp import fia
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run
@@ -56,7 +55,7 @@ def run(
             router.run(source, name, sink, takers, progress)
 
         writer = _exporter(router, export_sas, export_esp_sa)
-        session = Session(router, trace, outputs, through, fia.router, cfg.platform.arlog_suppress, writer)
+        session = Session(router, trace, outputs, through, router.stages, cfg.platform.arlog_suppress, writer)
         try:
             facts = session.execute(json_out)
         finally:

@@ -22,7 +22,7 @@ _KEPT_IP = (
     "|hello-interval|hold-time|summary-address|authentication|irdp|rtp|rsvp|wccp|sticky-arp|local-proxy-arp|security"
 )
 _KEPT_IPV6 = (
-    "cef|nd|ospf|eigrp|rip|redirects|unreachables|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly"
+    "cef|nd|ospf|eigrp|rip|redirects|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly"
 )
 _NOT_MODELLED = (
     "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
@@ -201,6 +201,7 @@ COMMANDS = [
         ("ip tcp adjust-mss <value:500-9000>", assign("tcp_adjust_mss")),
         ("ipv6 tcp adjust-mss <value:40-9000>", assign("ipv6_tcp_adjust_mss")),
         ("ip unreachables", flag("unreachables")),
+        ("ipv6 unreachables", flag("unreachables6")),
         ("bandwidth <value:1-10000000>", assign("bandwidth")),
         ("encapsulation dot1q <vlan:1-4094> [native]", _vlan),
         ("ip access-group <value:@access list> {in | out}", _bind("access_group_in", "access_group_out")),

@@ -384,9 +384,20 @@ class Interface:
     service_policy_out: str | None = None
     qos_pre_classify: bool = False
     unreachables: bool = True
+    unreachables6: bool = True
     tunnel: TunnelConfig | None = None
     kept: list[Kept] = field(default_factory=list)
     line: int = field(default=0, compare=False)
+
+
+@dataclass
+class IcmpLimits:
+    """`ip icmp rate-limit unreachable` and `ipv6 icmp error-interval`; milliseconds for one error, 0 = no limit."""
+
+    unreachable: int = 500
+    unreachable_df: int = 500  # fragmentation needed
+    interval6: int = 100
+    bucket6: int = 10  # errors that may come at once
 
 
 @dataclass
@@ -539,6 +550,7 @@ class Configuration:
     routes: list[StaticRoute] = field(default_factory=list)
     vrfs: dict[str, Vrf] = field(default_factory=dict)
     unicast_routing6: bool = False
+    icmp: IcmpLimits = field(default_factory=IcmpLimits)
     class_maps: dict[str, ClassMap] = field(default_factory=dict)
     policy_maps: dict[str, PolicyMap] = field(default_factory=dict)
     platform: Platform = field(default_factory=Platform)

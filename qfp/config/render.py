@@ -12,6 +12,7 @@ from .model import (
     ClassMap,
     ClassPolicy,
     Configuration,
+    IcmpLimits,
     Interface,
     Kept,
     Network,
@@ -34,6 +35,7 @@ def render(cfg: Configuration, show_keys: bool = False) -> str:
         *(_vrf(vrf) for vrf in cfg.vrfs.values()),
         _hosts(cfg),
         ["ipv6 unicast-routing"] if cfg.unicast_routing6 else [],
+        _icmp(cfg.icmp),
         _platform(cfg),
         *(_class_map(each) for each in cfg.class_maps.values()),
         *(_policy_map(each) for each in cfg.policy_maps.values()),
@@ -68,6 +70,21 @@ def _hosts(cfg: Configuration) -> list[str]:
     for name, addresses in cfg.hosts.items():
         for address in addresses:
             lines.append(f"{'ip' if address.version == 4 else 'ipv6'} host {name} {address}")
+    return lines
+
+
+def _icmp(limits: IcmpLimits) -> list[str]:
+    """What differs from the defaults; the command without `df` sets both."""
+    usual, lines = IcmpLimits(), []
+    for words, value, known in (
+        ("", limits.unreachable, usual.unreachable),
+        (" df", limits.unreachable_df, limits.unreachable),
+    ):
+        if value != known:
+            lines.append(f"ip icmp rate-limit unreachable{words} {value}" if value
+                         else f"no ip icmp rate-limit unreachable{words}")  # fmt: skip
+    if (limits.interval6, limits.bucket6) != (usual.interval6, usual.bucket6):
+        lines.append(f"ipv6 icmp error-interval {limits.interval6} {limits.bucket6}")
     return lines
 
 
@@ -199,6 +216,8 @@ def _interface(found: Interface, show_keys: bool) -> Iterator[str]:
         yield " ipv6 enable"
     if not found.unreachables:
         yield " no ip unreachables"
+    if not found.unreachables6:
+        yield " no ipv6 unreachables"
     if found.shutdown:
         yield " shutdown"
     if found.tunnel is not None:

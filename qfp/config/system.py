@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .grammar import Args, Command, Handler
 from .load import Load, assign, below, flag, keep, keep_with_warning
-from .model import Configuration
+from .model import Configuration, IcmpLimits
 
 # Commands kept as they are: known to IOS, without effect on what packets become.
 _KEPT = """
@@ -17,10 +17,10 @@ mac-address-table|upgrade|warm-reboot|nls|scripting|micro-code|stackwise-virtual
 """
 _KEPT_IP = (
     "subnet-zero|classless|cef|audit|http|domain|domain-name|domain-lookup|name-server|forward-protocol|ssh|scp|ftp|tftp"
-    "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|icmp|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
+    "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
     "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server"
 )
-_KEPT_IPV6 = "cef|hop-limit|icmp|dhcp|nd|source-route|spd|neighbor|general-prefix"
+_KEPT_IPV6 = "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|general-prefix"
 # Sections kept with their children.
 _SECTIONS = (
     "controller|voice|voice-port|voice-card|control-plane|gatekeeper|key|archive|dial-peer|redundancy|rsvp|tacacs|radius"
@@ -48,6 +48,20 @@ def _host(load: Load, cfg: Configuration, args: Args) -> None:
     known = cfg.hosts.setdefault(str(name), [])
     for address in args["addresses"]:
         load.add_once(known, address)
+
+
+def _icmp_limit(load: Load, cfg: Configuration, args: Args) -> None:
+    """`ip icmp rate-limit unreachable`: with `df` for fragmentation needed alone, else for all; `no` takes it away."""
+    limits, value = cfg.icmp, 0 if args.no else args.get("value", IcmpLimits.unreachable)
+    limits.unreachable_df = value
+    if "df" not in args.keywords:
+        limits.unreachable = value
+
+
+def _icmp6_interval(load: Load, cfg: Configuration, args: Args) -> None:
+    limits = cfg.icmp
+    limits.interval6 = IcmpLimits.interval6 if args.no else args["value"]
+    limits.bucket6 = IcmpLimits.bucket6 if args.no else args.get("bucket", IcmpLimits.bucket6)
 
 
 def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:
@@ -81,6 +95,9 @@ COMMANDS = [
     Command("global", "{ip | ipv6} host <name:word> [<port:0-65535>] <addresses:address+>", _host),
     Command("global", "{ip | ipv6} host vrf *", keep_with_warning, verdict="kept"),
     Command("global", "ipv6 unicast-routing", flag("unicast_routing6")),
+    Command("global", "ip icmp rate-limit unreachable [df] [<value:1-4294967295>]", _icmp_limit),
+    Command("global", "ip icmp redirect *", keep, verdict="kept"),
+    Command("global", "ipv6 icmp error-interval <value:0-2147483647> [<bucket:1-200>]", _icmp6_interval),
     Command("global", "platform ipsec llq qos-group <group:1-99>", _qos_group),
     *(
         Command("global", f"platform ipsec {words}", below("platform", flag(name)))

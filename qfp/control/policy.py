@@ -54,6 +54,7 @@ class Want:
     where: str  # for messages: crypto map NAME SEQ, or the tunnel
     vti: bool = False
     manual: bool = False
+    tunnel: bool = False  # of a tunnel interface, VTI or GRE
 
 
 @dataclass
@@ -132,17 +133,33 @@ class PolicyBuilder:
             self.warn(entry.line, f"{where}: {home.name} has no IPv{address.version} address", "give it one")
         return address, local
 
-    def tunnel(self, interface: Any) -> int:
-        """SPD of a protected VTI: everything that is routed into it. -1 when the tunnel is incomplete."""
+    def tunnel(self, interface: Any, row: int) -> int:
+        """SPD of a protected VTI, row `row` of the interfaces: everything that is routed into it. -1 when the tunnel is
+        incomplete."""
+        entry = self.protection(interface, row, None)
+        if entry < 0:
+            return -1
+        rules = [Rule(4, True, ANY, ANY, sp=entry, prio=0), Rule(6, True, ANY, ANY, sp=entry, prio=1)]
+        return self.policies.add(spd.columns(rules))
+
+    def protection(self, interface: Any, row: int, protocol: int | None) -> int:
+        """SPD entry of `tunnel protection` on an interface; -1 when the tunnel is incomplete. `protocol`: 47 for GRE,
+        whose SAs carry (tunnel source, tunnel destination, 47) alone (BASE-5)."""
         local, peer = self.tunnel_ends(interface)
         profile = self.config.profiles.get(interface.tunnel.protection_profile or "")
         if local is None or peer is None or profile is None:
             return -1
-        row = self.policies.entry(action=SP_PROTECT)
-        rules = [Rule(4, True, ANY, ANY, sp=row, prio=0), Rule(6, True, ANY, ANY, sp=row, prio=1)]
+        entry = self.policies.entry(action=SP_PROTECT)
+        self.policies.tables.t.sp["tun"][entry] = row
+        whole = 2**32 - 1 if peer.version == 4 else 2**128 - 1
+        selector = Selector(peer.version)
+        if protocol is not None:
+            selector = Selector(peer.version, (int(local), whole), (int(peer), whole), protocol)
         where = f"interface {interface.name}"
-        self.wants.append(Want(row, Selector(peer.version), local, peer, profile, interface, where, vti=True))
-        return self.policies.add(spd.columns(rules))
+        self.wants.append(
+            Want(entry, selector, local, peer, profile, interface, where, vti=protocol is None, tunnel=True)
+        )
+        return entry
 
     def tunnel_ends(self, interface: Any) -> tuple[Address | None, Address | None]:
         """(source, destination) of a tunnel, names and interfaces resolved; None where one is not known."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from qfp.config import Configuration
 from qfp.control import keying
+from qfp.control.mtu import df_rule, fragments_before
 from qfp.control.policy import Want
 from qfp.sa import SaError, SecurityAssociation
 from qfp.tables.sad import Sad
@@ -68,21 +69,28 @@ class Sadb:
             self._warn(want.settings.line, str(error), "")
             return []
 
+    def _compresses(self, want: Want) -> bool:
+        """Whether the entry's transform set has comp-lzs in front of ESP (PF-9)."""
+        sets = (self._config.transform_sets.get(name) for name in want.settings.transform_sets)
+        return next((found.comp_lzs for found in sets if found is not None), False)
+
     def _install(self, want: Want, sas: list[SecurityAssociation], inbound: bool) -> tuple[int, ...]:
         """Tables of one direction of an entry. A bundle is ESP first, then the AH over it."""
         if not sas:
             return ()
         t = self._tables.t
+        comp = sas[0].proto == "esp" and self._compresses(want)
         if inbound:
-            handles = [self._sad.add(sa, inbound=True) for sa in sas]
+            handles = [self._sad.add(sa, inbound=True, comp=comp and sa.proto == "esp") for sa in sas]
             t.sp["levels"][want.sp] = len(handles)
             for handle in handles:
                 t.sa["sp"][handle] = want.sp
-                t.sa["checks"][handle] = not want.vti
+                t.sa["checks"][handle] = not want.tunnel  # what a tunnel's SA may carry, its interface says
             return tuple(handles)
-        df = want.settings.df_bit or want.interface.df_bit or self._config.ipsec.df_bit
-        over = self._sad.add(sas[1], inbound=False, df=df) if len(sas) > 1 else -1
-        first = self._sad.add(sas[0], inbound=False, df=df, over=over)
+        df = df_rule(self._config, want.interface, want.settings)
+        before = fragments_before(self._config, want.interface)
+        over = self._sad.add(sas[1], inbound=False, df=df, before=before) if len(sas) > 1 else -1
+        first = self._sad.add(sas[0], inbound=False, df=df, over=over, before=before, comp=comp)
         t.sa["sp"][[h for h in (first, over) if h >= 0]] = want.sp
         t.sp["sa_out"][want.sp] = first
         return (first, over) if over >= 0 else (first,)

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from qfp.tables.store import Tables
 from qfp_kernels.layout import IF_PHYSICAL
 
+DEFAULTS = {
+    "spd4": -1, "spd6": -1, "vrf": 0, "under": -1, "kind": IF_PHYSICAL, "up": 1, "errors4": 1, "errors6": 1,
+    "mtu4": 65535, "mtu6": 65535, "mss4": 0, "mss6": 0, "own4": 0, "own6h": 0, "own6l": 0, "tun": -1,
+}  # fmt: skip
 
 class Interfaces:
     """Names and rows of interfaces. Row numbers are the interface numbers of captures and verdicts."""
@@ -17,11 +21,7 @@ class Interfaces:
         for k in range(len(self.names)):
             self.set(k)
 
-    def set(
-        self, row: int, *, spd4: int = -1, spd6: int = -1, vrf: int = 0, under: int = -1, kind: int = IF_PHYSICAL,
-        up: bool = True,
-    ) -> None:  # fmt: skip
-        """Write one row (counters stay)."""
-        values = {"spd4": spd4, "spd6": spd6, "vrf": vrf, "under": under, "kind": kind, "up": up}
-        for field, value in values.items():
+    def set(self, row: int, **fields: int) -> None:
+        """Write fields of one row (see IFS in layout.py); those not given get DEFAULTS, counters stay."""
+        for field, value in {**DEFAULTS, **fields}.items():
             self._t.ifs[field][row] = value

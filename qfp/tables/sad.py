@@ -15,11 +15,12 @@ import numpy.typing as npt
 from qfp.algorithms import cipher, integrity
 from qfp.engines.crypto import CryptoEngine
 from qfp.sa import NATT_ANY, SecurityAssociation
-from qfp.tables.headers import NO_AH, OUTER_TTL, Shape, constant_sum, templates
+from qfp.sizes import LENGTH_MAX, Sizing
+from qfp.tables.headers import NO_AH, Shape, constant_sum, templates
 from qfp.tables.store import SA_TABLES, Tables, words
 from qfp_kernels import contexts, sha
 from qfp_kernels.jit import kernel
-from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_WILD, KEYS
+from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_WILD, KEYS
 from qfp_kernels.lookup import sad_hash
 
 Array = npt.NDArray[Any]
@@ -49,20 +50,29 @@ class Profile:
     family: int
     natt: tuple[int, int] | None = None
     df: str = "copy"
+    before: bool = True  # fragment before encryption
+    comp: bool = False  # IPComp with LZS
 
     @classmethod
-    def of(cls, sa: SecurityAssociation, df: str = "copy") -> "Profile":
+    def of(cls, sa: SecurityAssociation, df: str = "copy", before: bool = True, comp: bool = False) -> "Profile":
         """The profile of one SA. An SA without addresses counts as IPv4 (only its destination look-up differs)."""
         address = sa.dst or sa.src
         family = address.version if address is not None else 4
         return cls(
             sa.proto, sa.mode, sa.encr, len(sa.encr_key), sa.integ, len(sa.integ_key), sa.icv_len, sa.esn, family,
-            sa.natt, df,
+            sa.natt, df, before, comp,
         )  # fmt: skip
 
     @property
     def iv_len(self) -> int:
         return cipher(self.encr).iv if self.proto == "esp" else integrity(self.integ).iv
+
+    def sizing(self, ah_icv: int = 0) -> Sizing:
+        """How SAs of this profile change a packet's length; `ah_icv`: ICV field of an AH over them."""
+        transport = self.mode == "transport"
+        if self.proto == "ah":
+            return Sizing(self.family, None, ah_icv=self.icv_len + self.iv_len, transport=transport)
+        return Sizing(self.family, self.encr, self.icv_len, ah_icv, transport, self.natt is not None)
 
     @property
     def nonce(self) -> int:
@@ -119,38 +129,71 @@ def columns_of(sas: Sequence[SecurityAssociation]) -> SaColumns:
 
 
 @kernel
-def _insert(t: Any, rows: Array) -> int:
-    """Enter rows into the SPI hash; returns how many were there already (same SPI, destination, protocol)."""
-    mask = np.uint64(t.ctl[CTL_SAD_MASK])
+def _insert(t: Any, table: Any, mask_at: int, rows: Array) -> int:
+    """Enter rows into an SPI hash; returns how many were there already (same SPI, destination, protocol)."""
+    mask = np.uint64(t.ctl[mask_at])
     double = 0
     for k in range(rows.size):
         sa = t.sa[rows[k]]
         j = np.int64(sad_hash(sa.dst0, sa.dst1, sa.spi, sa.proto) & mask)
         free = np.int64(-1)
-        while t.sad[j].sa != -1:
-            slot = t.sad[j]
+        while table[j].sa != -1:
+            slot = table[j]
             if slot.sa == -2 and free < 0:
                 free = j
             if slot.sa >= 0 and slot.spi == sa.spi and slot.dst1 == sa.dst1 and slot.dst0 == sa.dst0:
                 double += slot.proto == sa.proto
             j = np.int64(np.uint64(j + 1) & mask)
-        slot = t.sad[free if free >= 0 else j]
+        slot = table[free if free >= 0 else j]
         slot.dst0, slot.dst1, slot.spi, slot.proto = sa.dst0, sa.dst1, sa.spi, sa.proto
         slot.sa = np.int32(rows[k])
     return double
 
 
 @kernel
-def _remove(t: Any, row: int) -> None:
+def _insert_in(t: Any, rows: Array) -> int:
+    return _insert(t, t.sad, CTL_SAD_MASK, rows)
+
+
+@kernel
+def _insert_out(t: Any, rows: Array) -> int:
+    return _insert(t, t.sad_out, CTL_SAD_OUT_MASK, rows)
+
+
+@kernel
+def _remove(t: Any, table: Any, mask_at: int, row: int) -> None:
     """Mark the hash slot of a row as deleted (a probe goes on past it)."""
-    mask = np.uint64(t.ctl[CTL_SAD_MASK])
+    mask = np.uint64(t.ctl[mask_at])
     sa = t.sa[row]
     j = np.int64(sad_hash(sa.dst0, sa.dst1, sa.spi, sa.proto) & mask)
-    while t.sad[j].sa != -1:
-        if t.sad[j].sa == row:
-            t.sad[j].sa = np.int32(-2)
+    while table[j].sa != -1:
+        if table[j].sa == row:
+            table[j].sa = np.int32(-2)
             return
         j = np.int64(np.uint64(j + 1) & mask)
+
+
+@kernel
+def _remove_both(t: Any, row: int) -> None:
+    _remove(t, t.sad, CTL_SAD_MASK, row)
+    _remove(t, t.sad_out, CTL_SAD_OUT_MASK, row)
+
+
+def _enter(tables: Tables, name: str, mask_at: int, rows: Array, count: int) -> int:
+    """Enter rows into the hash `name`, which holds `count` rows and grows as needed; returns the new count."""
+    t, insert = tables.t, _insert_in if name == "sad" else _insert_out
+    count += len(rows)
+    old = getattr(t, name)
+    if 2 * count > old.size:
+        size = max(64, 1 << (2 * count - 1).bit_length())
+        empty = np.zeros(size, old.dtype)
+        empty["sa"] = -1
+        known = old["sa"][old["sa"] >= 0].astype(np.int64)
+        tables.replace(name, empty)
+        t.ctl[mask_at] = size - 1
+        insert(t, known)
+    insert(t, rows)
+    return count
 
 
 class Sad:
@@ -163,8 +206,8 @@ class Sad:
         self.rows = 0
         self._free: list[int] = []
         self._win_words = 0
-        self._inbound = 0
-        self._id_rows: dict[tuple[int, int, int, int], int] = {}
+        self._inbound = self._outbound = 0
+        self._id_rows: dict[tuple[int, ...], int] = {}
         self._seed = 0
 
     @property
@@ -185,15 +228,36 @@ class Sad:
             self._index(rows)
         else:
             self._headers(profile, cols, rows, over)
+            self.set_path_mtu(rows, LENGTH_MAX)
+            self._outbound = _enter(self._tables, "sad_out", CTL_SAD_OUT_MASK, rows, self._outbound)
             t.sa_out["next_seq"][rows] = np.maximum(cols.seq, 1)
             t.sa_out["last_seq"][rows] = 2**64 - 1 if profile.esn else 2**32 - 1
         self._tables.changed()
         return rows
 
-    def add(self, sa: SecurityAssociation, inbound: bool, df: str = "copy", over: int = -1) -> int:
+    def add(
+        self, sa: SecurityAssociation, inbound: bool, df: str = "copy", over: int = -1, *, before: bool = True,
+        comp: bool = False,
+    ) -> int:  # fmt: skip
         """Install one SA; returns its handle."""
         outer = np.array([over], np.int64) if over >= 0 else None
-        return int(self.install(Profile.of(sa, df), columns_of([sa]), inbound, outer)[0])
+        return int(self.install(Profile.of(sa, df, before, comp), columns_of([sa]), inbound, outer)[0])
+
+    def sizing(self, handle: int) -> Sizing:
+        """How an outbound SA, and the AH SA over it if it has one, change a packet's length."""
+        sa = self._tables.t.sa
+        over = int(sa["next"][handle])
+        ah_icv = int(sa["icv_len"][over]) + int(sa["iv_len"][over]) if over >= 0 else 0
+        return self.profiles[int(sa["profile"][handle])].sizing(ah_icv)
+
+    def set_path_mtu(self, rows: Array, mtu: int, own: int = LENGTH_MAX) -> None:
+        """The way to the peer of outbound SAs takes packets of `mtu` bytes; `own`: MTU of the tunnel interface of which
+        they are."""
+        sa, rows = self._tables.t.sa, np.atleast_1d(rows)
+        kinds = np.stack([sa["profile"][rows], np.where(sa["next"][rows] >= 0, sa["profile"][sa["next"][rows]], -1)])
+        _, first, which = np.unique(kinds, axis=1, return_index=True, return_inverse=True)
+        plain = np.array([self.sizing(int(rows[k])).plaintext_mtu(mtu) for k in first])[which.reshape(-1)]
+        sa["path_mtu"][rows], sa["plain_mtu"][rows], sa["fit"][rows] = mtu, plain, np.minimum(plain, own)
 
     def add_inbound(self, sas: Sequence[SecurityAssociation]) -> list[int]:
         """Install the SAs of a key file for decryption, those of one profile together; returns handles in order."""
@@ -231,10 +295,11 @@ class Sad:
             "dst1": cols.dst[:, 1], "proto": 50 if profile.proto == "esp" else 51, "mode": MODES[profile.mode],
             "fam": profile.family, "valid": 1, "iv_len": profile.iv_len, "block": encr.block,
             "icv_len": profile.icv_len, "esn": profile.esn, "natt": NATT_CODES.get(profile.natt, 1),
-            "df": DF_RULES[profile.df], "nonce": profile.nonce, "ttl": OUTER_TTL,
+            "df": DF_RULES[profile.df], "nonce": profile.nonce,
             "rounds": profile.aes_key // 4 + 6, "next": -1, "sp": cols.sp, "copy_label": 1, "checks": 0,
             "sealer": self.crypto.kind(profile.proto, profile.encr, kind_key, integ.name, not inbound),
             "flow_id": rows + FIRST_FLOW_ID, "profile": self.profiles.index(profile), "ah_at": NO_AH,
+            "before": profile.before, "comp": profile.comp,
         }  # fmt: skip
         if profile.natt is not None:
             values["udp_sport"], values["udp_dport"] = profile.natt
@@ -279,7 +344,7 @@ class Sad:
         hdr = templates(shape, cols.src, cols.dst, cols.spi, ah_spi, profile.natt or (0, 0))
         sa["hdr"][rows] = hdr
         sa["csum"][rows] = constant_sum(hdr) if profile.family == 4 else 0
-        for name in ("hdr_len", "esp_at", "udp_at", "ah_at", "ah_len"):
+        for name in ("hdr_len", "esp_at", "udp_at", "ah_at"):
             sa[name][rows] = shape.length if name == "hdr_len" else getattr(shape, name)
         if not esp:
             sa["iv_len"][rows] = profile.iv_len
@@ -289,9 +354,14 @@ class Sad:
         """One IPv4 identification counter a (source, destination): RFC 6864 wants it unique by pair."""
         pairs = np.concatenate([cols.src, cols.dst], axis=1)
         unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-        known = np.array([self._id_rows.setdefault(tuple(p), len(self._id_rows)) for p in unique.tolist()], np.int64)
+        known = np.array([self.id_row(tuple(p)) for p in unique.tolist()], np.int64)
         self._tables.t.sa["id_row"][rows] = known[inverse.reshape(-1)]
+
+    def id_row(self, pair: tuple[int, ...]) -> int:
+        """Row of the identification counter of a (source, destination) pair, as four words."""
+        row = self._id_rows.setdefault(pair, len(self._id_rows))
         self._tables.grow("ip_id", len(self._id_rows))
+        return row
 
     def _inbound_state(self, cols: SaColumns, rows: Array) -> None:
         t = self._tables.t
@@ -311,17 +381,8 @@ class Sad:
             t.win[at[seen] + (bit >> np.uint64(6)).astype(np.int64)] |= np.uint64(1) << (bit & np.uint64(63))
 
     def _index(self, rows: Array) -> None:
-        self._inbound += len(rows)
+        self._inbound = _enter(self._tables, "sad", CTL_SAD_MASK, rows, self._inbound)
         t = self._tables.t
-        if 2 * self._inbound > t.sad.size:
-            size = max(64, 1 << (2 * self._inbound - 1).bit_length())
-            empty = np.zeros(size, t.sad.dtype)
-            empty["sa"] = -1
-            old = t.sad["sa"][t.sad["sa"] >= 0].astype(np.int64)
-            self._tables.replace("sad", empty)
-            t.ctl[CTL_SAD_MASK] = size - 1
-            _insert(t, old)
-        _insert(t, rows)
         if bool(((t.sa["dst0"][rows] | t.sa["dst1"][rows]) == 0).any()):
             t.ctl[CTL_WILD] = 1
 
@@ -331,7 +392,7 @@ class Sad:
         sa = self._tables.t.sa
         if not 0 <= handle < self.rows or not sa["valid"][handle] or sa["generation"][handle] != generation:
             raise KeyError(f"SA handle {handle} generation {generation} is not in use")
-        _remove(self._tables.t, handle)
+        _remove_both(self._tables.t, handle)
         sa["valid"][handle] = 0
         sa["generation"][handle] += 1
         for name, size in (("keys", KEYS), ("ctx", CONTEXT)):

@@ -87,6 +87,7 @@ class Policies:
         self.tables.grow("sp", self.entries)
         self.tables.t.sp["sa_out"][first : self.entries] = -1
         self.tables.t.sp["action"][first : self.entries] = action
+        self.tables.t.sp["tun"][first : self.entries] = -1
         return first
 
     def add(self, rules: Array) -> int:

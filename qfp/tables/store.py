@@ -9,12 +9,18 @@ from qfp_kernels import drops
 from qfp_kernels.columns import Columns
 from qfp_kernels.drive import TICKET_STRIDE
 from qfp_kernels.gcm import COUNTERS
+from qfp_kernels.icmp import CLASSES
 from qfp_kernels.layout import (
     CONTEXT,
+    CTL_DUE,
     CTL_GEN,
     CTL_NATT,
+    CTL_ROOM,
+    CTL_VFR_MASK,
+    FRAME_MAX,
     KEYS,
     STAT_N,
+    STEPS,
     TABLE_TYPES,
     aligned,
 )
@@ -26,6 +32,8 @@ BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
 NATT_PORT = 4500
 CTL_WORDS = 64
 KIND_WORDS = 64 * 4
+REASSEMBLIES = 2  # instances of the reassembly table
+NEVER = 2**63 - 1  # ns: no timer
 FIA_MAX = 64
 
 
@@ -37,16 +45,22 @@ class Tables:
             "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
-            "counters": COUNTERS.nbytes,
+            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": REASSEMBLIES,
+            "steps": STEPS,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()
         arrays["sad"]["sa"] = -1
         arrays["spdh"][:] = -1
         arrays["fib"]["out_if"] = -1
+        arrays["sad_out"]["sa"] = -1
+        arrays["tunh"][:] = -1
         self.t: Any = Columns("T", arrays)
         self.t.ctl[CTL_GEN] = 1
         self.t.ctl[CTL_NATT] = NATT_PORT
+        self.t.ctl[CTL_DUE] = NEVER
+        self.t.ctl[CTL_ROOM] = FRAME_MAX
+        self.t.ctl[CTL_VFR_MASK] = -1
 
     def grow(self, name: str, rows: int) -> None:
         """Make room for at least `rows` rows, keeping what is there; new rows are zero."""
@@ -57,6 +71,10 @@ class Tables:
         new = aligned(max(rows, 2 * (old.size // per_row)) * per_row, old.dtype)
         new[: old.size] = old
         self.t.rebind(name, new)
+
+    def fresh(self, name: str, rows: int) -> None:
+        """A table of `rows` zeroed rows in the place of an old one."""
+        self.t.rebind(name, aligned(rows, TABLE_TYPES[name]))
 
     def replace(self, name: str, array: Array) -> None:
         """Put a freshly built array in the place of a table."""

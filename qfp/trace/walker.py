@@ -9,9 +9,20 @@ from qfp.trace.source import Source
 from qfp_kernels import capture as C
 from qfp_kernels.columns import Columns
 from qfp_kernels.jit import compile_stage
-from qfp_kernels.layout import CTL_IN_IF, ST_LIMIT, TABLE_TYPES, VECTOR_MAX, aligned, workspace
+from qfp_kernels.layout import (
+    CTL_DUE,
+    CTL_IN_IF,
+    CTL_ROOM,
+    FRAME_MAX,
+    ST_LIMIT,
+    TABLE_TYPES,
+    VECTOR_MAX,
+    aligned,
+    workspace,
+)
 
 OUT_BLOCK = 2 << 20  # bytes of the output block, at first
+NEVER = 2**63 - 1  # ns: no timer
 
 
 class Walker:
@@ -24,7 +35,7 @@ class Walker:
         tables["ctl"] = aligned(64, "i8")
         tables["out"] = aligned(OUT_BLOCK, "u1")
         self.t: Any = Columns("T", tables)
-        self.t.ctl[CTL_IN_IF] = -1
+        self.t.ctl[CTL_IN_IF], self.t.ctl[CTL_ROOM], self.t.ctl[CTL_DUE] = -1, FRAME_MAX, NEVER
         self.p.st[ST_LIMIT] = rows
         self.rebind(source)
 
@@ -47,7 +58,7 @@ class Walker:
 
     def run(self, stage: Any, rows: int) -> memoryview:
         """Let a `copy_` stage write `rows` rows to the output block: what it wrote, valid until the next call."""
-        need = C.worst_case(rows, int(self.p.cap[:rows].sum(dtype="i8")))
+        need = C.worst_case(rows, int(self.p.cap[:rows].sum(dtype="i8")), FRAME_MAX)
         if need > self.t.out.size:
             self.t.rebind("out", aligned(need, "u1"))
         size = compile_stage(stage)(self.p, self.t, rows)

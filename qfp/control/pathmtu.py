@@ -1,0 +1,60 @@
+"""What the network told about the way to a peer (PF-2, RFC 4301 section 8.2): SAs learn smaller path MTUs, and forget
+them again.
+
+The data plane has checked the ICMP error (qfp_kernels.pathmtu) and stopped behind it. What was learned holds for
+AGE in packet time (RFC 1191 section 6.3, RFC 8201 section 4), then the interface's MTU is tried again.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from qfp_kernels.layout import CTL_DUE, STOP_MTU
+
+AGE = 600 * 10**9  # ns
+NEVER = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One change, for the log and the show commands."""
+
+    ts: int
+    sa: int
+    mtu: int
+    told: bool  # False: aged out
+
+
+class PathMtus:
+    """Path MTUs of outbound SAs. `resize(handle, mtu)` writes an SA's sizes; `home(handle)` is its interface's MTU."""
+
+    def __init__(self, tables: Any, resize: Callable[[int, int], None], home: Callable[[int], int]):
+        self._t = tables.t
+        self._resize, self._home = resize, home
+        self._ages: list[tuple[int, int]] = []  # (ns, handle), a heap
+        self.history: list[Learned] = []
+
+    def on_stop(self, why: int, handle: int, mtu: int, ts: int) -> None:
+        """An ICMP error told a smaller MTU for an outbound SA."""
+        if why != STOP_MTU:
+            return
+        over = self._t.sa["next"] == handle  # an AH SA over others: sizes are kept with these
+        rows = over.nonzero()[0].tolist() if self._t.sa["proto"][handle] == 51 and over.any() else [handle]
+        for row in rows:
+            self._resize(row, mtu)
+            heapq.heappush(self._ages, (ts + AGE, row))
+            self.history.append(Learned(ts, row, mtu, True))
+        self._wake()
+
+    def on_due(self, now: int) -> None:
+        """Let age out what was learned long enough ago; a later error about the same SA starts its time anew."""
+        while self._ages and self._ages[0][0] <= now:
+            ts, row = heapq.heappop(self._ages)
+            if not any(other == row for _, other in self._ages):
+                self._resize(row, self._home(row))
+                self.history.append(Learned(ts, row, self._home(row), False))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._t.ctl[CTL_DUE] = self._ages[0][0] if self._ages else NEVER

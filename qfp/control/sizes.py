@@ -1,0 +1,105 @@
+"""Sizes in force: MTUs of interfaces and tunnels, path and plaintext MTUs of SAs, written into the tables.
+
+Everything is known here at load: where a tunnel's packets leave, what its SA adds, and so how long a packet may be.
+"""
+
+from typing import Any
+
+from qfp.control.mtu import fragment_room, link_mtu, overhead, tunnel_mtu
+from qfp.sizes import LENGTH_MAX
+from qfp_kernels.layout import CTL_COMP, CTL_MSS, CTL_ROOM, IF_GRE, IF_VTI
+from qfp_kernels.pathmtu import FLOOR4
+
+
+class Sizes:
+    """Fills MTU fields of `ifs` and `sa`. `mtus`: (interface, family) -> bytes. `home(handle)`: MTU of an outbound SA's
+    egress interface."""
+
+    def __init__(self, router: Any):
+        self._router, self._t = router, router.tables.t
+        self._config, self._sad = router.config, router.sad
+        self.mtus: dict[tuple[str, int], int] = {}
+        self._homes: dict[int, int] = {}
+        self._tunnel_of: dict[int, str] = {}
+        for name, interface in self._config.interfaces.items():
+            if interface.tunnel is None:
+                self._set(name, *(link_mtu(interface, family) for family in (4, 6)))
+        self._associations()
+        for name, interface in self._config.interfaces.items():
+            if interface.tunnel is not None:
+                self._tunnel(name, interface)
+        self._bounds()
+
+    def _set(self, name: str, mtu4: int, mtu6: int) -> None:
+        row = self._router.interfaces.row[name]
+        self.mtus[name, 4], self.mtus[name, 6] = mtu4, mtu6
+        self._t.ifs["mtu4"][row], self._t.ifs["mtu6"][row] = mtu4, mtu6
+
+    def _egress(self, row: int, family: int) -> int:
+        """MTU of the interface under a tunnel, for its own packets of a family."""
+        under = int(self._t.ifs["under"][row])
+        names = self._router.interfaces.names
+        return self.mtus.get((names[under], family), LENGTH_MAX) if under >= 0 else LENGTH_MAX
+
+    def _associations(self) -> None:
+        """Path MTU of every outbound SA: that of the interface by which its packets leave."""
+        for pair in self._router.sadb.pairs:
+            if not pair.outbound:
+                continue
+            handle, want = pair.outbound[0], pair.want
+            family = want.peer.version
+            if want.tunnel:
+                mtu = self._egress(self._router.interfaces.row[want.interface.name], family)
+                self._tunnel_of[handle] = want.interface.name
+            else:
+                mtu = min(self._shared(want, family))
+            self._homes[handle] = mtu
+            self._sad.set_path_mtu(handle, mtu)
+
+    def _shared(self, want: Any, family: int) -> list[int]:
+        """MTUs of all interfaces with the crypto map of an SA (`local-address` lets several share one)."""
+        name = want.interface.crypto_map, want.interface.ipv6_crypto_map
+        users = [i for i in self._config.interfaces.values() if (i.crypto_map, i.ipv6_crypto_map) == name]
+        cmap = self._config.crypto_maps.get(name[0] or name[1] or "")
+        shared = users if cmap is not None and cmap.local_address else [want.interface]
+        return [self.mtus.get((i.name, family), LENGTH_MAX) for i in shared]
+
+    def _tunnel(self, name: str, interface: Any) -> None:
+        """MTUs of a tunnel interface, from its way; the SA of a VTI must know them."""
+        row = self._router.interfaces.row[name]
+        kind = int(self._t.ifs["kind"][row])
+        _, peer = self._router._builder.tunnel_ends(interface)
+        default = LENGTH_MAX
+        handles = [h for h, tunnel in self._tunnel_of.items() if tunnel == name]
+        if kind == IF_VTI and handles:
+            default = int(self._t.sa["plain_mtu"][handles[0]])
+        elif kind == IF_GRE:
+            default = self._egress(row, peer.version) - overhead(interface.tunnel)
+        self._set(name, *(tunnel_mtu(interface, family, default) for family in (4, 6)))
+        for handle in handles if kind == IF_VTI else ():
+            self.set_path_mtu(handle, self._homes[handle])
+
+    def own(self, handle: int) -> int:
+        """MTU of the VTI that an SA serves, the smaller of both families; no limit for others."""
+        name = self._tunnel_of.get(handle)
+        if name is None or int(self._t.ifs["kind"][self._router.interfaces.row[name]]) != IF_VTI:
+            return LENGTH_MAX
+        return min(self.mtus[name, 4], self.mtus[name, 6])
+
+    def home(self, handle: int) -> int:
+        """MTU of the interface by which an outbound SA's packets leave."""
+        return self._homes[handle]
+
+    def set_path_mtu(self, handle: int, mtu: int) -> None:
+        """The way to an SA's peer takes `mtu` bytes from now on."""
+        self._sad.set_path_mtu(handle, mtu, self.own(handle))
+
+    def _bounds(self) -> None:
+        """How small a fragment can get, which bounds how many a vector may need; and what stages must look at all."""
+        sa, ifs = self._t.sa, self._t.ifs
+        mtus = [mtu for mtu in self.mtus.values() if mtu]
+        for handle, home in self._homes.items():
+            mtus += [home, max(68, self._sad.sizing(handle).plaintext_mtu(min(home, FLOOR4)))]
+        self._t.ctl[CTL_ROOM] = fragment_room(mtus)
+        self._t.ctl[CTL_MSS] = bool((ifs["mss4"] | ifs["mss6"]).any())
+        self._t.ctl[CTL_COMP] = bool(sa["comp"].any())
