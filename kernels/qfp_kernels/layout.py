@@ -224,14 +224,25 @@ SP = [  # SPD entry: counters and what to do
     ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),  # bytes of the frames, link layer included
 ]  # fmt: skip
 
-FIB_SLOT = [  # longest prefix match: one probe a prefix length in use
-    ("net0", "u8"), ("net1", "u8"),
-    ("vrf", "u2"), ("plen", "u1"), ("fam", "u1"),
-    ("out_if", "i4"),  # -1 = empty slot
-    ("local", "u1"), ("pad", "u1", (7,)),
+FIB_ROOT = [  # one row a (VRF, family): 2 * VRF for IPv4, 2 * VRF + 1 for IPv6; a row of zeros has no routes
+    ("direct", "u4"),  # first entry of `fib_direct`
+    ("bits", "u4"),  # leading address bits that choose one of its 2**bits entries
 ]  # fmt: skip
 
-FIB_LEN = [("mask0", "u8"), ("mask1", "u8"), ("plen", "u1"), ("fam", "u1"), ("pad", "u1", (6,))]
+FIB_NODE = [  # six address bits choose one of 64 slots, each a further node or a leaf
+    ("inner", "u8"),  # bit k: slot k holds a node
+    ("runs", "u8"),  # bit k: a run of equal leaves begins in slot k; slots with nodes do not end it
+    ("node", "u4"),  # row of `fib_node` of the first slot with a node; the others follow
+    ("leaf", "u4"),  # row of `fib_leaf` of the first run; the others follow
+]  # fmt: skip
+
+ADJ = [  # adjacency: where a route leads
+    ("hop0", "u8"), ("hop1", "u8"),  # next hop; zero = the destination is connected directly
+    ("out_if", "i4"),  # egress interface (row of `ifs`)
+    ("local", "u1"),  # 1 = an address of the router itself
+    ("fam", "u1"),  # of the routes that lead here
+    ("pad", "u1", (2,)),
+]  # fmt: skip
 
 IFS = [
     ("spd4", "i4"), ("spd6", "i4"),  # SPD of the crypto map on this interface, -1 = none
@@ -275,8 +286,11 @@ TABLE_DTYPES: dict[str, object] = {
     "ace": ACE,
     "spdh": "i4",  # hash buckets: first rule of a chain, -1 = empty
     "sp": SP,
-    "fib": FIB_SLOT,
-    "fiblen": FIB_LEN,
+    "fib_root": FIB_ROOT,
+    "fib_direct": "u4",  # FIB_INNER and a row of `fib_node`, or as in `fib_leaf`
+    "fib_node": FIB_NODE,
+    "fib_leaf": "u4",  # 1 + row of `adj`; 0 = no route
+    "adj": ADJ,
     "ifs": IFS,
     "ip_id": "u4",
     "counters": "u1",  # AES counter blocks 1, 2, 3 ..., 16 bytes each, big-endian
@@ -296,16 +310,17 @@ TABLE_DTYPES: dict[str, object] = {
     **{"v_" + f.name: f.dtype for f in VERDICT_FIELDS},
 }
 
-(CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIB_MASK, CTL_FIBLEN4, CTL_FIBLEN6, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS,
- CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS, CTL_V_ON, CTL_CUT_VECTOR, CTL_CUT_POS, CTL_NEXT, CTL_LAST, CTL_WILD,
+(CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS, CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS,
+ CTL_V_ON, CTL_CUT_VECTOR, CTL_CUT_POS, CTL_NEXT, CTL_LAST, CTL_WILD,
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_CUT_FRAME, CTL_KEEP_CLEAR,
- CTL_OUT_LIMIT, CTL_PREFETCH) = range(25)  # fmt: skip
+ CTL_OUT_LIMIT, CTL_PREFETCH) = range(22)  # fmt: skip
 
 LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE = range(5)
 MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG = 0, 1, 2
 LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE = 0, 1, 2
+FIB_INNER = 1 << 31  # bit of an entry of `fib_direct` that leads to a node
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
  SP_NOT_IPSEC) = range(9)  # fmt: skip
 
@@ -323,8 +338,8 @@ def struct(fields: list) -> np.dtype:
 
 STRUCTS = {
     "flow": struct(FLOW), "sa": struct(SA), "sa_out": struct(SA_OUT), "sa_in": struct(SA_IN), "sad": struct(SAD_SLOT),
-    "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP), "fib": struct(FIB_SLOT),
-    "fiblen": struct(FIB_LEN), "ifs": struct(IFS),
+    "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
+    "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
 }  # fmt: skip
 
 

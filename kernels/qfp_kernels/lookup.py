@@ -8,6 +8,7 @@ import numpy as np
 
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
+from qfp_kernels.fib import route
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_MODE,
@@ -23,7 +24,7 @@ from qfp_kernels.layout import (
 from qfp_kernels.parse import be16, drop
 from qfp_kernels.replay import infer, refused
 from qfp_kernels.simd import bswap32i, ld8, ld32, prefetch
-from qfp_kernels.spd import K0, K1, K2, route
+from qfp_kernels.spd import K0, K1, K2
 
 STAGE_LOOKUP = STAGES.index("lookup")
 NO_SA, FRAGMENT, RUNT = int(Drop.NO_SA), int(Drop.FRAGMENT), int(Drop.RUNT)
@@ -71,7 +72,7 @@ def is_local(p, t, i):
     if t.ctl[CTL_MODE] == MODE_DECRYPT:
         return True
     f = route(t, np.uint16(t.ifs[p.in_if[i]].vrf), p.fam[i], p.dst0[i], p.dst1[i])
-    return f >= 0 and t.fib[f].local != 0
+    return f >= 0 and t.adj[f].local != 0
 
 
 @outlined

@@ -37,13 +37,12 @@ class Tables:
             "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
-            "counters": COUNTERS.nbytes,
+            "counters": COUNTERS.nbytes, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()
         arrays["sad"]["sa"] = -1
         arrays["spdh"][:] = -1
-        arrays["fib"]["out_if"] = -1
         self.t: Any = Columns("T", arrays)
         self.t.ctl[CTL_GEN] = 1
         self.t.ctl[CTL_NATT] = NATT_PORT
