@@ -106,6 +106,8 @@ AWKWARD: dict[str, list[Any]] = {
     "across the words": [block("2001:db8:0:ffff:8000::", n) for n in range(58, 72)],
     "neighbours": [IPv4Network((0x0A000000 + (k << 8), 24)) for k in range(128)],
     "64 nodes side by side": [IPv4Network(((k << 26) + (1 << 13), 19)) for k in range(64)],
+    "a site in IPv6": ["2001:db8:1::/64", "2001:db8:1::9/128", "2001:db8:1:1::/64", "2001:db8:1:2::/63", "fe80::/10"],
+    "one long way": ["2001:db8::1/128", "2001:db8::1:1/128", "ff02::5/128"],
     "top": ["240.0.0.0/4", "255.255.255.0/24", "255.255.255.254/31", "ffff::/16", "ffff:ffff::/32"],
     "a hole": ["10.0.0.0/8", "10.64.0.0/10", "10.64.0.0/26", "10.64.0.64/26", "10.64.0.128/25"],
 }
@@ -254,11 +256,19 @@ def test_routes_with_one_way_share_an_adjacency() -> None:
 
 
 STATIC = """
+vrf definition red
+ address-family ipv4
+vrf definition empty
+ address-family ipv4
 interface GigabitEthernet0/0
  ip address 192.0.2.9 255.255.255.0
 interface GigabitEthernet0/1
  ip address 198.51.100.9 255.255.255.0
  ipv6 address 2001:db8::9/64
+interface GigabitEthernet0/2
+ vrf forwarding red
+ ip address 192.0.2.9 255.255.255.0
+ip route vrf red 10.0.0.0 255.0.0.0 192.0.2.33
 ip route 10.0.0.0 255.0.0.0 192.0.2.1
 ip route 10.1.0.0 255.255.0.0 10.2.2.2
 ip route 10.3.0.0 255.255.0.0 GigabitEthernet0/1 198.51.100.7
@@ -269,22 +279,25 @@ ipv6 route 2001:db8:5::/48 2001:db8::1
 
 
 @pytest.mark.req("BASE-6")
-@pytest.mark.parametrize(("destination", "out", "hop"), [
-    ("10.9.9.9", 0, "192.0.2.1"),
-    ("10.1.9.9", 0, "192.0.2.1"),  # by way of 10.2.2.2, which is behind 192.0.2.1
-    ("10.3.9.9", 1, "198.51.100.7"),
-    ("172.16.9.9", 1, None),  # on the link, as the configuration has it
-    ("172.20.9.9", 1, "172.16.0.5"),
-    ("192.0.2.77", 0, None),
-    ("2001:db8:5::5", 1, "2001:db8::1"),
-    ("2001:db8::5", 1, None),
+@pytest.mark.parametrize(("destination", "vrf", "out", "hop"), [
+    ("10.9.9.9", 0, 0, "192.0.2.1"),
+    ("10.1.9.9", 0, 0, "192.0.2.1"),  # by way of 10.2.2.2, which is behind 192.0.2.1
+    ("10.3.9.9", 0, 1, "198.51.100.7"),
+    ("172.16.9.9", 0, 1, None),  # on the link, as the configuration has it
+    ("172.20.9.9", 0, 1, "172.16.0.5"),
+    ("192.0.2.77", 0, 0, None),
+    ("2001:db8:5::5", 0, 1, "2001:db8::1"),
+    ("2001:db8::5", 0, 1, None),
+    ("10.1.9.9", 1, 2, "192.0.2.33"),
+    ("192.0.2.77", 1, 2, None),
 ])  # fmt: skip
-def test_static_routes_lead_to_a_next_hop(destination: str, out: int, hop: str | None) -> None:
+def test_static_routes_lead_to_a_next_hop(destination: str, vrf: int, out: int, hop: str | None) -> None:
     t = Router.loads(STATIC).tables.t
+    assert t.fib_root.size == 2 * 3
     dst = ip_address(destination)
     high, low = (np.array([w], np.uint64) for w in words(dst))
     row = np.full(1, -2, np.int64)
-    look(t, 0, dst.version, high, low, row)
+    look(t, vrf, dst.version, high, low, row)
     adjacency = t.adj[row[0]]
     assert adjacency["out_if"] == out and adjacency["local"] == 0 and adjacency["fam"] == dst.version
     assert (adjacency["hop0"], adjacency["hop1"]) == (words(ip_address(hop)) if hop else (0, 0))

@@ -229,11 +229,11 @@ FIB_ROOT = [  # one row a (VRF, family): 2 * VRF for IPv4, 2 * VRF + 1 for IPv6;
     ("bits", "u4"),  # leading address bits that choose one of its 2**bits entries
 ]  # fmt: skip
 
-FIB_NODE = [  # six address bits choose one of 64 slots, each a further node or a leaf
-    ("inner", "u8"),  # bit k: slot k holds a node
-    ("runs", "u8"),  # bit k: a run of equal leaves begins in slot k; slots with nodes do not end it
-    ("node", "u4"),  # row of `fib_node` of the first slot with a node; the others follow
-    ("leaf", "u4"),  # row of `fib_leaf` of the first run; the others follow
+FIB_NODE = [  # six address bits choose one of 64 slots, each a further node or a leaf; or some are compared
+    ("inner", "u8"),  # bit k: slot k holds a node. Comparing: bits wanted, from the top; how many in FIB_COUNT
+    ("runs", "u8"),  # bit k: a run of equal leaves begins in slot k, past slots with nodes. 0 = a node that compares
+    ("node", "u4"),  # row of `fib_node` of the first slot with a node, others follow. Comparing: entry when equal
+    ("leaf", "u4"),  # row of `fib_leaf` of the first run, others follow. Comparing: entry when not
 ]  # fmt: skip
 
 ADJ = [  # adjacency: where a route leads
@@ -287,7 +287,7 @@ TABLE_DTYPES: dict[str, object] = {
     "spdh": "i4",  # hash buckets: first rule of a chain, -1 = empty
     "sp": SP,
     "fib_root": FIB_ROOT,
-    "fib_direct": "u4",  # FIB_INNER and a row of `fib_node`, or as in `fib_leaf`
+    "fib_direct": "u4",  # entries: FIB_INNER and a row of `fib_node`, or as in `fib_leaf`
     "fib_node": FIB_NODE,
     "fib_leaf": "u4",  # 1 + row of `adj`; 0 = no route
     "adj": ADJ,
@@ -320,7 +320,7 @@ MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG = 0, 1, 2
 LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE = 0, 1, 2
-FIB_INNER = 1 << 31  # bit of an entry of `fib_direct` that leads to a node
+FIB_INNER, FIB_COUNT = 1 << 31, 63  # bit of an entry that leads to a node; bits of `inner` that hold a number
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
  SP_NOT_IPSEC) = range(9)  # fmt: skip
 

@@ -535,6 +535,16 @@ def popcount(typingctx, x):
     return types.int64(types.uint64), codegen
 
 
+@intrinsic
+def leading_zeros(typingctx, x):
+    """Number of zeros above the highest one of a uint64, as int64; 64 for zero."""
+
+    def codegen(context, builder, sig, args):
+        return call_ir(builder, "llvm.ctlz.i64", I64, args, [(I1, 0)])
+
+    return types.int64(types.uint64), codegen
+
+
 ld8, st8, _ = _scalar(8)
 ld16, st16, bswap16i = _scalar(16)
 ld32, st32, bswap32i = _scalar(32)

@@ -3,7 +3,8 @@
 Prefixes stand in order of address, shorter ones first, so one that lies within another comes after it. A node is then
 one walk over the rows that belong to it: a prefix that ends here overwrites the slots that it covers, a longer one
 opens a node in its slot, which takes over the leaf that stood there, and the rows of that node follow one another.
-Nodes are finished in the order in which they were opened, so the children of one lie in a row.
+Nodes are finished in the order in which they were opened, so the children of one lie in a row. Where the rows agree in
+more bits than a node has, a node that compares takes their place.
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from qfp_kernels.jit import inlined, kernel
 from qfp_kernels.layout import FIB_INNER, STRUCTS
+from qfp_kernels.simd import leading_zeros
 
 Array = npt.NDArray[Any]
 
@@ -29,19 +31,18 @@ TASK = np.dtype([
 NODE = STRUCTS["fib_node"]
 STRIDE = 6  # bits of a node
 SLOTS = 1 << STRIDE
+COMPARED = 58  # bits at most: the low six hold their number
 INNER = np.uint32(FIB_INNER)
 U0, U1, U63, U64 = (np.uint64(k) for k in (0, 1, 63, 64))
 
 
 @inlined
-def _slot(prefix: Any, depth: int, bits: int) -> Any:
-    """The `bits` (0 to 63) address bits behind the first `depth` (0 to 127); zeros follow the end."""
+def _window(prefix: Any, depth: int) -> Any:
+    """The 64 address bits behind the first `depth` (0 to 127); zeros follow the end."""
     skip = np.uint64(depth)
     if skip < U64:
-        word = prefix.high << skip | prefix.low >> U1 >> (U63 - skip)
-    else:
-        word = prefix.low << (skip - U64)
-    return np.int64(word >> U1 >> (U63 - np.uint64(bits)))
+        return prefix.high << skip | prefix.low >> U1 >> (U63 - skip)
+    return prefix.low << (skip - U64)
 
 
 @kernel
@@ -50,8 +51,17 @@ def _room(array: Array, rows: int) -> Array:
     if array.size >= rows:
         return array
     larger = np.empty(max(rows, 2 * array.size), array.dtype)
-    larger[: array.size] = array
+    for k in range(array.size):  # as a slice it would take two seconds to compile
+        larger[k] = array[k]
     return larger
+
+
+@inlined
+def _open(tasks: Array, opened: int, first: int, depth: int, leaf: int) -> Any:
+    """Open a node with the prefix `first` below it; returns the entry that leads there."""
+    task = tasks[opened]
+    task.first, task.last, task.depth, task.leaf = first, first + 1, depth, leaf
+    return INNER | np.uint32(opened)
 
 
 @inlined
@@ -61,18 +71,44 @@ def _spread(prefixes: Array, task: Any, bits: int, slots: Array, tasks: Array, o
     end = depth + bits
     for k in range(first, last):
         prefix = prefixes[k]
-        slot = _slot(prefix, depth, bits)
+        slot = np.int64(_window(prefix, depth) >> U1 >> (U63 - np.uint64(bits)))
         spare = end - np.int64(prefix.plen)
         if spare >= 0:
-            slots[slot : slot + (1 << spare)] = prefix.leaf
+            for covered in range(slot, slot + (1 << spare)):
+                slots[covered] = prefix.leaf
         elif slots[slot] & INNER != 0:
             tasks[np.int64(slots[slot] ^ INNER)].last = k + 1
         else:
-            below = tasks[opened]
-            below.first, below.last, below.depth, below.leaf = k, k + 1, end, slots[slot]
-            slots[slot] = INNER | np.uint32(opened)
+            slots[slot] = _open(tasks, opened, k, end, slots[slot])
             opened += 1
     return opened
+
+
+@inlined
+def _in_common(prefixes: Array, task: Any) -> Any:
+    """How many bits a node can compare: all of a prefix alone, or those that several share; 0 = less than a stride."""
+    first, last = prefixes[task.first], prefixes[task.last - 1]
+    behind = np.int64(first.plen) - task.depth  # the first is the shortest if one holds all the others
+    if task.last - task.first == 1:
+        return min(behind, COMPARED)
+    same = leading_zeros(_window(first, task.depth) ^ _window(last, task.depth))
+    same = min(same, behind - 1, COMPARED)
+    return same if same >= STRIDE else 0
+
+
+@inlined
+def _compare(prefixes: Array, task: Any, bits: int, node: Any, tasks: Array, opened: int) -> int:
+    """Write a node that compares, and open the one behind it if need be; returns the number of nodes then."""
+    first, last, depth, leaf = task.first, task.last, task.depth, task.leaf
+    prefix, unused = prefixes[first], np.uint64(64 - bits)
+    node.inner, node.runs = _window(prefix, depth) >> unused << unused | np.uint64(bits), U0
+    node.leaf = leaf
+    if depth + bits == np.int64(prefix.plen):
+        node.node = prefix.leaf
+        return opened
+    node.node = _open(tasks, opened, first, depth + bits, leaf)
+    tasks[opened].last = last
+    return opened + 1
 
 
 @inlined
@@ -90,8 +126,31 @@ def _compress(slots: Array, node: Any, leaves: Array, used: int) -> int:
             runs |= bit
             leaves[used] = slots[k]
             used += 1
-    node.inner, node.runs = inner, runs
+    node.inner, node.runs = inner, max(runs, U1)  # 64 nodes and no leaf: a run that nobody asks for
     return used
+
+
+@kernel
+def _finish(prefixes: Array, tasks: Array, opened: int) -> tuple[Array, Array]:
+    """Write the nodes that are open, and those that are opened meanwhile; returns (`fib_node`, `fib_leaf`)."""
+    nodes, leaves = np.empty(max(opened, 1), NODE), np.empty(SLOTS, np.uint32)
+    slots = np.empty(SLOTS, np.uint32)
+    done, used = 0, 0
+    while done < opened:
+        tasks = _room(tasks, opened + SLOTS)
+        nodes = _room(nodes, opened)
+        leaves = _room(leaves, used + SLOTS)
+        task, node = tasks[done], nodes[done]
+        common = _in_common(prefixes, task)
+        if common > 0:
+            opened = _compare(prefixes, task, common, node, tasks, opened)
+        else:
+            for k in range(SLOTS):
+                slots[k] = task.leaf
+            opened = _spread(prefixes, task, STRIDE, slots, tasks, opened)
+            used = _compress(slots, node, leaves, used)
+        done += 1
+    return nodes[:done], leaves[:used]
 
 
 @kernel
@@ -102,24 +161,13 @@ def grow_tries(prefixes: Array, ends: Array, bits: Array, direct: Array) -> tupl
     behind each group. bits: int64, address bits of each group's part of `direct`. direct: uint32 zeros, 2**bits for
     each group, one behind the other; filled in.
     """
-    tasks = np.empty(1, TASK)
+    tasks, whole = np.empty(1, TASK), np.zeros(1, TASK)  # a row alone would not keep its array from being freed
     opened, at, first = 0, 0, 0
     for g in range(ends.size):
         size = 1 << bits[g]
-        tasks = _room(tasks, opened + min(size, ends[g] - first) + 1)
-        whole = tasks[tasks.size - 1]  # a row that no node has yet
-        whole.first, whole.last, whole.depth = first, ends[g], 0
-        opened = _spread(prefixes, whole, bits[g], direct[at : at + size], tasks, opened)
+        whole[0].first, whole[0].last = first, ends[g]
+        tasks = _room(tasks, opened + min(size, ends[g] - first))
+        opened = _spread(prefixes, whole[0], bits[g], direct[at : at + size], tasks, opened)
         at, first = at + size, ends[g]
-    nodes, leaves = np.empty(max(opened, 1), NODE), np.empty(SLOTS, np.uint32)
-    slots = np.empty(SLOTS, np.uint32)
-    done, used = 0, 0
-    while done < opened:
-        tasks = _room(tasks, opened + SLOTS)
-        nodes = _room(nodes, opened)
-        leaves = _room(leaves, used + SLOTS)
-        slots[:] = tasks[done].leaf
-        opened = _spread(prefixes, tasks[done], STRIDE, slots, tasks, opened)
-        used = _compress(slots, nodes[done], leaves, used)
-        done += 1
-    return nodes[:done], leaves[:used]
+    nodes, leaves = _finish(prefixes, tasks, opened)
+    return nodes, leaves
