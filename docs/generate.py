@@ -112,8 +112,8 @@ class Source:
 
 # Struct declarations of layout.py, and the tables of TABLE_DTYPES (or the column) whose rows they are.
 STRUCTS = {
-    "IFS": "ifs", "FIB_SLOT": "fib", "FIB_LEN": "fiblen", "SPD": "spd", "TUPLE": "tup", "ACE": "ace", "SP": "sp",
-    "FLOW": "flow", "SAD_SLOT": "sad", "SA": "sa", "SA_OUT": "sa_out", "SA_IN": "sa_in",
+    "IFS": "ifs", "FIB_ROOT": "fib_root", "FIB_NODE": "fib_node", "ADJ": "adj", "SPD": "spd", "TUPLE": "tup",
+    "ACE": "ace", "SP": "sp", "FLOW": "flow", "SAD_SLOT": "sad", "SA": "sa", "SA_OUT": "sa_out", "SA_IN": "sa_in",
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class Router:
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)
-        fib.build(self.tables, self.routing.routes)
+        fib.build(self.tables, self.routing.routes, len(self.routing.vrfs))
         self.policies = Policies(self.tables)
         self._builder = PolicyBuilder(config, self.routing, self.policies, self._warn)
         self._gre: list[GreTunnel] = []

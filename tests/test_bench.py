@@ -42,8 +42,9 @@ def many_rows() -> list[Row]:
     """Every kind of row but those of other processes, from as few packets as will do."""
     rows = once([*paths.path_cases(packets=TINY, transforms=(GCM, budgets.CBC)), *paths.long_cases(packets=TINY)])
     rows += once([*paths.stage_cases((64, 1420), packets=TINY), *lookups.spd_cases(1024), *lookups.replay_cases(TINY)])
-    rows += once([lookups.idle_case(TINY), lookups.route_case(), *scale.scale_cases(budgets.MANY, TINY)])
-    rows += scale.setup_rows(budgets.MANY, 1)
+    rows += once([lookups.idle_case(TINY), lookups.route_case(), *lookups.fib_cases()])
+    rows += once(scale.scale_cases(budgets.MANY, TINY))
+    rows += scale.setup_rows(budgets.MANY, 1) + lookups.fib_rows()
     return rows + threads.thread_rows(2, 1, 4 * TINY)
 
 

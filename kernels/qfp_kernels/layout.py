@@ -258,14 +258,25 @@ SP = [  # SPD entry: counters and what to do
     ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),  # bytes of the frames, link layer included
 ]  # fmt: skip
 
-FIB_SLOT = [  # longest prefix match: one probe a prefix length in use
-    ("net0", "u8"), ("net1", "u8"),
-    ("vrf", "u2"), ("plen", "u1"), ("fam", "u1"),
-    ("out_if", "i4"),  # -1 = empty slot
-    ("local", "u1"), ("pad", "u1", (7,)),
+FIB_ROOT = [  # one row a (VRF, family): 2 * VRF for IPv4, 2 * VRF + 1 for IPv6; a row of zeros has no routes
+    ("direct", "u4"),  # first entry of `fib_direct`
+    ("bits", "u4"),  # leading address bits that choose one of its 2**bits entries
 ]  # fmt: skip
 
-FIB_LEN = [("mask0", "u8"), ("mask1", "u8"), ("plen", "u1"), ("fam", "u1"), ("pad", "u1", (6,))]
+FIB_NODE = [  # six address bits choose one of 64 slots, each a further node or a leaf; or some are compared
+    ("inner", "u8"),  # bit k: slot k holds a node. Comparing: bits wanted, from the top; how many in FIB_COUNT
+    ("runs", "u8"),  # bit k: a run of equal leaves begins in slot k, past slots with nodes. 0 = a node that compares
+    ("node", "u4"),  # row of `fib_node` of the first slot with a node, others follow. Comparing: entry when equal
+    ("leaf", "u4"),  # row of `fib_leaf` of the first run, others follow. Comparing: entry when not
+]  # fmt: skip
+
+ADJ = [  # adjacency: where a route leads
+    ("hop0", "u8"), ("hop1", "u8"),  # next hop; zero = the destination is connected directly
+    ("out_if", "i4"),  # egress interface (row of `ifs`)
+    ("local", "u1"),  # 1 = an address of the router itself
+    ("fam", "u1"),  # of the routes that lead here
+    ("pad", "u1", (2,)),
+]  # fmt: skip
 
 IFS = [
     ("spd4", "i4"), ("spd6", "i4"),  # SPD of the crypto map on this interface, -1 = none
@@ -377,8 +388,11 @@ TABLE_DTYPES: dict[str, object] = {
     "ace": ACE,
     "spdh": "i4",  # hash buckets: first rule of a chain, -1 = empty
     "sp": SP,
-    "fib": FIB_SLOT,
-    "fiblen": FIB_LEN,
+    "fib_root": FIB_ROOT,
+    "fib_direct": "u4",  # entries: FIB_INNER and a row of `fib_node`, or as in `fib_leaf`
+    "fib_node": FIB_NODE,
+    "fib_leaf": "u4",  # 1 + row of `adj`; 0 = no route
+    "adj": ADJ,
     "ifs": IFS,
     "ip_id": "u4",
     "tun": TUN,
@@ -411,11 +425,11 @@ TABLE_DTYPES: dict[str, object] = {
     **{"v_" + f.name: f.dtype for f in VERDICT_FIELDS},
 }
 
-(CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIB_MASK, CTL_FIBLEN4, CTL_FIBLEN6, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS,
- CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS, CTL_V_ON, CTL_CUT_VECTOR, CTL_CUT_POS, CTL_NEXT, CTL_LAST, CTL_WILD,
- CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_CUT_FRAME, CTL_KEEP_CLEAR,
+(CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS, CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS,
+ CTL_V_ON, CTL_CUT_VECTOR, CTL_NEXT, CTL_LAST, CTL_WILD,
+ CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_COMP, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
- CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK) = range(37)  # fmt: skip
+ CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK) = range(32)  # fmt: skip
 
 STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
 STEPS = 8
@@ -424,6 +438,7 @@ MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG, OUT_MEMORY = 0, 1, 2, 3
 LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE, IF_OTHER = 0, 1, 2, 3
+FIB_INNER, FIB_COUNT = 1 << 31, 63  # bit of an entry that leads to a node; bits of `inner` that hold a number
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
  SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF) = range(12)  # fmt: skip
 
@@ -441,9 +456,9 @@ def struct(fields: list) -> np.dtype:
 
 STRUCTS = {
     "flow": struct(FLOW), "sa": struct(SA), "sa_out": struct(SA_OUT), "sa_in": struct(SA_IN), "sad": struct(SAD_SLOT),
-    "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP), "fib": struct(FIB_SLOT),
-    "fiblen": struct(FIB_LEN), "ifs": struct(IFS), "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM),
-    "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
+    "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
+    "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
+    "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Whose packet it is: this router's own, or one on its way through."""
 
+from qfp_kernels.fib import route
 from qfp_kernels.jit import outlined
 from qfp_kernels.layout import CTL_MODE, MODE_DECRYPT
-from qfp_kernels.spd import route
 
 
 @outlined
@@ -11,4 +11,4 @@ def is_local(p, t, i):
     if t.ctl[CTL_MODE] == MODE_DECRYPT:
         return True
     f = route(t, t.ifs[p.in_if[i]].vrf, p.fam[i], p.dst0[i], p.dst1[i])
-    return f >= 0 and t.fib[f].local != 0
+    return f >= 0 and t.adj[f].local != 0

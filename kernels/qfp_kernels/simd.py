@@ -525,6 +525,26 @@ def _scalar(width):
     return named(f"ld{width}", load), named(f"st{width}", put), named(f"bswap{width}i", swap)
 
 
+@intrinsic
+def popcount(typingctx, x):
+    """Number of ones in a uint64, as int64."""
+
+    def codegen(context, builder, sig, args):
+        return call_ir(builder, "llvm.ctpop.i64", I64, args)
+
+    return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def leading_zeros(typingctx, x):
+    """Number of zeros above the highest one of a uint64, as int64; 64 for zero."""
+
+    def codegen(context, builder, sig, args):
+        return call_ir(builder, "llvm.ctlz.i64", I64, args, [(I1, 0)])
+
+    return types.int64(types.uint64), codegen
+
+
 ld8, st8, _ = _scalar(8)
 ld16, st16, bswap16i = _scalar(16)
 ld32, st32, bswap32i = _scalar(32)

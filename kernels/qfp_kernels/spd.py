@@ -17,11 +17,9 @@ import numpy as np
 
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
+from qfp_kernels.fib import route
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
-    CTL_FIB_MASK,
-    CTL_FIBLEN4,
-    CTL_FIBLEN6,
     CTL_GEN,
     CTL_PREFETCH,
     CTL_SPDH_MASK,
@@ -141,29 +139,6 @@ def match(t, spd, src0, src1, dst0, dst1, fam, proto, sport, dport, later):
         start = t.ace[rule].resume
 
 
-@outlined
-def route(t, vrf, fam, dst0, dst1):
-    """Longest-prefix match: row of `fib`, or -1. One probe a prefix length that is in use, longest first."""
-    mask = np.uint64(t.ctl[CTL_FIB_MASK])
-    first = np.int64(0) if fam == 4 else t.ctl[CTL_FIBLEN4]
-    last = t.ctl[CTL_FIBLEN4] if fam == 4 else t.ctl[CTL_FIBLEN4] + t.ctl[CTL_FIBLEN6]
-    for k in range(first, last):
-        n0, n1 = dst0 & t.fiblen[k].mask0, dst1 & t.fiblen[k].mask1
-        plen = t.fiblen[k].plen
-        j = np.int64(fib_hash(n0, n1, vrf, plen, fam) & mask)
-        while t.fib[j].out_if != -1:
-            f = t.fib[j]
-            if f.net1 == n1 and f.net0 == n0 and f.plen == plen and f.fam == fam and f.vrf == vrf:
-                return j
-            j = np.int64(np.uint64(j + 1) & mask)
-    return np.int64(-1)
-
-
-@inlined
-def fib_hash(net0, net1, vrf, plen, fam):
-    return mix(net0, net1, np.uint64(vrf), np.uint64(plen), np.uint64(fam))
-
-
 @inlined
 def _inbound_ok(p, t, i, via, later, local):
     """The inbound policy (RFC 4301 section 5.2): 0, or what is wrong.
@@ -206,7 +181,7 @@ def _decide(p, t, i, line, via, later):
     """The full look-up, written into a flow line."""
     line.sp, line.sa, line.out_if = np.int32(-1), np.int32(-1), np.int16(-1)
     f = route(t, vrf_of(p, t, i), p.fam[i], p.dst0[i], p.dst1[i])
-    local = f >= 0 and t.fib[f].local != 0
+    local = f >= 0 and t.adj[f].local != 0
     if (p.flags[i] & ORIGIN) == 0:
         wrong = _inbound_ok(p, t, i, via, later, local)
         if wrong != 0:
@@ -221,7 +196,7 @@ def _decide(p, t, i, line, via, later):
     if f < 0:
         line.action = np.uint8(SP_NO_ROUTE)
         return
-    _outbound(p, t, i, line, np.int64(t.fib[f].out_if), later)
+    _outbound(p, t, i, line, np.int64(t.adj[f].out_if), later)
 
 
 @inlined

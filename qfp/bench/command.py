@@ -60,7 +60,8 @@ def stage_rows(plan: Plan, say: Say = quiet) -> list[Row]:
         sizes: tuple[int | str, ...] = (64, "imix", 1420) if plan.long else (64,)
         cases = list(paths.stage_cases(sizes))
         cases += [*lookups.spd_cases(), lookups.route_case(), lookups.idle_case(), *lookups.replay_cases()]
-        return interleaved(cases, plan.rounds)
+        cases += lookups.fib_cases()
+        return interleaved(cases, plan.rounds) + lookups.fib_rows(rounds=plan.slow_rounds)
 
 
 def scale_rows(plan: Plan, say: Say = quiet) -> list[Row]:

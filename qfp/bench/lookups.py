@@ -1,7 +1,7 @@
 """Cases of single stages: policy and route look-ups, the replay check at every window, a stage that does nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from ipaddress import IPv4Network
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from qfp import fia
 from qfp.batch import Array, Batch
-from qfp.bench import loop, traffic
+from qfp.bench import loop, prefixes, traffic
 from qfp.bench.paths import INBOUND, OUTBOUND, inbound_track, wire_of
-from qfp.bench.rows import Label
+from qfp.bench.rows import Label, Row, value_row
 from qfp.bench.runner import Case
 from qfp.bench.site import GCM, Site, nested_rules
 from qfp.bench.track import BenchError, Track, by_stage, whole
@@ -27,6 +27,8 @@ POLICIES = 1000
 SHAPES = 16
 ROUTES = 1000
 LOOKUPS = 4096
+PREFIXES = (100_000, 1_000_000)
+SCATTERED = 1 << 19  # addresses that are looked up in a large FIB, so that no cache remembers the answers
 
 
 def _stage(name: str, work: str, track: Track) -> dict[str, float]:
@@ -69,14 +71,45 @@ def route_case() -> Case:
     networks = {IPv4Network((0x0A000000 + (k << 13), 17 + k % 8), strict=False) for k in range(ROUTES)}
     fib.build(tables, [Route(IPv4Network("0.0.0.0/0"), 0), *(Route(n, 1) for n in sorted(networks))])
     dst = 0x0A000000 + np.random.default_rng(5).integers(0, ROUTES << 13, LOOKUPS).astype(np.uint64)
+    return _routes("fib, 1000 routes of 8 lengths", tables, 4, (np.zeros_like(dst), dst), 10)
+
+
+def fib_cases(counts: Sequence[int] = PREFIXES) -> Iterator[Case]:
+    """Longest-prefix match over large random tables of either family: see `prefixes` for what is looked up."""
+    for family in (4, 6):
+        for count in counts:
+            rows = prefixes.prefixes(family, count)
+            work = f"fib, {count:,} IPv{family} prefixes"
+            yield _routes(work, prefixes.install(rows), family, prefixes.destinations(rows, SCATTERED), 1)
+
+
+def fib_rows(count: int = max(PREFIXES), rounds: int = 1) -> list[Row]:
+    """Seconds to build a FIB from an array of prefixes, and bytes of it a prefix."""
+    out = []
+    for family in (4, 6):
+        rows, times = prefixes.prefixes(family, count), []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            tables = prefixes.install(rows)
+            times.append(time.perf_counter() - start)
+        what = f"{count:,} IPv{family} prefixes"
+        out.append(value_row(Label(f"fib, built: {what}"), times, "s"))
+        out.append(value_row(Label(f"fib, bytes a prefix: {what}"), [prefixes.table_bytes(tables) / count], "B"))
+    return out
+
+
+def _routes(work: str, tables: Tables, family: int, dst: tuple[Array, Array], passes: int) -> Case:
+    """Every address of `dst` looked up: all of them have a route. The table is warm, as far as it fits in a cache."""
+    wanted = passes * dst[0].size
 
     def sample() -> dict[str, float]:
+        loop.routes(tables.t, family, *dst, 1)
         start = time.perf_counter_ns()
-        found = loop.routes(tables.t, dst, 10)
+        found = loop.routes(tables.t, family, *dst, passes)
         taken = time.perf_counter_ns() - start
-        if found != 10 * LOOKUPS:
-            raise BenchError(f"{found} of {10 * LOOKUPS} addresses had a route")
-        return {"fib, 1000 routes of 8 lengths": taken / found}
+        if found != wanted:
+            raise BenchError(f"{found} of {wanted} addresses had a route")
+        return {work: taken / found}
 
     sample()
     return Case(Label(""), sample)

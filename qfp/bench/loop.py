@@ -6,6 +6,7 @@ import numpy as np
 
 from qfp_kernels.capture import W_END, W_FRAME, W_POS, W_STATUS, WALKING
 from qfp_kernels.drive import run_stage
+from qfp_kernels.fib import route
 from qfp_kernels.jit import call, kernel
 from qfp_kernels.layout import (
     CTL_FIA_N,
@@ -14,7 +15,6 @@ from qfp_kernels.layout import (
     ST_ROWS,
     ST_VECTOR,
 )
-from qfp_kernels.spd import route
 
 SEGMENTS = 64  # accumulators that `lap` has
 TURN = 4  # vectors that share an output block, as in Engine
@@ -84,10 +84,10 @@ def idle(p: Any, t: Any, n: int) -> int:
 
 
 @kernel
-def routes(t: Any, dst: Any, passes: int) -> int:
-    """Look every IPv4 address up `passes` times; returns how many had a route."""
+def routes(t: Any, family: int, dst0: Any, dst1: Any, passes: int) -> int:
+    """Look every address (two uint64 arrays) up `passes` times; returns how many had a route."""
     found = 0
     for _ in range(passes):
-        for k in range(dst.size):
-            found += route(t, np.uint16(0), np.uint8(4), np.uint64(0), dst[k]) >= 0
+        for k in range(dst1.size):
+            found += route(t, np.uint16(0), np.uint8(family), dst0[k], dst1[k]) >= 0
     return found

@@ -71,12 +71,13 @@ class Routing:
         for _ in range(RECURSION):
             left = []
             for route in waiting:
-                out = self._egress(route)
-                if out is None:
+                way = self._egress(route)
+                if way is None:
                     left.append(route)
                 elif route.distance < MAX_DISTANCE:
+                    out, hop = way
                     vrf = self.vrfs.get(route.vrf, 0)
-                    self._candidates.append((route.distance, Route(route.prefix, out, vrf)))
+                    self._candidates.append((route.distance, Route(route.prefix, out, vrf, next_hop=hop)))
             if not left or len(left) == len(waiting):
                 break
             waiting = left
@@ -84,15 +85,20 @@ class Routing:
             left = waiting
         self.unresolved = left
 
-    def _egress(self, route: Any) -> int | None:
-        """Row of the interface that a static route leads to, None when nothing reaches its next hop (yet)."""
+    def _egress(self, route: Any) -> tuple[int, Address | None] | None:
+        """(row of the interface, next hop on its link) of a static route; None when nothing reaches its next hop (yet).
+
+        A next hop behind another next hop gives way to that one; no next hop means that the destination is on the link.
+        """
         if route.interface is not None:
             interface = self._config.interfaces.get(route.interface)
-            return None if interface is None or interface.shutdown else self._rows[route.interface]
+            if interface is None or interface.shutdown:
+                return None
+            return self._rows[route.interface], route.next_hop
         found = self.lookup(route.next_hop, self.vrfs.get(route.vrf, 0))
         if found is None or found.prefix == route.prefix:
             return None
-        return found.out_if
+        return found.out_if, route.next_hop if found.next_hop is None else found.next_hop
 
     def lookup(self, address: Address | None, vrf: int = 0) -> Route | None:
         """Best route to an address among those known, or None."""

@@ -46,13 +46,12 @@ class Tables:
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
             "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": REASSEMBLIES,
-            "steps": STEPS,
+            "steps": STEPS, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()
         arrays["sad"]["sa"] = -1
         arrays["spdh"][:] = -1
-        arrays["fib"]["out_if"] = -1
         arrays["sad_out"]["sa"] = -1
         arrays["tunh"][:] = -1
         self.t: Any = Columns("T", arrays)
