@@ -80,7 +80,7 @@ def _noted(p, t, i):
             t.sa_out[p.sa[i]].incompressible += U1
 
 
-@outlined
+@inlined
 def _several(p, t, i, wire):
     """A frame for which other rows than its own, or several packets, leave: (packets, bytes) of all of them."""
     packets, total, made, lost = np.int64(0), U0, np.int64(-1), np.int64(0)
@@ -89,7 +89,7 @@ def _several(p, t, i, wire):
     while r >= 0:
         error = (p.flags[r] & IS_ERROR) != 0
         if p.n_out[r] > 0:
-            sent = np.uint64(sent_bytes(p, r))
+            sent = np.uint64(p.ip_len[r]) if p.n_out[r] == 1 else np.uint64(sent_bytes(p, r))
             _out(p, t, r, sent)
             packets += p.n_out[r]
             total += sent

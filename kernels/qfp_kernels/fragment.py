@@ -7,13 +7,13 @@ the second header is all that a fragment costs. A packet that leaves in the clea
 
 import numpy as np
 
-from qfp_kernels.checksum import header_sum
+from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import FRAG, FRAG_DF, FRAG_LATER
 from qfp_kernels.move import copy
-from qfp_kernels.rows import same_packet, slot, spare, spare_left
-from qfp_kernels.simd import bswap16i, bswap32i, ld8, ld16, st8, st16, st32
+from qfp_kernels.rows import slot, spare, spare_left
+from qfp_kernels.simd import bswap16i, bswap32i, ld8, ld16, ld32, ld64, st8, st16, st32, st64
 
 BEFORE, AFTER, REFUSE = 0, 1, 2
 # The guide's dependency table (chapter 3, table 2; PF-1): feature state, `crypto ipsec df-bit`, packet's DF, result.
@@ -58,7 +58,9 @@ for _state, _df, _result in INNER6:
 MTU_MIN4, MTU_MIN6 = 68, 1280  # RFC 791 section 3.2, RFC 8200 section 5: what every link must carry
 MORE, DONT, OFFSET = 0x2000, 0x4000, 0x1FFF
 FRAGMENT_HEADER, NEXT_FRAGMENT = 8, 44
-M16 = np.uint64(0xFFFF)
+M16, M32 = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
+U16, U32, U48 = np.uint64(16), np.uint64(32), np.uint64(48)
+KEEP0, KEEP1 = np.uint64(0x0000FFFF0000FFFF), np.uint64(0xFFFFFFFF0000FFFF)  # all but length, fragment word; checksum
 
 
 @inlined
@@ -72,6 +74,9 @@ def rule(fam, before, df, bit):
 def equal(payload, room):
     """(fragments, payload bytes of each but the last): as few as fit `room`, then as equal as 8-byte units allow."""
     unit = room & ~7
+    if payload <= 2 * unit:  # into two, the usual case: without a division
+        size = ((payload + 1 >> 1) + 7) & ~7
+        return (2 if payload > size else 1), size
     n = np.int64(np.uint64(payload + unit - 1) // np.uint64(unit))
     size = (np.int64(np.uint64(payload + n - 1) // np.uint64(n)) + 7) & ~7
     return np.int64(np.uint64(payload + size - 1) // np.uint64(size)), size
@@ -120,10 +125,30 @@ def _patch4(at, ihl, total, word):
 
 
 @inlined
+def _plain4(to, at, total, word):
+    """Write a header without options from the one at `at`: length, fragment word and checksum anew, in registers."""
+    w0 = (ld64(at) & KEEP0) | np.uint64(bswap16i(np.uint16(total))) << U16 | np.uint64(bswap16i(np.uint16(word))) << U48
+    w1, w2 = ld64(at + 8) & KEEP1, np.uint64(ld32(at + 16))
+    s = fold((w0 & M32) + (w0 >> U32) + (w1 & M32) + (w1 >> U32) + w2)
+    st64(to, w0)
+    st64(to + 8, w1 | (~s & M16) << U16)
+    st32(to + 16, np.uint32(w2))
+
+
+@inlined
 def _header4(to, at, ihl, head, total, word):
-    """Write a fragment's header of `head` bytes from the packet's own of `ihl` bytes."""
-    copy(to, at, 20)
-    if head > 20:
+    """Write a fragment's header of `head` bytes from the packet's own of `ihl` bytes; they may be the same bytes."""
+    if ihl == 20:
+        _plain4(to, at, total, word)
+    else:
+        _with_options(to, at, ihl, head, total, word)
+
+
+@outlined
+def _with_options(to, at, ihl, head, total, word):
+    if to != at:
+        copy(to, at, 20)
+    if head > 20 and to != at:
         if head == ihl:
             copy(to + 20, at + 20, ihl - 20)
         else:
@@ -151,7 +176,8 @@ def split(p, i, limit):
 def _piece_row(p, last, i, head, size):
     """A row behind `last` with a slot for a fragment of row i: (row, arena offset)."""
     c = spare(p, last)
-    same_packet(p, c, i)
+    p.fam[c] = p.fam[i]
+    p.tos[c] = p.tos[i]
     off = slot(p, head + size)
     p.off[c] = off
     p.l3[c] = off
@@ -183,7 +209,7 @@ def _split4(p, i, limit):
         last = np.int64(c)
     p.ip_len[i] = ihl + min(size, payload)
     p.frag[i] |= np.uint8(FRAG)
-    _patch4(at, ihl, ihl + min(size, payload), word | (MORE if n > 1 else 0))
+    _header4(at, at, ihl, ihl, ihl + min(size, payload), word | (MORE if n > 1 else 0))
     return n
 
 

@@ -197,7 +197,7 @@ def _make(p, t, i):
         _write6(p, t, i, at, quote)
     vrf = vrf_of(p, t, i)
     c = spare(p, i)
-    p.vrf[c] = vrf
+    p.vrf[c], p.vif[c], p.in_if[c] = vrf, np.int32(-1), p.in_if[i]
     p.flags[c] = np.uint8(ORIGIN | IS_ERROR)
     p.verdict[c], p.n_out[c], p.lv_n[c], p.lim[c] = np.uint8(0), np.int32(0), np.uint8(0), np.int32(0)
     p.sa[c], p.sp[c], p.out_if[c] = np.int32(-1), np.int32(-1), np.int32(-1)

@@ -72,45 +72,29 @@ def spare_left(p):
 
 @inlined
 def spare(p, i):
-    """A fresh row that leaves directly behind row i, for the same frame. There must be one: see spare_left."""
+    """A fresh row that leaves directly behind row i, for the same frame. There must be one: see spare_left.
+
+    It has what stages read of any row; addresses, ports and offsets are for the caller to write.
+    """
     c = p.st[ST_SPARE]
     p.st[ST_SPARE] = c + 1
     p.more[c] = p.more[i]
     p.more[i] = np.int32(c)
     p.frame[c] = p.frame[i]
     p.ts[c] = p.ts[i]
-    p.in_if[c] = p.in_if[i]
-    p.vif[c] = p.vif[i]
-    p.vrf[c] = p.vrf[i]
     p.flags[c] = p.flags[i]
     p.out_if[c] = p.out_if[i]
     p.sp[c] = p.sp[i]
     p.sa[c] = p.sa[i]
     p.lim[c] = p.lim[i]
-    p.lv_n[c] = p.lv_n[i]
     p.icmp[c] = np.uint8(0)
     p.nxt[c] = np.uint8(0)
     p.notes[c] = np.uint8(0)
     p.verdict[c] = p.verdict[i]
     p.cause[c] = np.uint8(0)
-    p.stage[c] = p.stage[i]
     p.n_out[c] = p.n_out[i]
-    p.seq2[c] = np.uint64(0)
     p.ip_id[c] = p.ip_id[i]
     return c
-
-
-@inlined
-def same_packet(p, c, i):
-    """Row c describes a piece of row i's packet: what its headers say is the same."""
-    p.fam[c] = p.fam[i]
-    p.proto[c] = p.proto[i]
-    p.tos[c] = p.tos[i]
-    p.ttl[c] = p.ttl[i]
-    p.src0[c] = p.src0[i]
-    p.src1[c] = p.src1[i]
-    p.dst0[c] = p.dst0[i]
-    p.dst1[c] = p.dst1[i]
 
 
 @outlined

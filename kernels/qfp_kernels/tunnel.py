@@ -357,6 +357,7 @@ def _into(p, t, i, mss, top):
     for c in range(p.st[ST_SPARE] - 1, first - 1, -1):
         p.work[ROWS_MAX + top] = c
         p.mark[c] = deep | np.uint8(0x80)  # still to be encapsulated
+        p.lv_n[c], p.vif[c], p.in_if[c] = p.lv_n[i], p.vif[i], p.in_if[i]  # what `spd` asks of a row
         p.out_if[c] = p.out_if[i]
         top += 1
     p.work[ROWS_MAX + top] = i
