@@ -263,7 +263,7 @@ def _as_fragment6(to, piece, protocol, offset, more, ident):
 # ----------------------------------------------------------------------------------- pieces after encryption
 @inlined
 def _is4(at):
-    """Whether the packet at an address is IPv4: as it leaves, which is not what the row's columns tell of the inside."""
+    """Whether the packet at an address is IPv4, as it leaves: the row's columns tell of the packet inside."""
     return ld8(at) >> np.uint8(4) == 4
 
 
