@@ -139,6 +139,9 @@ BUDGETS = [
     Budget("FIB look-up, 1,000,000 IPv4 prefixes", 25, "ns", _field("fib, 1,000,000 IPv4 prefixes"), CLOCK),
     *(Budget(f"FIB of 1,000,000 {ip} prefixes built", 3, "s", _field(f"fib, built: 1,000,000 {ip} prefixes", "value"),
              CLOCK) for ip in ("IPv4", "IPv6")),
+    *(Budget(f"1500 bytes in two fragments against whole, {part}", 1.3, "times", _quotient(
+        {"work": f"1500 B fragmented before encryption, {part}"}, {"work": f"1500 B whole, {part}"}))
+      for part in ("capture to output", "path")),
     Budget("added stage that does nothing", 1, "ns", _field("idle stage, path with less path without"), CLOCK),
     Budget("replay check, N = 64 to 1024, dearest over cheapest", 1.15, "times", _replay_spread),
     _many("outbound"), _many("inbound"), _many("decrypt"),

@@ -31,7 +31,6 @@ from qfp_kernels.layout import (
     CTL_OUT_SEQ,
     CTL_PREFETCH,
     CTL_ROOM,
-    CTL_UNDO,
     CTL_V_ON,
     CTL_V_POS,
     OUT_MEMORY,
@@ -54,7 +53,7 @@ from qfp_kernels.layout import (
     aligned,
     workspace,
 )
-from qfp_kernels.reassemble import undo
+from qfp_kernels.reassemble import begin_turn, undo
 
 Array = npt.NDArray[Any]
 VECTORS_A_TURN = 64  # that the driver runs, at most, before Python looks in
@@ -242,7 +241,7 @@ class Engine:
         t = self.t
         t.ctl[CTL_NEXT], t.ctl[CTL_LAST], t.ctl[CTL_CUT_VECTOR] = 0, VECTORS_A_TURN, -1
         t.ticket[::TICKET_STRIDE] = 0
-        t.ctl[CTL_UNDO], t.rsm["turn"] = 0, t.rsm["head"]
+        begin_turn(t)
         for p in self.workspaces:
             p.st[ST_CUT_VECTOR], p.st[ST_STOP] = -1, STOP_NONE
         if self._pool is None:

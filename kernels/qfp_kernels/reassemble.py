@@ -57,6 +57,7 @@ BAD, OVERLAP, DUPLICATE = int(Drop.FRAGMENT_BAD), int(Drop.FRAGMENT_OVERLAP), in
 TIMEOUT, FULL, SOURCE = int(Drop.REASSEMBLY_TIMEOUT), int(Drop.REASSEMBLY_FULL), int(Drop.REASSEMBLY_SOURCE)
 NO_BUFFERS = int(Drop.NO_BUFFERS)
 OUTER, INNER = 0, 1  # instances
+INSTANCES = 2
 WHOLE, GONE, CUT = 0, 1, 2  # what became of a fragment's row
 WAITING = 1
 SLACK = 4 << 20  # bytes of the ring that a turn may append, and that stay readable behind the tail
@@ -99,6 +100,14 @@ def _note_end(t, pos):
     t.rsm_undo[k] = 0
     t.rsm_undo[k + 1] = pos
     t.ctl[CTL_UNDO] = k + 2
+
+
+@kernel
+def begin_turn(t):
+    """Nothing that was done so far will be put back: the journal starts anew."""
+    t.ctl[CTL_UNDO] = 0
+    for j in range(INSTANCES):
+        t.rsm[j].turn = t.rsm[j].head
 
 
 @kernel

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from qfp.bench import lookups, machine, paths, peers, rows, scale
+from qfp.bench import fragments, lookups, machine, paths, peers, rows, scale
 from qfp.bench.child import start_rows, threads_in_child
 from qfp.bench.files import capture_cases, copy_case, decrypt_cases, run_case, workspace
 from qfp.bench.rows import Row
@@ -54,13 +54,13 @@ def path_rows(plan: Plan, say: Say = quiet) -> list[Row]:
 
 
 def stage_rows(plan: Plan, say: Say = quiet) -> list[Row]:
-    """Every stage, an idle one, look-ups, the replay check."""
+    """Every stage, an idle one, look-ups, the replay check, fragments."""
     with machine.pinned():
         say("stages and look-ups")
         sizes: tuple[int | str, ...] = (64, "imix", 1420) if plan.long else (64,)
         cases = list(paths.stage_cases(sizes))
         cases += [*lookups.spd_cases(), lookups.route_case(), lookups.idle_case(), *lookups.replay_cases()]
-        cases += lookups.fib_cases()
+        cases += [*lookups.fib_cases(), *fragments.fragment_cases(), fragments.flood_case()]
         return interleaved(cases, plan.rounds) + lookups.fib_rows(rounds=plan.slow_rounds)
 
 

@@ -15,6 +15,7 @@ from qfp_kernels.layout import (
     ST_ROWS,
     ST_VECTOR,
 )
+from qfp_kernels.reassemble import begin_turn
 
 SEGMENTS = 64  # accumulators that `lap` has
 TURN = 4  # vectors that share an output block, as in Engine
@@ -54,6 +55,7 @@ def lap(
         while t.walk[W_POS] < t.walk[W_END]:
             if vector % TURN == 0:
                 t.ctl[CTL_OUT_POS] = 0
+                begin_turn(t)
             p.st[ST_VECTOR] = vector
             p.st[ST_ROWS] = 0
             vector += 1

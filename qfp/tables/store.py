@@ -24,6 +24,7 @@ from qfp_kernels.layout import (
     TABLE_TYPES,
     aligned,
 )
+from qfp_kernels.reassemble import INSTANCES
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +33,6 @@ BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
 NATT_PORT = 4500
 CTL_WORDS = 64
 KIND_WORDS = 64 * 4
-REASSEMBLIES = 2  # instances of the reassembly table
 NEVER = 2**63 - 1  # ns: no timer
 FIA_MAX = 64
 
@@ -45,7 +45,7 @@ class Tables:
             "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
-            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": REASSEMBLIES,
+            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": INSTANCES,
             "steps": STEPS, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
