@@ -401,7 +401,7 @@ def _outbound(owner: Any, before: Look, after: Look) -> Said:
 
 def _route(owner: Any, before: Look, after: Look) -> str | None:
     """The prefix that the destination matches, as the control plane's copy of the routes has it."""
-    vrf = int(owner.tables.t.ifs["vrf"][before.in_if])
+    vrf = int(owner.tables.t.ifs["vrf"][after.vif if after.vif >= 0 else after.in_if])
     found = owner.routing.lookup(address(before.fam, before.dst0, before.dst1), vrf)
     return None if found is None else f"{found.prefix}{' (local)' if found.local else ''}"
 

@@ -358,8 +358,9 @@ def classify(p, t, i):
             if t.sp[via].levels > 1 and not _whole(p, t, i, via):
                 drop(p, i, POLICY_MISMATCH, STAGE_SPD)
                 return DONE, False, p.flow[0]
-            if t.sp[via].tun >= 0:
-                p.vif[i] = np.int32(t.sp[via].tun)
+            tun = np.int32(t.sp[via].tun)
+            if tun >= 0 and t.ifs[tun].kind == IF_VTI:  # GRE is stripped first
+                p.vif[i] = tun
     line, found = flow_line(p, t, i, via)
     if not found:
         later = (p.frag[i] & FRAG_LATER) != 0 and (p.flags[i] & PORTS_KNOWN) == 0

@@ -191,8 +191,9 @@ def _dispatch(p, t, i, tun):
     """Where a GRE packet goes: to the tunnel's protection, or by the front-door VRF; DONE, KEEP or TUNNEL."""
     if tun.sp < 0:
         became = call(t.steps[STEP_CLASSIFY], p, t, i)
-        if became == DONE and p.verdict[i] == PUNTED:  # the destination is this router itself
-            drop(p, i, TUNNEL_LOOP, STAGE_TUNNEL)
+        if (became == DONE and p.verdict[i] == PUNTED) or (became == TUNNEL and p.out_if[i] < 0):
+            drop(p, i, TUNNEL_LOOP, STAGE_TUNNEL)  # the destination is this router itself
+            return DONE
         return became
     p.sp[i] = tun.sp
     p.sa[i] = t.sp[tun.sp].sa_out
