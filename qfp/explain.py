@@ -16,6 +16,7 @@ from qfp import fia
 from qfp.batch import Batch
 from qfp.engine import NullSink
 from qfp.explain_stages import Look, decide, frame_facts, outcome
+from qfp.tables import reassembly
 from qfp.trace.source import BatchSource, Source
 from qfp.trace.walker import Walker
 from qfp_kernels import capture as C
@@ -28,15 +29,24 @@ from qfp_kernels.layout import (
     CTL_OUT_POS,
     CTL_OUT_SEQ,
     CTL_V_ON,
+    CTL_VFR_MASK,
     LIST_AH,
+    LIST_ER,
+    LIST_FR,
+    LIST_IC,
     LIST_ROWS,
     LIST_RX,
     LIST_SOURCE,
+    LIST_TU,
     LIST_TX,
     OUT_NONE,
     ST_AH,
+    ST_ER,
+    ST_FR,
+    ST_IC,
     ST_ROWS,
     ST_RX,
+    ST_TU,
     ST_TX,
     ST_VECTOR,
     STAT_OUT,
@@ -45,8 +55,14 @@ from qfp_kernels.layout import (
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
 # Everything that packets change; configuration (SAs, rules, routes) stays as it is.
-STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats")
-LENGTHS = {LIST_RX: ST_RX, LIST_TX: ST_TX, LIST_AH: ST_AH}
+STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late",
+         "tun", "icmp", "vfr", "rsm")  # fmt: skip
+REASSEMBLY = ("rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring")  # large: kept only when something is in them
+SIZES = ("path_mtu", "plain_mtu", "fit")  # of SAs: ICMP errors change them
+LENGTHS = {
+    LIST_RX: ST_RX, LIST_TX: ST_TX, LIST_AH: ST_AH, LIST_FR: ST_FR, LIST_IC: ST_IC, LIST_TU: ST_TU, LIST_ER: ST_ER,
+}  # fmt: skip
+RETURNS_LENGTH = (LIST_RX, LIST_TX)  # lists whose stages return how many rows stay on them
 
 
 class ExplainError(ValueError):
@@ -59,7 +75,7 @@ class Origin:
 
     owner: Any
     ingress: int
-    before: dict[str, Array]
+    before: dict[str, Any]
 
     @classmethod
     def now(cls, owner: Any, ingress: int = 0) -> "Origin":
@@ -67,15 +83,29 @@ class Origin:
         return cls(owner, ingress, state_of(owner))
 
 
-def state_of(owner: Any) -> dict[str, Array]:
+def state_of(owner: Any) -> dict[str, Any]:
     """Copies of all tables that packets change."""
-    return {name: getattr(owner.tables.t, name).copy() for name in STATE}
+    t = owner.tables.t
+    kept = {name: getattr(t, name).copy() for name in STATE}
+    kept |= {f"sa.{name}": t.sa[name].copy() for name in SIZES}
+    if t.rsm["head"].any():
+        kept |= {name: getattr(t, name).copy() for name in REASSEMBLY}
+    if hasattr(owner, "path_mtus"):
+        kept["path_mtus"] = owner.path_mtus.state()
+    return kept
 
 
-def restore(owner: Any, state: dict[str, Array]) -> None:
+def restore(owner: Any, state: dict[str, Any]) -> None:
     """Put copies back; rows that were added since keep what they hold."""
+    t = owner.tables.t
+    if t.rsm["head"].any() and "rsm_ring" not in state:
+        reassembly.build(owner.tables, ports=bool(state["ctl"][CTL_VFR_MASK] >= 0))
     for name, kept in state.items():
-        getattr(owner.tables.t, name)[: kept.size] = kept
+        if name == "path_mtus":
+            owner.path_mtus.restore(kept)
+            continue
+        array = t.sa[name[3:]] if name.startswith("sa.") else getattr(t, name)
+        array[: kept.size] = kept
 
 
 def explain(result: Any, frame: int) -> dict[str, Any]:
@@ -192,6 +222,6 @@ def _step(stage: fia.Stage, p: Any, t: Any) -> bool:
     if p.st[where] == 0:
         return False
     left = run(p, t, int(p.st[where]))
-    if stage.walks != LIST_AH:
+    if stage.walks in RETURNS_LENGTH:
         p.st[where] = left
     return True

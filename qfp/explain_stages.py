@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
@@ -10,16 +10,23 @@ from typing import Any
 
 from qfp.stages import STAGE_NAMES
 from qfp_kernels import drops
+from qfp_kernels.fragment import sent_bytes
 from qfp_kernels.layout import (
     CTL_MODE,
     CTL_OUT_SEQ,
     FRAG,
     FRAG_DF,
     FRAG_LATER,
+    IF_GRE,
+    IS_ERROR,
     LEVELS,
     MODE_ROUTER,
+    PORTS_KNOWN,
+    ST_ROWS,
     ST_RX,
+    ST_STOP,
     ST_TX,
+    STOP_MTU,
 )
 
 Facts = dict[str, Any]
@@ -27,8 +34,9 @@ Said = tuple[str, Facts]
 COLUMNS = (
     "l3", "ip_len", "l4", "fam", "proto", "tos", "ttl", "frag", "sport", "dport", "src0", "src1", "dst0", "dst1",
     "out_if", "sp", "sa", "spi", "seq", "seq2", "ip_id", "notes", "lv_n", "c_sa", "c_len", "c_ok", "verdict", "cause",
-    "first_out", "n_out", "in_if", "cap", "wire",
+    "first_out", "n_out", "in_if", "cap", "wire", "vif", "flags", "lim", "icmp", "mtu", "nxt",
 )  # fmt: skip
+CHAIN = ("ip_len", "n_out", "flags", "verdict", "cause", "fam", "sport", "dport", "src0", "src1", "dst0", "dst1")
 PROTOCOLS = {1: "icmp", 2: "igmp", 4: "ipip", 6: "tcp", 17: "udp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
              58: "icmpv6", 89: "ospf"}  # fmt: skip
 LINKS = {1: "Ethernet", 101: "raw IP", 113: "Linux cooked", 228: "raw IPv4", 229: "raw IPv6", 276: "Linux cooked v2"}
@@ -45,6 +53,8 @@ class Look:
     windows: tuple[tuple[int, int, str], ...]  # (top, size, where the number lies) of each level
     inbound: int  # rows of the INBOUND list
     outbound: int  # of the OUTBOUND list
+    stop: int = 0  # STOP_ number
+    chain: tuple[dict[str, int], ...] = ()  # rows that leave for the frame behind its own: fragments, ICMP errors
 
     def __getattr__(self, name: str) -> int:
         try:
@@ -58,7 +68,20 @@ class Look:
         row = {name: int(getattr(p, name)[0]) for name in COLUMNS}
         levels = tuple((int(p.lv_sa[k]), int(p.lv_seq[k]), int(p.lv_ok[k])) for k in range(min(row["lv_n"], LEVELS)))
         windows = tuple(window_of(owner.tables.t, sa, seq) for sa, seq, _ in levels if sa < owner.sad.rows)
-        return cls(row, levels, windows, int(p.st[ST_RX]), int(p.st[ST_TX]))
+        return cls(row, levels, windows, int(p.st[ST_RX]), int(p.st[ST_TX]), int(p.st[ST_STOP]), tuple(_chain(p)))
+
+    @property
+    def pieces(self) -> list[int]:
+        """Bytes of the rows that the packet is cut into, its own first."""
+        return [self.ip_len, *(row["ip_len"] for row in self.chain if not row["flags"] & IS_ERROR)]
+
+
+def _chain(p: Any) -> Iterator[dict[str, int]]:
+    """The rows behind row 0, in the order in which they leave."""
+    r = int(p.more[0]) if int(p.st[ST_ROWS]) else -1
+    while r >= 0:
+        yield {name: int(getattr(p, name)[r]) for name in CHAIN}
+        r = int(p.more[r])
 
 
 # ------------------------------------------------------------------------------------------------ vocabulary
@@ -205,6 +228,24 @@ def _parse(owner: Any, before: Look, after: Look) -> Said:
     return f"{packet_text(after)}; on to {way}", {"packet": packet_facts(after)}
 
 
+def _reassemble(owner: Any, before: Look, after: Look) -> Said:
+    if after.verdict == drops.Verdict.CONSUMED:
+        return "a fragment for this device: taken in, the rest of its packet is not there yet", {}
+    if after.cause:
+        return "a fragment for this device, refused", {}
+    if after.l3 != before.l3:
+        facts = {"fragment": before.ip_len, "size": after.ip_len, "packet": packet_facts(after)}
+        return f"the last fragment of a packet for this device: {packet_text(after)}", facts
+    known = "; its ports are those of its first fragment" if after.flags & PORTS_KNOWN else ""
+    return f"a fragment on its way through{known}", {}
+
+
+def _pathmtu(owner: Any, before: Look, after: Look) -> Said:
+    if after.stop == STOP_MTU:
+        return "an ICMP error about a packet of ours: its SA learns a smaller path MTU", {}
+    return "an ICMP error about a packet's size, which no SA of ours has sent lately: not believed", {}
+
+
 def _lookup(owner: Any, before: Look, after: Look) -> Said:
     if after.lv_n > before.lv_n:
         sa, seq, _ = after.levels[-1]
@@ -273,8 +314,54 @@ def _join(owner: Any, before: Look, after: Look) -> Said | None:
     return "clear packet, not written (--keep-clear would)", {}
 
 
+def _tunnel(owner: Any, before: Look, after: Look) -> Said:
+    if after.cause:
+        return f"{before.ip_len} bytes cannot pass the tunnel", {}
+    if after.verdict == drops.Verdict.PUNTED:
+        return "handed to the control plane", {}
+    if after.verdict == drops.Verdict.CONSUMED:
+        return "a fragment of a GRE packet: taken in, the rest is not there yet", {}
+    facts: Facts = {"size_before": before.ip_len, "sizes": after.pieces, "packet": packet_facts(after)}
+    names = owner.interfaces.names
+    if before.out_if >= 0 and owner.tables.t.ifs["kind"][before.out_if] == IF_GRE:
+        facts["tunnel"] = names[before.out_if]
+        cut = f" in {len(after.pieces)} fragments" if len(after.pieces) > 1 else ""
+        return f"enters {facts['tunnel']}{cut}: {packet_text(after)}", facts
+    facts["tunnel"] = interface_name(owner, after.vif)
+    return f"comes out of {facts['tunnel']}: {packet_text(after)}", facts
+
+
 def _plan(owner: Any, before: Look, after: Look) -> Said | None:
-    return ("cannot be protected as it is", {}) if after.cause else None
+    if after.cause == drops.Drop.FRAG_NEEDED:
+        return f"{before.ip_len} bytes, and at most {after.mtu} may be protected here", {"mtu": after.mtu}
+    if after.cause:
+        return "cannot be protected as it is", {}
+    if len(after.pieces) > len(before.pieces):
+        sizes = " + ".join(str(size) for size in after.pieces)
+        return f"fragmented before encryption: {before.ip_len} bytes become {sizes}", {"sizes": after.pieces}
+    if after.lim:
+        facts = {"path_mtu": after.lim}
+        return f"too long for a path of {after.lim} bytes once protected: fragmented after encryption", facts
+    return None
+
+
+def _icmp(owner: Any, before: Look, after: Look) -> Said:
+    error = next((row for row in after.chain if row["flags"] & IS_ERROR), None)
+    if error is None:
+        return "no ICMP error: rate limit, `no ip unreachables`, or nobody to tell", {}
+    to = address(error["fam"], error["dst0"], error["dst1"])
+    facts = {"type": error["sport"], "code": error["dport"], "to": str(to), "mtu": after.mtu}
+    told = f", MTU {after.mtu}" if after.mtu else ""
+    return f"ICMP type {error['sport']} code {error['dport']} to {to}{told}", facts
+
+
+def _compress(owner: Any, before: Look, after: Look) -> Said | None:
+    if not owner.tables.t.sa["comp"][after.sa]:
+        return None
+    if not after.nxt:
+        return f"LZS does not make {before.ip_len} bytes smaller", {}
+    sizes = {"size_before": before.ip_len, "size_after": after.ip_len}
+    return f"LZS: {before.ip_len} bytes become {after.ip_len}", sizes
 
 
 def _arrival(owner: Any, before: Look) -> str:
@@ -321,9 +408,15 @@ def _route(owner: Any, before: Look, after: Look) -> str | None:
 
 def _forward(owner: Any, before: Look, after: Look) -> Said:
     name = "TTL" if before.fam == 4 else "hop limit"
+    if after.cause == drops.Drop.FRAG_NEEDED:
+        return f"{before.ip_len} bytes, and the line takes {after.mtu}", {"mtu": after.mtu}
     if after.cause:
         return f"{name} {before.ttl} would reach zero", {"ttl": before.ttl}
-    return f"{name} {before.ttl} -> {after.ttl}", {"ttl_before": before.ttl, "ttl_after": after.ttl}
+    facts: Facts = {"ttl_before": before.ttl, "ttl_after": after.ttl}
+    if after.lim:
+        facts["mtu"] = after.lim
+        return f"{name} {before.ttl} -> {after.ttl}; longer than the line's {after.lim} bytes: fragmented", facts
+    return f"{name} {before.ttl} -> {after.ttl}", facts
 
 
 def _sequence(owner: Any, before: Look, after: Look) -> Said:
@@ -366,10 +459,12 @@ def _seal_ah(owner: Any, before: Look, after: Look) -> Said:
 
 
 def _reserve(owner: Any, before: Look, after: Look) -> Said | None:
-    if after.n_out == 0:
+    if after.first_out < 0:
         return None
-    sent = int(owner.tables.t.ctl[CTL_OUT_SEQ])
-    return f"output record {sent - after.n_out}", {"first_out": after.first_out, "n_out": after.n_out}
+    records = int(owner.tables.t.ctl[CTL_OUT_SEQ]) - after.first_out
+    name = "record" if records == 1 else f"records {after.first_out} to"
+    facts = {"first_out": after.first_out, "n_out": records}
+    return f"output {name} {after.first_out + records - 1}", facts
 
 
 def _deliver(owner: Any, before: Look, after: Look) -> Said:
@@ -378,7 +473,8 @@ def _deliver(owner: Any, before: Look, after: Look) -> Said:
 
 
 DECIDERS: dict[str, Callable[[Any, Look, Look], Said | None]] = {
-    "walk": _walk, "parse": _parse, "lookup": _lookup, "open": _open, "decap": _decap, "commit": _commit,
+    "walk": _walk, "parse": _parse, "reassemble": _reassemble, "pathmtu": _pathmtu, "tunnel": _tunnel, "icmp": _icmp,
+    "compress": _compress, "lookup": _lookup, "open": _open, "decap": _decap, "commit": _commit,
     "join": _join, "spd": _spd, "forward": _forward, "plan": _plan, "sequence": _sequence, "encap": _encap,
     "seal": _seal, "seal_ah": _seal_ah, "reserve": _reserve, "deliver": _deliver,
 }  # fmt: skip
@@ -409,15 +505,25 @@ def frame_facts(owner: Any, p: Any, batch: Any) -> Facts:
     }  # fmt: skip
 
 
+def sent_of(p: Any) -> int:
+    """Bytes of IP that left for row 0: its packet or the fragments of it, and the rows behind it."""
+    total, r = 0, 0
+    while r >= 0:
+        if p.n_out[r] > 0:
+            total += int(p.ip_len[r]) if p.n_out[r] == 1 else int(sent_bytes(p, r))
+        r = int(p.more[r])
+    return total
+
+
 def outcome(owner: Any, p: Any) -> Facts:
     """What became of it: the verdict row in words."""
     cause, sa = int(p.cause[0]), int(p.sa[0])
-    sent = int(p.n_out[0]) > 0
+    sent = sent_of(p)
     bundle = sa >= 0 and int(p.lv_n[0]) == 0 and int(owner.tables.t.sa["next"][sa]) >= 0
     return {
         "verdict": drops.Verdict(int(p.verdict[0])).name.lower(), "cause": cause_facts(cause) if cause else None,
         "stage": STAGE_NAMES[int(p.stage[0])], "out_if": interface_name(owner, int(p.out_if[0])),
         "sa": sa_facts(owner, sa) if sa >= 0 else None, "spi": f"0x{int(p.spi[0]):08x}" if p.spi[0] else None,
-        "seq": int((p.seq2 if bundle and p.seq[0] else p.seq)[0]), "len_out": int(p.ip_len[0]) if sent else 0,
+        "seq": int((p.seq2 if bundle and p.seq[0] else p.seq)[0]), "len_out": sent,
         "first_out": int(p.first_out[0]),
     }  # fmt: skip

@@ -190,7 +190,7 @@ def collect(
 @kernel
 def _index(block: Any, size: int, columns: Any) -> int:
     """Columns (offset, length, ts, interface, frame) of the records of a memory sink's block; returns how many."""
-    at, n = 0, 0
+    at, n = np.int64(0), 0
     while at < size:
         words = block[at : at + MEMORY_HEADER]
         columns[2, n] = words[0:8].view(np.int64)[0]

@@ -262,10 +262,16 @@ def _as_fragment6(to, piece, protocol, offset, more, ident):
 
 # ----------------------------------------------------------------------------------- pieces after encryption
 @inlined
+def _is4(at):
+    """Whether the packet at an address is IPv4, as it leaves: the row's columns tell of the packet inside."""
+    return ld8(at) >> np.uint8(4) == 4
+
+
+@inlined
 def _fixed(p, i):
     """(bytes that every fragment repeats, in the first; in later ones) of row i's packet."""
-    if p.fam[i] == 4:
-        at = base(p.arena) + p.l3[i]
+    at = base(p.arena) + p.l3[i]
+    if _is4(at):
         ihl = np.int64(ld8(at) & np.uint8(15)) * 4
         return ihl, (20 if ihl == 20 else later_header(at, ihl))
     head = np.int64(p.l4[i]) - p.l3[i] + FRAGMENT_HEADER
@@ -275,7 +281,8 @@ def _fixed(p, i):
 @inlined
 def _repeated(p, i):
     """Bytes of the packet itself that its fragments' headers stand for."""
-    return np.int64(ld8(base(p.arena) + p.l3[i]) & np.uint8(15)) * 4 if p.fam[i] == 4 else np.int64(p.l4[i]) - p.l3[i]
+    at = base(p.arena) + p.l3[i]
+    return np.int64(ld8(at) & np.uint8(15)) * 4 if _is4(at) else np.int64(p.l4[i]) - p.l3[i]
 
 
 @outlined
@@ -325,7 +332,7 @@ def write_piece(p, i, to, done, head, size):
     repeated = _repeated(p, i)
     left = np.int64(p.ip_len[i]) - repeated - done
     more = left > size
-    if p.fam[i] == 4:
+    if _is4(at):
         word = _word(at)
         flag = MORE if more else word & MORE
         _header4(to, at, repeated, head, head + size, (word & (DONT | OFFSET)) + (done >> 3) | flag)

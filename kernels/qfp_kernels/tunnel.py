@@ -58,6 +58,7 @@ WITH_CSUM, WITH_KEY, WITH_SEQ = 1, 2, 4  # of `options`
 ETHER_IP4, ETHER_IP6 = 0x0800, 0x86DD
 PROTECTED_MAX = 116  # bytes that IPsec may still put in front
 IP_MAX = 65535
+CLEAR = 1  # `df`
 M16 = np.uint64(0xFFFF)
 U1 = np.uint64(1)
 
@@ -65,9 +66,10 @@ U1 = np.uint64(1)
 # ------------------------------------------------------------------------------------------------------- entering
 @inlined
 def _room(t, p, i, tun):
-    """MTU of the tunnel for row i's packet. With path MTU discovery its DF goes outside, so protection counts too."""
+    """MTU of the tunnel for row i's packet. With path MTU discovery its DF goes outside, so protection counts too,
+    unless `df-bit clear` lets the GRE packet be fragmented all the same."""
     mtu = mtu_of(t, np.int64(tun.iface), p.fam[i])
-    if tun.copy_df != 0 and tun.sp >= 0 and (p.frag[i] & FRAG_DF) != 0:
+    if tun.copy_df != 0 and tun.df != CLEAR and tun.sp >= 0 and (p.frag[i] & FRAG_DF) != 0:
         s = t.sp[tun.sp].sa_out
         if s >= 0:
             mtu = min(mtu, np.int64(t.sa[s].plain_mtu) - tun.hdr_len)
@@ -86,7 +88,7 @@ def _fit(p, t, i, tun):
             return 0  # what every link must carry is fragmented outside
         owe(p, i, ERR_BIG, max(mtu, MTU_MIN6))
         return FRAG_NEEDED
-    if p.fam[i] == 4 and (p.frag[i] & FRAG_DF) != 0 and tun.df != 1:
+    if p.fam[i] == 4 and (p.frag[i] & FRAG_DF) != 0 and tun.df != CLEAR:
         owe(p, i, ERR_BIG, mtu)
         return FRAG_NEEDED
     return 0 if split(p, i, mtu) > 0 else NO_BUFFERS

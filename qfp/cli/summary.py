@@ -60,9 +60,22 @@ def _lines(facts: Facts) -> list[str]:
         ("fragments_seen", "fragments seen"),
         ("ecn_alarms", "ECN alarms"),
         ("dummies", "dummies consumed"),
+        ("fragments_made", "packets more by fragmentation"),
+        ("icmp_sent", "ICMP errors sent"),
+        ("icmp_limited", "ICMP errors not sent: rate limit"),
+        ("mss_adjusted", "TCP SYNs with a lower MSS"),
     ):
         if facts.get(name):
             found.append(f"{facts[name]:,} {what}")
+    for where, c in (("", facts["reassembly"]["outer"]), (" after decryption", facts["reassembly"]["inner"])):
+        if c["merged"] or c["held"]:
+            found.append(
+                f"reassembly{where}: {c['merged']:,} fragments became {c['whole']:,} packets, {c['held']:,} wait"
+            )
+    lost = facts["reassembly"]["lost"]
+    if lost:
+        told = ", ".join(f"{count:,} {cause}" for cause, count in lost.items())
+        found.append(f"fragments lost after they were taken in: {told}")
     return found
 
 

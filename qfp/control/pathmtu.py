@@ -35,6 +35,14 @@ class PathMtus:
         self._ages: list[tuple[int, int]] = []  # (ns, handle), a heap
         self.history: list[Learned] = []
 
+    def state(self) -> tuple[list[tuple[int, int]], list[Learned]]:
+        """What is known now, for `restore`."""
+        return list(self._ages), list(self.history)
+
+    def restore(self, state: tuple[list[tuple[int, int]], list[Learned]]) -> None:
+        """Know what was known then."""
+        self._ages, self.history = list(state[0]), list(state[1])
+
     def on_stop(self, why: int, handle: int, mtu: int, ts: int) -> None:
         """An ICMP error told a smaller MTU for an outbound SA."""
         if why != STOP_MTU:

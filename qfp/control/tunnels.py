@@ -46,15 +46,16 @@ def header(tunnel: GreTunnel) -> bytes:
     """Delivery header and GRE header; what differs by packet is zero."""
     c = tunnel.config
     flags = (GRE_CSUM if c.checksum else 0) | (GRE_KEY if c.key is not None else 0) | (GRE_SEQ if c.sequence else 0)
-    gre = flags.to_bytes(2) + bytes(2) + (bytes(4) if c.checksum else b"")
+    gre: bytes = flags.to_bytes(2) + bytes(2) + (bytes(4) if c.checksum else b"")
     gre += (c.key.to_bytes(4) if c.key is not None else b"") + (bytes(4) if c.sequence else b"")
     tos = c.tos or 0
     if tunnel.peer.version == 4:
-        ends = tunnel.local.packed + tunnel.peer.packed
+        ends: bytes = tunnel.local.packed + tunnel.peer.packed
         return bytes([0x45, tos, 0, 0, 0, 0, 0, 0, c.ttl or TTL_DEFAULT, IPPROTO_GRE, 0, 0]) + ends + gre
     first = (6 << 28 | tos << 20).to_bytes(4)
     hops = c.ttl or HOPS_DEFAULT
-    return first + bytes([0, 0, IPPROTO_GRE, hops]) + tunnel.local.packed + tunnel.peer.packed + gre
+    ends = tunnel.local.packed + tunnel.peer.packed
+    return first + bytes([0, 0, IPPROTO_GRE, hops]) + ends + gre
 
 
 @kernel

@@ -152,12 +152,12 @@ def _insert(t: Any, table: Any, mask_at: int, rows: Array) -> int:
 
 @kernel
 def _insert_in(t: Any, rows: Array) -> int:
-    return _insert(t, t.sad, CTL_SAD_MASK, rows)
+    return int(_insert(t, t.sad, CTL_SAD_MASK, rows))
 
 
 @kernel
 def _insert_out(t: Any, rows: Array) -> int:
-    return _insert(t, t.sad_out, CTL_SAD_OUT_MASK, rows)
+    return int(_insert(t, t.sad_out, CTL_SAD_OUT_MASK, rows))
 
 
 @kernel
