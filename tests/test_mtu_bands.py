@@ -131,7 +131,8 @@ def test_gre_packets_that_are_fragmented_before_encryption() -> None:
 
 def test_gre_in_a_crypto_map_is_one_path() -> None:
     """The entry that protects the tunnel's own packets is no path of its own."""
-    protect = "\n".join(["crypto map M 10 ipsec-isakmp", " set peer {far}", " set transform-set T", " match address 101"])
+    lines = ("crypto map M 10 ipsec-isakmp", " set peer {far}", " set transform-set T", " match address 101")
+    protect = "\n".join(lines)
 
     def site(k: int) -> str:
         text = tunnel(k, "gre ip", wan=" crypto map M", protected=False)

@@ -81,7 +81,8 @@ def test_headers_of_what_was_built_are_read_back() -> None:
         (frames,) = build(flow, np.array([100, 3000]), False, 1500, np.zeros(2))
         found = reading.of_batch(frames.batch)
         assert found.family.tolist() == [family] * 4 and set(found.protocol.tolist()) == {UDP}
-        assert found.fragment.tolist() == [False, True, True, True] and found.first.tolist() == [True, True, False, False]
+        assert found.fragment.tolist() == [False, True, True, True]
+        assert found.first.tolist() == [True, True, False, False]
         assert np.array_equal(found.length, frames.batch.length)
         assert found.payload.sum() == 100 - IP_HEADER[family] + 3000 - IP_HEADER[family]
         assert reading.ends(frames.batch, 0) == (flow.src, flow.dst)
