@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from packets import ip4, ip6, udp
+from test_dependency_table import LAN, Case
 from test_path_transforms import PROTECTIONS, associations, config
 
 from qfp.batch import Batch
@@ -52,3 +53,23 @@ def test_tshark_opens_it(tmp_path: Path, family: int) -> None:
     wanted = [[str(k + 1), str(port), d.hex()] for k, (port, d) in enumerate(zip(ports, data * 2, strict=True))]
     assert [[row[0], *row[2:]] for row in rows] == wanted * len(sas)
     assert {row[1] for row in rows} <= {"1", "True"}
+
+
+@pytest.mark.req("PF-7")
+@pytest.mark.skipif(TSHARK is None, reason="tshark is not installed")
+@pytest.mark.parametrize("outer", [4, 6])
+@pytest.mark.parametrize("state", ["before", "after"])
+def test_tshark_reassembles_and_opens_fragments(tmp_path: Path, outer: int, state: str) -> None:
+    """What was fragmented after encryption is put together and opened; what was fragmented before is opened and put
+    together. Either way the inner data is there, once."""
+    case = Case("enabled" if state == "before" else "disabled", "copy", 0, state, "vti", outer, 4)
+    near = Router.loads(case.config(1))
+    data = [bytes(k * (n + 3) & 255 for k in range(1472)) for n in range(5)]
+    frames = [ip4(*LAN[4], udp(40000 + n, 40999, d), ident=n) for n, d in enumerate(data)]
+    result = near.forward(Batch.from_frames(frames), "gi0/0/1")
+    assert len(result.packets) == 10
+    capture = tmp_path / "fragments.pcap"
+    write_trace(capture, result.packets)
+    assert write_esp_sa(tmp_path / "esp_sa", [near.sad.describe(near.sadb.pairs[0].outbound[0])]) == []
+    rows = [row for row in fields(tmp_path, capture, "udp.srcport", "udp.payload") if row[0]]
+    assert rows == [[str(40000 + n), d.hex()] for n, d in enumerate(data)]
