@@ -34,6 +34,7 @@ EXPECTED = (
     ("qfp.engines.crypto", "EngineError"),
     ("qfp.sa", "SaError"),
     ("qfp.explain", "ExplainError"),
+    ("qfp.mtu.paths", "MtuError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 
