@@ -18,7 +18,7 @@ from qfp.tables.store import Tables
 from qfp.trace.source import Source
 from qfp_kernels import capture as C
 from qfp_kernels.drive import TICKET_STRIDE, drive
-from qfp_kernels.jit import compile_stage
+from qfp_kernels.jit import Deferred, compile_stage
 from qfp_kernels.layout import (
     ARENA_ALL,
     CTL_CUT_VECTOR,
@@ -33,6 +33,10 @@ from qfp_kernels.layout import (
     CTL_ROOM,
     CTL_V_ON,
     CTL_V_POS,
+    LIST_ER,
+    LIST_FR,
+    LIST_IC,
+    LIST_TU,
     OUT_MEMORY,
     ROWS_MAX,
     SLOT_EXTRA,
@@ -59,6 +63,7 @@ Array = npt.NDArray[Any]
 VECTORS_A_TURN = 64  # that the driver runs, at most, before Python looks in
 OUT_BLOCK = 1 << 20  # bytes of output after which it looks in earlier: recycled, so mostly in the cache
 VERDICT_ROWS = 1 << 16
+RARE_LISTS = (LIST_FR, LIST_IC, LIST_TU, LIST_ER)  # their stages are compiled when a packet needs them
 FAR_SAS = 512  # with more SAs, contexts and state no longer stay in L2 and are prefetched (1 to 4 ns with fewer)
 FLOWS_MIN, FLOWS_MAX = 1 << 14, 1 << 18
 # Where the IP header lies on a 64-byte line, so that the ESP header starts one: 16 bytes of it precede the inner packet
@@ -161,6 +166,7 @@ class Engine:
             p.st[ST_FLOW_MASK] = flows - 1
             sad.crypto.attach(p)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._deferred: dict[tuple[str, int, Any], Deferred] = {}
         # The control plane's answers: to a stop (STOP_ number, two arguments, ns) and to a timer that is due (ns)
         self.on_stop: Callable[[int, int, int, int], None] | None = None
         self.on_due: Callable[[int], None] | None = None
@@ -175,14 +181,28 @@ class Engine:
         t = self.t
         ticket = -1
         for k, stage in enumerate(stages):
-            t.fia[k] = compile_stage(stage.run).address
+            if stage.walks in RARE_LISTS:
+                self._defer("fia", k, stage.run)
+            else:
+                t.fia[k] = compile_stage(stage.run).address
             t.fia_list[k] = stage.walks
             for number in stage.calls:
-                t.steps[number] = compile_stage(STEPS[number]).address
+                self._defer("steps", number, STEPS[number])
             if stage.serial and (k == 0 or not stages[k - 1].serial):
                 ticket += 1
             t.fia_serial[k] = ticket if stage.serial else -1
         t.ctl[CTL_FIA_N] = len(stages)
+
+    def _defer(self, table: str, k: int, run: Callable[..., Any]) -> None:
+        """Enter a stage that few packets need: it is compiled when the first one comes."""
+        key = (table, k, run)
+        if key not in self._deferred:
+
+            def ready(address: int) -> None:
+                getattr(self.t, table)[k] = address
+
+            self._deferred[key] = Deferred(run, ready)
+        getattr(self.t, table)[k] = self._deferred[key].address
 
     def run(
         self,

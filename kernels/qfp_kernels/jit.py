@@ -127,6 +127,22 @@ def compile_stage(fn: Callable[..., Any]) -> Compiled:
     return Compiled(fn)
 
 
+class Deferred:
+    """A stage that is compiled when it is first called: most runs never see a fragment or an ICMP error.
+
+    `.address` is that of a callback, which compiles, tells `ready` the address to call from then on, and calls it.
+    """
+
+    def __init__(self, fn: Callable[..., Any], ready: Callable[[int], None]):
+        def first_call(p: int, t: int, n: int) -> int:
+            compiled = compile_stage(fn)
+            ready(compiled.address)
+            return compiled._call(p, t, n)
+
+        self._callback = _PROTOTYPE(first_call)  # lives as long as its address may be called
+        self.address: int = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+
+
 @intrinsic
 def call(typingctx: Any, address: Any, p: Any, t: Any, n: Any) -> Any:
     """Call the stage at an address."""

@@ -70,9 +70,11 @@ class Bar:
 
 @contextlib.contextmanager
 def compile_note() -> Iterator[None]:
-    """Say so, once, when something is compiled in the block: nothing is said when all comes from the cache."""
+    """Say so, once, when something is compiled in the block, and let a second core help; nothing is said when all comes
+    from the cache."""
     from numba.core import event
 
+    from qfp.cli.compiling import start
     from qfp_kernels.jit import cache_root
 
     class Listener(event.Listener):  # type: ignore[misc]
@@ -81,6 +83,7 @@ def compile_note() -> Iterator[None]:
         def on_start(self, event: Any) -> None:
             if not self.told:
                 self.told = True
+                start()
                 where = cache_root()
                 kept = f"kept in {where}" if where else "there is no folder to keep them in"
                 note(f"compiling kernels, once for this machine ({kept}) …")

@@ -23,7 +23,6 @@ from qfp.router import EMITTERS
 from qfp.trace import TraceWriter, VerdictWriter, open_source
 from qfp.trace.output import OutputFile, special
 from qfp.trace.walker import Walker
-from qfp_kernels.jit import compile_stage
 
 STDOUT = "-"
 
@@ -77,8 +76,7 @@ class Session:
             log_file = stack.enter_context(OutputFile(outputs.log)) if log and outputs.log != STDOUT else None  # type: ignore[arg-type]
             source = stack.enter_context(open_source(self.trace))
             takers = [taker for taker in (table and table.write, log and log.add) if taker]
-            for stage in self.stages(source.walk, EMITTERS[sink.kind]):
-                compile_stage(stage.run)
+            owner.engine.load(self.stages(source.walk, EMITTERS[sink.kind]))
             bar = stack.enter_context(Bar(clean(self.trace.name), source.total_bytes))
             begun = time.perf_counter()
             self.run(source, sink, _each(takers), bar.callback)
