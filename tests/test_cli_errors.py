@@ -132,7 +132,7 @@ def test_damaged_input_is_processed_up_to_the_damage(tmp_path):
     wire = (o / "wire.pcapng").read_bytes()
     (o / "wire.pcapng").write_bytes(wire[:-9])
     opened = qfp("decrypt", o / "wire.pcapng", "--keys", o / "s.json", "-o", o / "in2.pcap")
-    assert opened.status == 3 and "damaged at record 39" in opened.err and (o / "in2.pcap").exists()
+    assert opened.status == 3 and "damaged at record 40" in opened.err and (o / "in2.pcap").exists()
     assert qfp("convert", o / "wire.pcapng", o / "c.pcap", "--json").json["damage"]["record"] == 39
     assert qfp("explain", o / "wire.pcapng", "--keys", o / "s.json", "--frame", 38).status == 0
     beyond = qfp("explain", o / "wire.pcapng", "--keys", o / "s.json", "--frame", 39)
@@ -265,7 +265,7 @@ def test_a_pipe_is_read_and_written(tmp_path):
         cat.stdout.close()
         cat.wait()
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["packets_out"] == 41
+    assert json.loads(done.stdout)["packets_out"] == 42
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -15,7 +15,7 @@ def noisy(tmp_path, extra=""):
     """Frames: 10 good ones, 5 replays 40 s apart, a bad ICV, then packets that site 1 itself does not know."""
     o = office(tmp_path, extra=extra)
     o.seal("--export-sas", o / "s.json")
-    order = [0, 1, 3, 4, 5, 0, 0, 0, 0, 0, 6]
+    order = [0, 1, 4, 5, 6, 0, 0, 0, 0, 0, 7]
     rewrite(o / "wire.pcapng", o / "noisy.pcap", order, spoil=(10,), gap=40 * 10**9)
     return o
 

@@ -24,17 +24,17 @@ def test_a_run_writes_packets_verdicts_and_keys(tmp_path):
     )
     facts = said.json
     assert said.status == 0 and set(COUNTS) <= set(facts)
-    assert facts["frames_in"] == 42 and facts["packets_out"] == 41
+    assert facts["frames_in"] == 42 and facts["packets_out"] == 42, "an ICMP error goes back for the TTL"
     assert facts["verdicts"] == {"forwarded": 40, "dropped": 1, "bypassed": 1}
     assert [(d["cause"], d["packets"]) for d in facts["drops"]] == [("TTL_EXPIRED", 1)]
     assert facts["drops"][0]["meaning"].startswith("TTL or hop limit")
     inside, outside = facts["interfaces"][1], facts["interfaces"][0]
     assert (inside["in_packets"], inside["drops"], outside["out_packets"]) == (42, 1, 41)
     assert facts["spd"][0]["packets"] == 40 and facts["spd"][0]["rule"] == "ip 10.1.0.0/16 -> 10.2.0.0/16"
-    assert facts["flow_cache"]["hits"] + facts["flow_cache"]["misses"] == 42
+    assert facts["flow_cache"]["hits"] + facts["flow_cache"]["misses"] == 43
     out = next(sa for sa in facts["sas"] if sa["direction"] == "out")
     assert (out["packets"], out["next_seq"], out["peer"]) == (40, 41, "203.0.113.2")
-    assert len(read_trace(o / "wire.pcapng")) == 41
+    assert len(read_trace(o / "wire.pcapng")) == 42
     table = pq.read_table(o / "v.parquet")
     assert table.num_rows == 42 and table["cause"].to_pylist()[2] == "TTL_EXPIRED"
     for name in ("s.json", "esp_sa"):
@@ -120,7 +120,7 @@ def test_a_second_run_is_byte_identical(tmp_path):
 def test_the_output_follows_its_suffix(tmp_path, suffix):
     o = office(tmp_path)
     assert o.seal(name=f"out.{suffix}").status == 0
-    assert len(read_trace(o / f"out.{suffix}")) == 41
+    assert len(read_trace(o / f"out.{suffix}")) == 42
 
 
 @pytest.mark.req("BASE-1")
@@ -166,7 +166,7 @@ def sealed(tmp_path):
 
 def test_decrypt_says_what_failed_and_why(tmp_path):
     o = sealed(tmp_path)
-    rewrite(o / "wire.pcapng", o / "bad.pcap", [0, 1, 1, 3, 4, 2], spoil=(4,))
+    rewrite(o / "wire.pcapng", o / "bad.pcap", [0, 1, 1, 4, 5, 3], spoil=(4,))
     said = qfp("decrypt", o / "bad.pcap", "--keys", o / "s.json", "--verdicts", o / "v.parquet", "--json")
     assert said.status == 0
     assert said.json["verdicts"] == {"forwarded": 3, "dropped": 2, "bypassed": 1}
@@ -178,7 +178,7 @@ def test_decrypt_says_what_failed_and_why(tmp_path):
 
 def test_window_and_keep_clear(tmp_path):
     o = sealed(tmp_path)
-    rewrite(o / "wire.pcapng", o / "twice.pcap", [0, 0, 2, 1])
+    rewrite(o / "wire.pcapng", o / "twice.pcap", [0, 0, 3, 1])
     args = ("decrypt", o / "twice.pcap", "--keys", o / "s.json", "-o", o / "out.pcap", "--json")
     assert qfp(*args).json["packets_out"] == 2
     assert qfp(*args, "--window", 0).json["packets_out"] == 3
