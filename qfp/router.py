@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
-from qfp.control import tunnels
+from qfp.control import classes, tunnels
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
 from qfp.control.policy import PolicyBuilder, own_address
@@ -34,6 +36,7 @@ from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
 from qfp_kernels.layout import (
     CTL_IN_IF,
     CTL_MODE,
+    CTL_POLICIES,
     CTL_V6_OFF,
     IF_GRE,
     IF_OTHER,
@@ -93,6 +96,7 @@ class Router:
         self.sizes = Sizes(self)
         reassembly.build(self.tables, ports=bool((t.ace["ports"] != 0).any()))
         self._limits()
+        self._classes()
         for route in self.routing.unresolved:
             self._warn(route.line, f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed", "")
         self.engine = Engine(self.tables, self.sad, threads, batch)
@@ -177,6 +181,22 @@ class Router:
         found = self._builder.protection(interface, row, IPPROTO_GRE)
         return found if found >= 0 else None
 
+    def _classes(self) -> None:
+        """Output policies of interfaces: the queue of a packet chooses its sequence-number space."""
+        t = self.tables.t
+        rows: list[Any] = []
+        for name, row in self.interfaces.row.items():
+            policy = self.config.policy_maps.get(self.config.interfaces[name].service_policy_out or "")
+            if policy is None:
+                continue
+            if self.config.ipsec.multi_sn:
+                classes.unseen(self.config, policy, self._warn)
+            t.ifs["policy"][row] = len(rows)
+            rows.append(classes.table(self.config, policy))
+        if rows:
+            self.tables.replace("classes", np.concatenate(rows))
+        t.ctl[CTL_POLICIES] = len(rows)
+
     def _limits(self) -> None:
         """Rate limits of ICMP errors."""
         limits = self.config.icmp
@@ -213,6 +233,8 @@ class Router:
             yield "gre"
         if self.tables.t.sa["comp"].any():
             yield "lzs"
+        if self.tables.t.ctl[CTL_POLICIES]:
+            yield "qos"
 
     def stages(self, walk: Any, emitter: Any) -> tuple[fia.Stage, ...]:
         """The FIA of this router between a source's walk and an emitter."""
