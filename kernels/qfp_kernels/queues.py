@@ -84,10 +84,10 @@ BURST_MAX = 2 * 10**18  # nanobits of any bucket: sums of two, and of what comes
 POLICE_ONE, POLICE_SINGLE_RATE, POLICE_TWO_RATES = range(3)  # one bucket; RFC 2697; RFC 2698
 FATE_SEND, FATE_POLICED = 0, 1
 
-(ST_FREE, ST_REST, ST_RATE, ST_LEAST, ST_OVERHEAD, ST_WAITING, ST_ORDER, ST_SLOT, ST_NOW, ST_WAKE, ST_SHAPERS, ST_OUT,
- ST_DROPS, ST_TAIL, ST_POLICED, ST_ELEMENTS) = range(16)  # fmt: skip
+(ST_FREE, ST_REST, ST_RATE, ST_LEAST, ST_OVERHEAD, ST_WAITING, ST_ORDER, ST_SLOT, ST_WAKE, ST_SHAPERS, ST_OUT,
+ ST_DROPS, ST_TAIL, ST_POLICED, ST_ELEMENTS) = range(15)  # fmt: skip
 STATE = {  # `st`, one number each
-    ST_FREE: "ns at which the link is free, cut to whole ns",
+    ST_FREE: "ns in which the link can take a packet, or could since the last arrival",
     ST_REST: "and the rest of it, in units of 1/rate ns",
     ST_RATE: "bit/s of the link",
     ST_LEAST: "nanobits that a packet takes of the link at least",
@@ -95,7 +95,6 @@ STATE = {  # `st`, one number each
     ST_WAITING: "packets that wait in all queues",
     ST_ORDER: "arrivals so far",
     ST_SLOT: "first free slot, -1 = none",
-    ST_NOW: "ns of the last arrival or start",
     ST_WAKE: "ns at which a shaper is to be looked at next, NEVER = none waits",
     ST_SHAPERS: "1 = the policy has shapers",
     ST_OUT: "departures so far in this run",

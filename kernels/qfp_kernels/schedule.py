@@ -25,7 +25,6 @@ from qfp_kernels.queues import (
     ST_ELEMENTS,
     ST_FREE,
     ST_LEAST,
-    ST_NOW,
     ST_ORDER,
     ST_OUT,
     ST_OVERHEAD,
@@ -61,19 +60,25 @@ def schedule(q, n, until):
         elif due < until:
             start(q, due)
         else:
+            q.st[ST_ORDER] += n
             return
 
 
 @inlined
 def next_start(q):
     """The ns in which the link can take the next packet of those that wait, NEVER without any."""
-    if q.st[ST_WAITING] == 0:
-        return LAST
-    due = max(q.st[ST_FREE], q.st[ST_NOW])
     link = q.el[0]
-    if link.pri1 | link.pri2 | link.act == 0:  # all that waits, waits for tokens
-        due = max(due, q.st[ST_WAKE])
-    return due
+    if link.pri1 | link.pri2 | link.act != 0:
+        return q.st[ST_FREE]
+    return max(q.st[ST_FREE], q.st[ST_WAKE])  # all that waits, waits for tokens
+
+
+@inlined
+def idle_until(q, now):
+    """The link was idle up to `now`, if it was free before: what it starts next, it starts on the whole ns."""
+    if q.st[ST_FREE] < now:
+        q.st[ST_FREE] = now
+        q.st[ST_REST] = 0
 
 
 # ------------------------------------------------------------------------------------------------- a packet arrives
@@ -86,8 +91,7 @@ def arrive(q, k):
     counters = q.cls[cls]
     counters.in_packets += 1
     counters.in_bytes += length
-    q.st[ST_NOW] = now
-    q.st[ST_ORDER] += 1
+    idle_until(q, now)
     e = q.queue_of[cls]
     x = q.el[e]
     if q.a_fate[k] != 0 or (x.cir != 0 and not conforms(q, x, length, now)):
@@ -138,7 +142,7 @@ def append(q, x, k, cls, length):
     slot = q.slot[s]
     q.st[ST_SLOT] = np.int64(slot.next)
     slot.row = q.a_row[k]
-    slot.order = q.st[ST_ORDER] << 8 | cls
+    slot.order = (q.st[ST_ORDER] + k) << 8 | cls
     slot.ts = q.a_ts[k]
     slot.length = np.int32(length)
     slot.next = np.int32(-1)
@@ -158,6 +162,7 @@ def append(q, x, k, cls, length):
 def start(q, due):
     """The link takes a packet at `due`, unless all still wait for tokens."""
     if q.st[ST_WAKE] <= due:
+        idle_until(q, due)
         wake(q, due)
     link = q.el[0]
     if link.pri1 != 0:
@@ -168,7 +173,6 @@ def start(q, due):
         e = q.el[turn(q, link)].pick
         charge(q, e)
         send(q, e, due)
-    q.st[ST_NOW] = due
 
 
 @inlined
@@ -190,7 +194,7 @@ def send(q, e, due):
     q.o_length[o] = slot.length
     q.o_class[o] = np.uint8(cls)
     q.o_start[o] = due
-    q.o_end[o] = occupy(q, due, length)
+    q.o_end[o] = occupy(q, length)
     slot.next = np.int32(q.st[ST_SLOT])
     q.st[ST_SLOT] = s
     if q.st[ST_SHAPERS] != 0:
@@ -205,15 +209,14 @@ def send(q, e, due):
 
 
 @inlined
-def occupy(q, due, length):
+def occupy(q, length):
     """Make the link busy with a packet; returns the ns in which its last bit leaves."""
-    rest = q.st[ST_REST] if due == q.st[ST_FREE] else np.int64(0)  # an idle link starts on the whole ns
-    work = rest + max((length + q.st[ST_OVERHEAD]) * NANO, q.st[ST_LEAST])
+    work = q.st[ST_REST] + max((length + q.st[ST_OVERHEAD]) * NANO, q.st[ST_LEAST])
     rate = q.st[ST_RATE]
     took = np.int64(np.uint64(work) // np.uint64(rate))
-    q.st[ST_FREE] = due + took
+    q.st[ST_FREE] += took
     q.st[ST_REST] = work - took * rate
-    return due + took
+    return q.st[ST_FREE]
 
 
 # ------------------------------------------------------------------------------------------------- who is next
@@ -306,8 +309,9 @@ def update(q, e, now):
     child = e - p.first
     bit = ONE << child
     opened = x.rate == 0 or has_tokens(q, x, now)
-    p.pri1 = p.pri1 | bit if opened and x.lead1 >= 0 else p.pri1 & ~bit
-    p.pri2 = p.pri2 | bit if opened and x.lead2 >= 0 else p.pri2 & ~bit
+    if x.level != 0 or x.count != 0:
+        p.pri1 = p.pri1 | bit if opened and x.lead1 >= 0 else p.pri1 & ~bit
+        p.pri2 = p.pri2 | bit if opened and x.lead2 >= 0 else p.pri2 & ~bit
     if opened and x.pick >= 0:
         if p.act & bit == 0:
             enter(q, x, p, e, bit)

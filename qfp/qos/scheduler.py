@@ -143,7 +143,7 @@ class Scheduler:
 
     @property
     def busy_until(self) -> int:
-        """The ns up to which the link is taken."""
+        """The ns in which the link can take the next packet; of an idle one, that of the last arrival."""
         return int(self._q.st[q.ST_FREE])
 
     def counters(self) -> dict[str, dict[str, int]]:
