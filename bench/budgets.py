@@ -98,6 +98,12 @@ def _replay_spread(rows: Sequence[Row]) -> float | None:
     return max(costs) / min(costs) if costs else None
 
 
+def _classes(rows: Sequence[Row]) -> float | None:
+    """Header rows and classes together."""
+    parts = [pick(rows, work) for work in ("classes, header rows", "classes, 8 of DSCP")]
+    return sum(r["ns_per_packet"] for r in parts if r) if all(parts) else None
+
+
 def _many(direction: str) -> Budget:
     def value(rows: Sequence[Row]) -> float | None:
         found = {r["sas"]: r["ns_per_packet"] for r in rows
@@ -142,6 +148,9 @@ BUDGETS = [
     *(Budget(f"1500 bytes in two fragments against whole, {part}", 1.3, "times", _quotient(
         {"work": f"1500 B fragmented before encryption, {part}"}, {"work": f"1500 B whole, {part}"}))
       for part in ("capture to output", "path")),
+    *(Budget(f"queues, 8 classes, load {load}", 40, "ns", _field(f"queues, 8 classes, load {load}"), CLOCK)
+      for load in (0.7, 0.98, 1.3)),
+    Budget("classes, 8 of DSCP, header rows included", 30, "ns", _classes, CLOCK),
     Budget("added stage that does nothing", 1, "ns", _field("idle stage, path with less path without"), CLOCK),
     Budget("replay check, N = 64 to 1024, dearest over cheapest", 1.15, "times", _replay_spread),
     _many("outbound"), _many("inbound"), _many("decrypt"),

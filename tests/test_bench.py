@@ -10,7 +10,21 @@ import numpy as np
 import pytest
 
 from qfp.batch import Batch
-from qfp.bench import child, command, files, fragments, lookups, paths, peers, run_bench, scale, threads, track, traffic
+from qfp.bench import (
+    child,
+    command,
+    files,
+    fragments,
+    lookups,
+    paths,
+    peers,
+    queues,
+    run_bench,
+    scale,
+    threads,
+    track,
+    traffic,
+)
 from qfp.bench.rows import KEYS, Label, Row, as_dicts, packets_row, to_json, to_table, value_row
 from qfp.bench.runner import Case, interleaved
 from qfp.bench.site import GCM, TRANSFORMS, Site, host_rules, nested_rules
@@ -44,6 +58,7 @@ def many_rows() -> list[Row]:
     rows += once([*paths.stage_cases((64, 1420), packets=TINY), *lookups.spd_cases(1024), *lookups.replay_cases(TINY)])
     rows += once([lookups.idle_case(TINY), lookups.route_case(), *lookups.fib_cases()])
     rows += once([*fragments.fragment_cases(TINY), fragments.flood_case()])
+    rows += once(queues.queue_cases(4096))
     rows += once(scale.scale_cases(budgets.MANY, TINY))
     rows += scale.setup_rows(budgets.MANY, 1) + lookups.fib_rows()
     return rows + threads.thread_rows(2, 1, 4 * TINY)

@@ -238,8 +238,8 @@ def oldest(q, x, mask, first):
 def turn(q, x):
     """The child of x that is next by weighted sharing; there is one in `act`.
 
-    One after the other, not as a vector: what the last packet wrote would have to leave the store buffer before a vector
-    load could read it, 10 ns a packet.
+    One after the other, not as a vector: what the last packet wrote would have to leave the store buffer before a
+    vector load could read it, 10 ns a packet.
     """
     best = LAST
     first, sum_w, sum_ws = x.first, x.sum_w, x.sum_ws

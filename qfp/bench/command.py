@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from qfp.bench import fragments, lookups, machine, paths, peers, rows, scale
+from qfp.bench import fragments, lookups, machine, paths, peers, queues, rows, scale
 from qfp.bench.child import start_rows, threads_in_child
 from qfp.bench.files import capture_cases, copy_case, decrypt_cases, run_case, workspace
 from qfp.bench.rows import Row
@@ -61,6 +61,7 @@ def stage_rows(plan: Plan, say: Say = quiet) -> list[Row]:
         cases = list(paths.stage_cases(sizes))
         cases += [*lookups.spd_cases(), lookups.route_case(), lookups.idle_case(), *lookups.replay_cases()]
         cases += [*lookups.fib_cases(), *fragments.fragment_cases(), fragments.flood_case()]
+        cases += queues.queue_cases()
         return interleaved(cases, plan.rounds) + lookups.fib_rows(rounds=plan.slow_rounds)
 
 

@@ -97,9 +97,9 @@ class Scheduler:
         counted here. Raises ValueError on rows that are out of order, too long, or of no class of the policy.
         """
         at = np.asarray(ts, np.int64)
-        new: dict[str, Array] = {"ts": at, "length": np.asarray(length, np.int64), "class": np.asarray(cls, np.int64)}
+        new: dict[str, Array] = {"ts": at, "length": np.asarray(length), "class": np.asarray(cls)}
         new["row"] = np.arange(self._offered, self._offered + at.size) if row is None else np.asarray(row)
-        new["fate"] = np.zeros(at.size) if policed is None else np.asarray(policed)
+        new["fate"] = np.zeros(at.size, np.uint8) if policed is None else np.asarray(policed)
         if any(each.shape != (at.size,) for each in new.values()):
             raise ValueError("columns of an offer differ in length")
         if not at.size:
