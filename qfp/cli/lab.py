@@ -13,7 +13,7 @@ Facts = dict[str, Any]
 SCHEMA = "qfp-lab/1"
 JOURNEY_COLUMNS = ("at", "packets", "delivered", "lost", "consumed", "punted", "delay ms: min", "median", "p99", "max")
 JOURNEYS, SUMMARY = "journeys.parquet", "lab.json"
-LINK_COLUMNS = ("packets", "bytes", "carried", "copies", "wait_max", "QUEUE_FULL", "LINK_MTU", "LINK_DOWN", "LINK_LOSS")
+LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms", "lost")
 
 
 @guarded
@@ -80,13 +80,8 @@ def print_lab(facts: Facts) -> None:
         out.print()
         out.print(table("Lost", ("injected at", "lost at", "cause", "packets"), losses, left=3))
     if facts["links"]:
-        used = [c for c in LINK_COLUMNS if any(link[c] for link in facts["links"]) or c in ("packets", "carried")]
-        heads = ["most wait ms" if c == "wait_max" else c for c in used]
-        rows = [
-            (link["link"], *(_ms(link[c]) if c == "wait_max" else link[c] for c in used)) for link in facts["links"]
-        ]
         out.print()
-        out.print(table("Links", ("link", *heads), rows))
+        out.print(table("Links", LINK_COLUMNS, [_link(link) for link in facts["links"]]))
     for path in facts.get("written", ()):
         out.print(clean(f"written: {path}"))
 
@@ -95,6 +90,11 @@ def _journey(j: Facts) -> tuple[Any, ...]:
     delay = j.get("delay")
     times = [_ms(delay[k]) for k in ("min", "median", "p99", "max")] if delay else ["-"] * 4
     return (j["injected"], j["packets"], j["delivered"], j["lost"], j["consumed"], j["punted"], *times)
+
+
+def _link(link: Facts) -> tuple[Any, ...]:
+    counts = (link[name] for name in ("packets", "bytes", "carried", "copies"))
+    return (link["link"], *counts, _ms(link["wait_max"]), sum(link["lost"].values()))
 
 
 def _ms(ns: int) -> str:
