@@ -36,6 +36,7 @@ EXPECTED = (
     ("qfp.explain", "ExplainError"),
     ("qfp.mtu.paths", "MtuError"),
     ("qfp.lab.errors", "LabError"),
+    ("qfp.lab.errors", "PictureError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 
