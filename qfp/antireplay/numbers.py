@@ -151,13 +151,14 @@ def _full(seq: Array, tos: Array, classes: Classes, scratch: Scratch) -> Iterato
     state = states(full, scratch)
     yield Numbering("esn", [(0, [])], np.array([0, len(seq)], np.int64), full, state, esn=True)
     kind = _followed(classes.of(tos), full, state)
-    present, index = np.unique(kind, return_inverse=True)
-    index = index.astype(np.int64)
+    present = np.flatnonzero(np.bincount(kind, minlength=64)).tolist()
+    place = np.zeros(64, np.int64)
+    place[present] = np.arange(len(present))
     for scheme, count in (("sns", SPACES), ("rfc9611", len(present))):
         held: dict[int, list[int]] = {}
-        for k, each in enumerate(present.tolist()):
+        for k, each in enumerate(present):
             held.setdefault(k % count, []).append(each)
-        found = _grouped(scheme, index % count, held, full, state, scratch)
+        found = _grouped(scheme, np.take(place % count, kind), held, full, state, scratch)
         ranks = scratch.array(len(seq), np.uint64)
         keys = dense(found.numbers)
         words = (int(keys.max() - keys.min()) >> 6) + 2

@@ -88,7 +88,7 @@ def _write(target: Path, form: str, found: Observed, spi: Array, dst: Array) -> 
     try:
         with out.complaints():
             writer: Any = (
-                pq.ParquetWriter(out.place, schema, compression="zstd") if form == ".parquet"
+                pq.ParquetWriter(out.place, schema, compression="zstd", write_page_checksum=True) if form == ".parquet"
                 else pa.ipc.new_file(out.place, schema)
             )  # fmt: skip
             for part in pieces(len(found)):
@@ -126,7 +126,7 @@ def _batches(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     with path.open("rb") as file:
         parquet = file.read(4) == PARQUET
     if parquet:
-        table = pq.ParquetFile(path, memory_map=False)
+        table = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
         return table.schema_arrow, table.iter_batches(batch_size=TABLE_ROWS)
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     groups = (reader.get_batch(k) for k in range(reader.num_record_batches))
