@@ -134,8 +134,8 @@ def test_damaged_input_is_processed_up_to_the_damage(tmp_path):
     opened = qfp("decrypt", o / "wire.pcapng", "--keys", o / "s.json", "-o", o / "in2.pcap")
     assert opened.status == 3 and "damaged at record 40" in opened.err and (o / "in2.pcap").exists()
     assert qfp("convert", o / "wire.pcapng", o / "c.pcap", "--json").json["damage"]["record"] == 40
-    assert qfp("explain", o / "wire.pcapng", "--keys", o / "s.json", "--frame", 38).status == 0
-    beyond = qfp("explain", o / "wire.pcapng", "--keys", o / "s.json", "--frame", 39)
+    assert qfp("explain", o / "wire.pcapng", "--keys", o / "s.json", "--frame", 39).status == 0
+    beyond = qfp("explain", o / "wire.pcapng", "--keys", o / "s.json", "--frame", 40)
     assert beyond.status == 3 and "damaged" in beyond.err
 
 

@@ -36,6 +36,7 @@ EXPECTED = (
     ("qfp.explain", "ExplainError"),
     ("qfp.mtu.paths", "MtuError"),
     ("qfp.antireplay.columns", "ReplayLabError"),
+    ("qfp.lab.errors", "LabError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 
