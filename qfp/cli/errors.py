@@ -38,6 +38,7 @@ EXPECTED = (
     ("qfp.antireplay.columns", "ReplayLabError"),
     ("qfp.lab.errors", "LabError"),
     ("qfp.lab.errors", "PictureError"),
+    ("qfp.qos.errors", "QosError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 
