@@ -24,6 +24,7 @@ from qfp_kernels import (
     parse,
     pathmtu,
     plan,
+    queue,
     reassemble,
     seal,
     sequence,
@@ -131,6 +132,7 @@ ICMP = Stage(
     "icmp", icmp.icmp, LIST_ER, serial=True, reads=("icmp", "mtu", "ts"), writes=("tx", "more"),
     calls=(STEP_CLASSIFY, STEP_SIZE),
 )  # fmt: skip
+QUEUE = Stage("queue", queue.queue, LIST_TX, reads=("out_if", "tos"), writes=("cls",))
 COMPRESS = Stage(
     "compress", compress.compress, LIST_TX, reads=("sa", "l3", "ip_len"), writes=("ip_len", "nxt"), calls=(STEP_EXPAND,)
 )
@@ -145,11 +147,11 @@ DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True, reads=("verd
 # One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing. The last look-up refuses what is
 # nested deeper.
 INBOUND = (REASSEMBLE, PATHMTU, *((LOOKUP, OPEN, DECAP) * LEVELS), LOOKUP, COMMIT, JOIN)
-OUTBOUND = (SPD, TUNNEL, FORWARD, PLAN, ICMP, SEQUENCE, COMPRESS, ENCAP, SEAL, SEAL_AH)
+OUTBOUND = (SPD, TUNNEL, FORWARD, PLAN, ICMP, QUEUE, SEQUENCE, COMPRESS, ENCAP, SEAL, SEAL_AH)
 
 
 # What a configuration may have no use for, so that it is not even compiled: feature -> stages
-FEATURES: dict[str, tuple[Stage, ...]] = {"gre": (TUNNEL,), "lzs": (COMPRESS,)}
+FEATURES: dict[str, tuple[Stage, ...]] = {"gre": (TUNNEL,), "lzs": (COMPRESS,), "qos": (QUEUE,)}
 
 
 def walk(stage: Callable[..., Any]) -> Stage:

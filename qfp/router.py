@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
+import numpy as np
+
 from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
-from qfp.control import tunnels
+from qfp.control import classes, tunnels
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
 from qfp.control.policy import PolicyBuilder, own_address
@@ -34,6 +36,7 @@ from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
 from qfp_kernels.layout import (
     CTL_IN_IF,
     CTL_MODE,
+    CTL_POLICIES,
     CTL_V6_OFF,
     IF_GRE,
     IF_OTHER,
@@ -50,6 +53,7 @@ EMITTERS: dict[int, Any] = {
     OUT_NONE: None, OUT_PCAP: C.emit_pcap, OUT_PCAPNG: C.emit_pcapng, OUT_MEMORY: C.emit_memory,
 }  # fmt: skip
 MILLISECOND = 10**6  # ns
+GROWTH = 128  # bytes that a packet may grow by in a result, record header and all, before its memory does
 TTL_INTERVAL, TTL_BURST = 100, 10  # ms for one time exceeded, and how many may come at once: IOS names no limit
 
 
@@ -93,6 +97,7 @@ class Router:
         self.sizes = Sizes(self)
         reassembly.build(self.tables, ports=bool((t.ace["ports"] != 0).any()))
         self._limits()
+        self._classes()
         for route in self.routing.unresolved:
             self._warn(route.line, f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed", "")
         self.engine = Engine(self.tables, self.sad, threads, batch)
@@ -177,6 +182,22 @@ class Router:
         found = self._builder.protection(interface, row, IPPROTO_GRE)
         return found if found >= 0 else None
 
+    def _classes(self) -> None:
+        """Output policies of interfaces: the queue of a packet chooses its sequence-number space."""
+        t = self.tables.t
+        rows: list[Any] = []
+        for name, row in self.interfaces.row.items():
+            policy = self.config.policy_maps.get(self.config.interfaces[name].service_policy_out or "")
+            if policy is None:
+                continue
+            if self.config.ipsec.multi_sn:
+                classes.unseen(self.config, policy, self._warn)
+            t.ifs["policy"][row] = len(rows)
+            rows.append(classes.table(self.config, policy))
+        if rows:
+            self.tables.replace("classes", np.concatenate(rows))
+        t.ctl[CTL_POLICIES] = len(rows)
+
     def _limits(self) -> None:
         """Rate limits of ICMP errors."""
         limits = self.config.icmp
@@ -213,6 +234,8 @@ class Router:
             yield "gre"
         if self.tables.t.sa["comp"].any():
             yield "lzs"
+        if self.tables.t.ctl[CTL_POLICIES]:
+            yield "qos"
 
     def stages(self, walk: Any, emitter: Any) -> tuple[fia.Stage, ...]:
         """The FIA of this router between a source's walk and an emitter."""
@@ -225,7 +248,21 @@ class Router:
         """
         from qfp.explain import Origin
 
-        origin = Origin.now(self, self.interfaces.row[self.interface(ingress)])
-        sink, store = MemorySink(), VerdictStore()
-        self.run(BatchSource(batch), ingress, sink, store.add)
+        row = self.interfaces.row[self.interface(ingress)]
+        return self._through(batch, row, Origin.now(self, row))
+
+    def exchange(self, batch: Batch) -> Result:
+        """The same for frames that arrive at several interfaces: `batch.in_if` are rows of `interfaces`.
+
+        Its result cannot be explained frame by frame. Raises RouterError when a row is not there.
+        """
+        if len(batch) and not 0 <= batch.in_if.min() <= batch.in_if.max() < len(self.interfaces.names):
+            raise RouterError(f"a frame arrives at an interface that is not there (rows: {len(self.interfaces.names)})")
+        return self._through(batch, -1, None)
+
+    def _through(self, batch: Batch, row: int, origin: Any) -> Result:
+        self.tables.t.ctl[CTL_IN_IF] = row
+        expected = int(batch.length.sum(dtype=np.int64)) + len(batch) * GROWTH
+        sink, store, source = MemorySink(expected), VerdictStore(), BatchSource(batch)
+        self.engine.run(source, self.stages(source.walk, EMITTERS[sink.kind]), sink, store.add)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)

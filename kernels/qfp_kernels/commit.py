@@ -25,6 +25,7 @@ from qfp_kernels.layout import (
 from qfp_kernels.parse import drop
 from qfp_kernels.replay import M32, U1, accept, infer, refused
 from qfp_kernels.rows import cut
+from qfp_kernels.sns import infer_space, split
 
 STAGE_COMMIT, STAGE_DECAP = STAGES.index("commit"), STAGES.index("decap")
 REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
@@ -34,10 +35,37 @@ REFUSED = 2  # lv_ok of a level that the early check refused
 
 
 @outlined
+def _stale_space(t, state, esn, seq, early):
+    """The same for an SA with several sequence-number spaces."""
+    space, counter = split(t, seq)
+    history = t.sns_in[np.int64(state.sns_at) + space]
+    if early and not refused(t, history, counter):
+        return True
+    return esn != 0 and infer_space(t, history, esn, seq & M32) != seq
+
+
+@outlined
+def _in_space(t, state, seq, good):
+    """Verdict of the history of a number's space: whether it refuses it; it moves when the number is good."""
+    space, counter = split(t, seq)
+    history = t.sns_in[np.int64(state.sns_at) + space]
+    if refused(t, history, counter):
+        history.replays += ONE
+        return True
+    if good:
+        accept(t, history, counter)
+    return False
+
+
+@outlined
 def _stale(p, t, i):
     """Whether what `lookup` read of a window no longer holds: the inferred high half, or an early refusal."""
     for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
         s = p.lv_sa[k]
+        if t.sa_in[s].sns_at >= 0:
+            if _stale_space(t, t.sa_in[s], t.sa[s].esn, p.lv_seq[k], p.lv_ok[k] == REFUSED):
+                return True
+            continue
         if p.lv_ok[k] == REFUSED and not refused(t, t.sa_in[s], p.lv_seq[k]):
             return True
         if t.sa[s].esn != 0 and infer(t.sa_in[s], p.lv_seq[k] & M32) != p.lv_seq[k]:
@@ -51,7 +79,8 @@ def _level(p, t, k):
     s = p.lv_sa[k]
     state, seq = t.sa_in[s], p.lv_seq[k]
     i = k // LEVELS
-    if refused(t, state, seq):
+    spaced = state.sns_at >= 0
+    if _in_space(t, state, seq, p.lv_ok[k] == 1) if spaced else refused(t, state, seq):
         state.replays += ONE
         p.sa[i] = s  # the SA that refuses, however far look-up came
         return REPLAY
@@ -60,7 +89,8 @@ def _level(p, t, k):
         p.sa[i] = s
         far = t.sa[s].esn != 0 and seq >> np.uint64(32) != state.top >> np.uint64(32)
         return ESN_GUESS if far else INTEGRITY
-    accept(t, state, seq)
+    if not spaced:
+        accept(t, state, seq)
     state.packets += U1
     state.bytes += np.uint64(p.lv_len[k])
     return 0

@@ -97,6 +97,7 @@ PACKET_FIELDS = (
     _f("seq2", "u8", "sequence number of the AH SA of a bundle"),
     _f("ip_id", "u4", "identification of the outer header: IPv4 16 bits, an IPv6 fragment 32"),
     _f("sns", "u1", "sequence-number space"),
+    _f("cls", "u1", "class of the egress policy: its queue"),
     # inbound levels, outermost first
     _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; 1: came in as a fragment; "
        "2: was reassembled; 3: compressed; 4: did not get smaller; 5: decompressed"),
@@ -150,6 +151,7 @@ PACKET_FIELDS = (
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
 NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE, NOTE_EXPANDED = 1, 2, 4, 8, 16, 32
 ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN = 1, 2, 4, 8  # bits of `flags`
+CLASSES_ROW = 128  # 64 DSCPs of IPv4, then of IPv6
 ERR_NONE, ERR_BIG, ERR_TTL, ERR_NO_ROUTE, ERR_HOST = range(5)  # column `icmp`
 STOP_NONE, STOP_MTU = 0, 1  # why a run ends at a row: the control plane has something to do first
 
@@ -211,7 +213,8 @@ SA_OUT = [
     ("errors", "u8"),
     ("compressed", "u8"),  # packets that comp-lzs made smaller
     ("incompressible", "u8"),  # packets that it did not
-    ("pad", "u1", (8,)),
+    ("sns_at", "i4"),  # first of its numbers in `sns_out`, one a sequence-number space; -1 = it has one space
+    ("pad", "u1", (4,)),
 ]
 
 SA_IN = [
@@ -223,6 +226,14 @@ SA_IN = [
     ("replays", "u4"), ("bad_icv", "u4"), ("errors", "u4"),
     ("ring", "u4"),  # bits of the bitmap: N, or for the odd N of a key file the next power of two from 64 up
     ("decompressed", "u4"), ("comp_failed", "u4"),
+    ("sns_at", "i4"),  # first of its rows of `sns_in`; -1 = it has one sequence-number space
+    ("pad", "u1", (4,)),
+]  # fmt: skip
+
+SNS_IN = [  # the history of one sequence-number space of an inbound SA; fields as in SA_IN
+    ("top", "u8"),  # highest authenticated number of the space
+    ("window", "u4"), ("win_at", "u4"), ("ring", "u4"),
+    ("replays", "u4"),
 ]  # fmt: skip
 
 SAD_SLOT = [  # open addressing on (SPI, destination, protocol)
@@ -290,6 +301,7 @@ IFS = [
     ("own4", "u4"),  # its own address, source of its ICMP errors; 0 = none
     ("own6h", "u8"), ("own6l", "u8"),
     ("tun", "i4"),  # row of `tun` of a GRE tunnel, -1 = none
+    ("policy", "i4"),  # output policy: row of `classes`, -1 = none
     ("in_packets", "u8"), ("in_bytes", "u8"), ("out_packets", "u8"), ("out_bytes", "u8"), ("drops", "u8"),
     ("process_in", "u8"),  # packets that were reassembled: process-switched, as IOS counts them
 ]  # fmt: skip
@@ -367,6 +379,7 @@ VERDICT_FIELDS = (  # one row an input frame, gathered by `deliver`; the Arrow s
     _f("spi", "u4", "SPI, 0 = none"),
     _f("seq", "u8", "sequence number with the inferred high half, 0 = none"),
     _f("sns", "u1", "sequence-number space"),
+    _f("cls", "u1", "class of the egress policy: its queue"),
     _f("len_in", "u4", "bytes of the frame on the wire"),
     _f("len_out", "u4", "bytes of IP sent"),
     _f("first_out", "i8", "record number of the first output frame, -1 = none"),
@@ -382,6 +395,9 @@ TABLE_DTYPES: dict[str, object] = {
     "win": "u8",  # replay bitmaps, N/64 words an inbound SA
     "ctx": "u1",  # crypto contexts, CONTEXT bytes each
     "keys": "u1",  # key material, KEYS bytes each
+    "classes": "u1",  # class of an output policy by family and DSCP: CLASSES_ROW bytes a policy
+    "sns_out": "u8",  # next number of each space of an outbound SA
+    "sns_in": SNS_IN,
     "sad": SAD_SLOT,
     "spd": SPD,
     "tup": TUPLE,
@@ -429,7 +445,8 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_V_ON, CTL_CUT_VECTOR, CTL_NEXT, CTL_LAST, CTL_WILD,
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_COMP, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
- CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK) = range(32)  # fmt: skip
+ CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
+ CTL_POLICIES) = range(35)  # fmt: skip
 
 STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
 STEPS = 8
@@ -459,6 +476,7 @@ STRUCTS = {
     "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
     "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
     "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
+    "sns_in": struct(SNS_IN),
 }  # fmt: skip
 
 

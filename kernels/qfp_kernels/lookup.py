@@ -24,6 +24,7 @@ from qfp_kernels.local import is_local
 from qfp_kernels.parse import be16, drop
 from qfp_kernels.replay import infer, refused
 from qfp_kernels.simd import bswap32i, ld8, ld32, prefetch
+from qfp_kernels.sns import infer_space, split
 from qfp_kernels.spd import K0, K1, K2
 
 STAGE_LOOKUP = STAGES.index("lookup")
@@ -108,6 +109,18 @@ def _ah_job(p, i, sa, ah, end, at):
     return 0
 
 
+@outlined
+def _in_space(p, t, i, state, low, esn):
+    """(sequence number, whether the history of its space refuses it) for an SA with several spaces."""
+    space, _ = split(t, low)
+    history = t.sns_in[np.int64(state.sns_at) + space]
+    seq = infer_space(t, history, esn, low)
+    if p.lv_n[i] == 0:
+        p.sns[i] = np.uint8(space)
+    _, counter = split(t, seq)
+    return seq, refused(t, history, counter)
+
+
 @inlined
 def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
     """Record the SA found for this row as its next level; returns a drop cause or 0."""
@@ -118,12 +131,16 @@ def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
     if cause != 0:
         return cause
     state = t.sa_in[s]
-    seq = infer(state, np.uint64(low)) if sa.esn != 0 else np.uint64(low)
+    if state.sns_at >= 0:
+        seq, no = _in_space(p, t, i, state, np.uint64(low), sa.esn)
+    else:
+        seq = infer(state, np.uint64(low)) if sa.esn != 0 else np.uint64(low)
+        no = refused(t, state, seq)
     k = i * LEVELS + np.int64(p.lv_n[i])
     p.lv_sa[k] = s
     p.lv_seq[k] = seq
     p.lv_len[k] = p.ip_len[i]
-    p.lv_ok[k] = np.uint8(2) if refused(t, state, seq) else np.uint8(0)
+    p.lv_ok[k] = np.uint8(2) if no else np.uint8(0)
     p.lv_n[i] += np.uint8(1)
     p.c_sa[i] = s
     p.c_hi[i] = np.uint32(seq >> U32)

@@ -289,6 +289,7 @@ def _fresh(p, n):
     _set(p.seq, n, np.uint64(0))
     _set(p.seq2, n, np.uint64(0))
     _set(p.sns, n, np.uint8(0))
+    _set(p.cls, n, np.uint8(0))
     _set(p.lv_n, n, np.uint8(0))
     _set(p.notes, n, np.uint8(0))
     _set(p.verdict, n, np.uint8(0))

@@ -94,6 +94,7 @@ def spare(p, i):
     p.cause[c] = np.uint8(0)
     p.n_out[c] = p.n_out[i]
     p.ip_id[c] = p.ip_id[i]
+    p.cls[c] = p.cls[i]
     return c
 
 

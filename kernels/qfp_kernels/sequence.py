@@ -9,6 +9,7 @@ import numpy as np
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined
 from qfp_kernels.parse import drop
+from qfp_kernels.sns import spaces, take
 
 SEQ_OVERFLOW = int(Drop.SEQ_OVERFLOW)
 STAGE_SEQUENCE = STAGES.index("sequence")
@@ -16,9 +17,11 @@ U1 = np.uint64(1)
 
 
 @inlined
-def _next(t, sa):
+def _next(t, sa, space):
     """The SA's next number, or 0 when it has none left: no number is used twice under one key (RFC 4303 3.3.3)."""
     out = t.sa_out[sa]
+    if out.sns_at >= 0:
+        return take(t, out.sns_at, space, t.sa[sa].esn != 0)
     seq = out.next_seq
     if seq > out.last_seq or seq == np.uint64(0):
         return np.uint64(0)
@@ -32,9 +35,13 @@ def sequence(p, t, n):
         i = p.tx[k]
         s = np.int64(p.sa[i])
         sa = t.sa[s]
-        seq = _next(t, s)
+        space = np.int64(0)
+        if t.sa_out[s].sns_at >= 0:  # one queue, one space
+            space = np.int64(p.cls[i]) & (spaces(t) - 1)
+            p.sns[i] = np.uint8(space)
+        seq = _next(t, s, space)
         outer = np.int64(sa.next)
-        seq2 = _next(t, outer) if outer >= 0 and seq != np.uint64(0) else U1
+        seq2 = _next(t, outer, space) if outer >= 0 and seq != np.uint64(0) else U1
         if seq == np.uint64(0) or seq2 == np.uint64(0):
             t.sa_out[s].errors += U1
             drop(p, i, SEQ_OVERFLOW, STAGE_SEQUENCE)

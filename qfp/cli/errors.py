@@ -35,6 +35,7 @@ EXPECTED = (
     ("qfp.sa", "SaError"),
     ("qfp.explain", "ExplainError"),
     ("qfp.mtu.paths", "MtuError"),
+    ("qfp.lab.errors", "LabError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -79,9 +79,9 @@ class Sadb:
         if not sas:
             return ()
         t = self._tables.t
-        comp = sas[0].proto == "esp" and self._compresses(want)
+        comp, sns = sas[0].proto == "esp" and self._compresses(want), self._config.ipsec.multi_sn
         if inbound:
-            handles = [self._sad.add(sa, inbound=True, comp=comp and sa.proto == "esp") for sa in sas]
+            handles = [self._sad.add(sa, inbound=True, comp=comp and sa.proto == "esp", sns=sns) for sa in sas]
             t.sp["levels"][want.sp] = len(handles)
             for handle in handles:
                 t.sa["sp"][handle] = want.sp
@@ -89,8 +89,8 @@ class Sadb:
             return tuple(handles)
         df = df_rule(self._config, want.interface, want.settings)
         before = fragments_before(self._config, want.interface)
-        over = self._sad.add(sas[1], inbound=False, df=df, before=before) if len(sas) > 1 else -1
-        first = self._sad.add(sas[0], inbound=False, df=df, over=over, before=before, comp=comp)
+        over = self._sad.add(sas[1], inbound=False, df=df, before=before, sns=sns) if len(sas) > 1 else -1
+        first = self._sad.add(sas[0], inbound=False, df=df, over=over, before=before, comp=comp, sns=sns)
         t.sa["sp"][[h for h in (first, over) if h >= 0]] = want.sp
         t.sp["sa_out"][want.sp] = first
         return (first, over) if over >= 0 else (first,)

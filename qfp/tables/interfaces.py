@@ -7,7 +7,7 @@ from qfp_kernels.layout import IF_PHYSICAL
 
 DEFAULTS = {
     "spd4": -1, "spd6": -1, "vrf": 0, "under": -1, "kind": IF_PHYSICAL, "up": 1, "errors4": 1, "errors6": 1,
-    "mtu4": 65535, "mtu6": 65535, "mss4": 0, "mss6": 0, "own4": 0, "own6h": 0, "own6l": 0, "tun": -1,
+    "mtu4": 65535, "mtu6": 65535, "mss4": 0, "mss6": 0, "own4": 0, "own6h": 0, "own6l": 0, "tun": -1, "policy": -1,
 }  # fmt: skip
 
 class Interfaces:

@@ -20,7 +20,7 @@ from qfp.tables.headers import NO_AH, Shape, constant_sum, templates
 from qfp.tables.store import SA_TABLES, Tables, words
 from qfp_kernels import contexts, sha
 from qfp_kernels.jit import kernel
-from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_WILD, KEYS
+from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_SNS_BITS, CTL_WILD, KEYS
 from qfp_kernels.lookup import sad_hash
 
 Array = npt.NDArray[Any]
@@ -33,6 +33,14 @@ HMAC_BLOCKS = {"hmac-sha1-96": (sha.sha1_block, sha.SHA1_INIT), "hmac-sha256-96"
 PADS_AT = 256  # in a context row
 NONCE_NONE, NONCE_COUNTER, NONCE_BLOCK16, NONCE_BLOCK8 = range(4)
 FIRST_FLOW_ID = 1
+# The history of a sequence-number space is shorter than the SA's window (guide chapter 2): scheduling no longer
+# reorders within it, only the network does.
+SNS_HISTORY_SHARE, SNS_HISTORY_MIN = 4, 16
+
+
+def history_of(window: int) -> int:
+    """Packets of history in each sequence-number space of an SA with this replay window; 0 = no check."""
+    return max(SNS_HISTORY_MIN, window // SNS_HISTORY_SHARE) if window else 0
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,18 @@ class Profile:
     df: str = "copy"
     before: bool = True  # fragment before encryption
     comp: bool = False  # IPComp with LZS
+    sns: bool = False  # several sequence-number spaces
 
     @classmethod
-    def of(cls, sa: SecurityAssociation, df: str = "copy", before: bool = True, comp: bool = False) -> "Profile":
+    def of(
+        cls, sa: SecurityAssociation, df: str = "copy", before: bool = True, comp: bool = False, sns: bool = False
+    ) -> "Profile":
         """The profile of one SA. An SA without addresses counts as IPv4 (only its destination look-up differs)."""
         address = sa.dst or sa.src
         family = address.version if address is not None else 4
         return cls(
             sa.proto, sa.mode, sa.encr, len(sa.encr_key), sa.integ, len(sa.integ_key), sa.icv_len, sa.esn, family,
-            sa.natt, df, before, comp,
+            sa.natt, df, before, comp, sns,
         )  # fmt: skip
 
     @property
@@ -207,6 +218,7 @@ class Sad:
         self._free: list[int] = []
         self._win_words = 0
         self._inbound = self._outbound = 0
+        self._spaces_in = self._spaces_out = 0  # rows of `sns_in`, words of `sns_out`
         self._id_rows: dict[tuple[int, ...], int] = {}
         self._seed = 0
 
@@ -223,6 +235,8 @@ class Sad:
         self._configure(profile, cols, rows, inbound)
         self._keys(profile, cols, rows, inbound)
         t = self._tables.t
+        if profile.sns:
+            self._spaces(cols, rows, inbound)
         if inbound:
             self._inbound_state(cols, rows)
             self._index(rows)
@@ -237,11 +251,11 @@ class Sad:
 
     def add(
         self, sa: SecurityAssociation, inbound: bool, df: str = "copy", over: int = -1, *, before: bool = True,
-        comp: bool = False,
+        comp: bool = False, sns: bool = False,
     ) -> int:  # fmt: skip
         """Install one SA; returns its handle."""
         outer = np.array([over], np.int64) if over >= 0 else None
-        return int(self.install(Profile.of(sa, df, before, comp), columns_of([sa]), inbound, outer)[0])
+        return int(self.install(Profile.of(sa, df, before, comp, sns), columns_of([sa]), inbound, outer)[0])
 
     def sizing(self, handle: int) -> Sizing:
         """How an outbound SA, and the AH SA over it if it has one, change a packet's length."""
@@ -282,6 +296,7 @@ class Sad:
         t = self._tables.t
         for name in ("sa_out", "sa_in"):
             getattr(t, name)[rows] = np.zeros(1, getattr(t, name).dtype)
+            getattr(t, name)["sns_at"][rows] = -1
         t.sa["generation"][rows] += 1
         return rows
 
@@ -362,6 +377,30 @@ class Sad:
         row = self._id_rows.setdefault(pair, len(self._id_rows))
         self._tables.grow("ip_id", len(self._id_rows))
         return row
+
+    def _spaces(self, cols: SaColumns, rows: Array, inbound: bool) -> None:
+        """Sequence-number spaces of new SAs: their next numbers, or their histories."""
+        count = 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
+        first = self._spaces_in if inbound else self._spaces_out
+        at = first + np.arange(len(rows)) * count
+        if not inbound:
+            self._spaces_out += len(rows) * count
+            self._tables.grow("sns_out", self._spaces_out)
+            self._tables.t.sns_out[first : self._spaces_out] = 1
+            self._tables.t.sa_out["sns_at"][rows] = at
+            return
+        self._spaces_in += len(rows) * count
+        self._tables.grow("sns_in", self._spaces_in)
+        self._tables.t.sa_in["sns_at"][rows] = at
+        histories = self._tables.t.sns_in[first : self._spaces_in]
+        window = history_of(cols.window)
+        ring = max(64, 1 << (window - 1).bit_length()) if window else 0
+        words_each = ring // 64
+        histories["top"], histories["window"], histories["ring"], histories["replays"] = 0, window, ring, 0
+        histories["win_at"] = self._win_words + np.arange(len(histories)) * words_each
+        self._win_words += len(histories) * words_each
+        self._tables.grow("win", self._win_words)
+        self._tables.t.win[self._win_words - len(histories) * words_each : self._win_words] = 0
 
     def _inbound_state(self, cols: SaColumns, rows: Array) -> None:
         t = self._tables.t

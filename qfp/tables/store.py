@@ -16,6 +16,7 @@ from qfp_kernels.layout import (
     CTL_GEN,
     CTL_NATT,
     CTL_ROOM,
+    CTL_SNS_BITS,
     CTL_VFR_MASK,
     FRAME_MAX,
     KEYS,
@@ -31,6 +32,7 @@ Array = npt.NDArray[Any]
 SA_TABLES = ("sa", "sa_out", "sa_in", "ctx", "keys")
 BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
 NATT_PORT = 4500
+SNS_BITS = 4  # of the selector: 16 sequence-number spaces, as the guide prints (`Total SNS: 16`)
 CTL_WORDS = 64
 KIND_WORDS = 64 * 4
 NEVER = 2**63 - 1  # ns: no timer
@@ -60,6 +62,7 @@ class Tables:
         self.t.ctl[CTL_DUE] = NEVER
         self.t.ctl[CTL_ROOM] = FRAME_MAX
         self.t.ctl[CTL_VFR_MASK] = -1
+        self.t.ctl[CTL_SNS_BITS] = SNS_BITS
 
     def grow(self, name: str, rows: int) -> None:
         """Make room for at least `rows` rows, keeping what is there; new rows are zero."""
