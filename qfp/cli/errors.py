@@ -35,7 +35,9 @@ EXPECTED = (
     ("qfp.sa", "SaError"),
     ("qfp.explain", "ExplainError"),
     ("qfp.mtu.paths", "MtuError"),
+    ("qfp.antireplay.columns", "ReplayLabError"),
     ("qfp.lab.errors", "LabError"),
+    ("qfp.lab.errors", "PictureError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 

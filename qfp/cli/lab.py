@@ -13,7 +13,7 @@ Facts = dict[str, Any]
 SCHEMA = "qfp-lab/1"
 JOURNEY_COLUMNS = ("at", "packets", "delivered", "lost", "consumed", "punted", "delay ms: min", "median", "p99", "max")
 JOURNEYS, SUMMARY = "journeys.parquet", "lab.json"
-LINK_COLUMNS = ("packets", "bytes", "carried", "copies", "wait_max", "QUEUE_FULL", "LINK_MTU", "LINK_DOWN", "LINK_LOSS")
+LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms", "lost")
 
 
 @guarded
@@ -21,6 +21,9 @@ def lab(
     file: Annotated[Path, typer.Argument(metavar="LAB.toml", help="Routers, links, traces, captures, events.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for captures, journeys and summary.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="P", help="Draw journeys over time: .svg, .png or .pdf.")
     ] = None,
     engine: o.Engine = None,
     threads: o.Threads = 1,
@@ -36,6 +39,10 @@ def lab(
         raise CommandError(f"{output}: is a file: name a folder for the lab's results")
     if spec.taps and output is None:
         note(f"{file}: captures are not written: name a folder with -o")
+    if picture is not None:
+        from qfp.lab import chart
+
+        chart.check(picture)
     with compile_note():
         made = Lab(spec, engine=engine.value if engine else None, threads=threads)
         for warning in made.warnings:
@@ -47,6 +54,9 @@ def lab(
     facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
     if output is not None:
         facts["written"] = _write(output, outcome, facts)
+    if picture is not None:
+        chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
+        facts["picture"] = str(picture)
     if json_out:
         put_json(facts)
     else:
@@ -80,14 +90,9 @@ def print_lab(facts: Facts) -> None:
         out.print()
         out.print(table("Lost", ("injected at", "lost at", "cause", "packets"), losses, left=3))
     if facts["links"]:
-        used = [c for c in LINK_COLUMNS if any(link[c] for link in facts["links"]) or c in ("packets", "carried")]
-        heads = ["most wait ms" if c == "wait_max" else c for c in used]
-        rows = [
-            (link["link"], *(_ms(link[c]) if c == "wait_max" else link[c] for c in used)) for link in facts["links"]
-        ]
         out.print()
-        out.print(table("Links", ("link", *heads), rows))
-    for path in facts.get("written", ()):
+        out.print(table("Links", LINK_COLUMNS, [_link(link) for link in facts["links"]]))
+    for path in [*facts.get("written", ()), *([facts["picture"]] if "picture" in facts else [])]:
         out.print(clean(f"written: {path}"))
 
 
@@ -95,6 +100,11 @@ def _journey(j: Facts) -> tuple[Any, ...]:
     delay = j.get("delay")
     times = [_ms(delay[k]) for k in ("min", "median", "p99", "max")] if delay else ["-"] * 4
     return (j["injected"], j["packets"], j["delivered"], j["lost"], j["consumed"], j["punted"], *times)
+
+
+def _link(link: Facts) -> tuple[Any, ...]:
+    counts = (link[name] for name in ("packets", "bytes", "carried", "copies"))
+    return (link["link"], *counts, _ms(link["wait_max"]), sum(link["lost"].values()))
 
 
 def _ms(ns: int) -> str:

@@ -34,6 +34,10 @@ class Flow:
         return len(self.batch)
 
     @classmethod
+    def empty(cls) -> "Flow":
+        return cls(Batch.from_frames([]), np.empty(0, np.int64))
+
+    @classmethod
     def ordered(cls, batch: Batch, ids: Array) -> "Flow":
         """Sorted by time; packets of one time stay in order."""
         if len(batch) and np.any(batch.ts[1:] < batch.ts[:-1]):
@@ -43,6 +47,14 @@ class Flow:
 
     def take(self, rows: Any) -> "Flow":
         return Flow(pick(self.batch, rows), self.ids[rows])
+
+
+def merge_in_order(flows: Sequence[Flow]) -> Flow:
+    """Flows one behind the other."""
+    full = [flow for flow in flows if len(flow)]
+    if len(full) < 2:
+        return full[0] if full else Flow.empty()
+    return Flow(Batch.concat([flow.batch for flow in full]), np.concatenate([flow.ids for flow in full]))
 
 
 def merge(flows: Sequence[Flow]) -> Flow:

@@ -1,6 +1,5 @@
 """What became of every injected packet, from its first interface to where it left the lab or was lost."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from qfp.lab.flow import Array
 SCHEMA = "qfp-journeys/1"
 STATES = ("under way", "delivered", "lost", "consumed", "punted")
 UNDER_WAY, DELIVERED, LOST, CONSUMED, PUNTED = range(5)
+RANK = np.array([0, 4, 3, 1, 2])  # of each state: what counts more
 
 
 class Journeys:
@@ -31,6 +31,10 @@ class Journeys:
     def _name(self, word: str) -> int:
         return self._names.setdefault(word, len(self._names))
 
+    def word(self, number: int) -> str:
+        """The place or cause behind a number of the columns `injected`, `where` and `cause`."""
+        return list(self._names)[number]
+
     def inject(self, where: str, frames: Array, ts: Array, length: Array) -> Array:
         """Rows for the packets of a trace: their ids."""
         first = sum(part["ts"].size for part in self._parts)
@@ -50,12 +54,32 @@ class Journeys:
             "copies": np.zeros(rows, np.int32),
         }  # fmt: skip
 
-    def _mark(self, ids: Array, ts: Array, state: int, where: str, cause: int, over: Sequence[int]) -> None:
-        """Give packets a state unless they have one that counts more."""
-        c = self.columns
-        free = np.isin(c["state"][ids], over)
-        ids, ts = ids[free], ts[free]
-        c["state"][ids], c["where"][ids], c["cause"][ids], c["end"][ids] = state, self._name(where), cause, ts
+    def _mark(self, ids: Array, ts: Array, state: int, where: str, cause: str | None) -> None:
+        """Give packets a state unless they have one that counts more: a delivery before a loss, a loss before being
+        taken in; of two deliveries the first, of two losses the last. No order of calls changes the outcome."""
+        c, place = self.columns, self._name(where)
+        why = -1 if cause is None else self._name(cause)
+        ids, ts = self._one_each(ids, ts, state == DELIVERED)
+        old, end = c["state"][ids], c["end"][ids]
+        better = RANK[state] > RANK[old]
+        same = old == state
+        better |= same & ((ts < end) if state == DELIVERED else (ts > end))
+        for k in np.flatnonzero(same & (ts == end)).tolist():  # at the same ns: by name
+            better[k] = self._said(place, why) > self._said(int(c["where"][ids[k]]), int(c["cause"][ids[k]]))
+        ids, ts = ids[better], ts[better]
+        c["state"][ids], c["where"][ids], c["cause"][ids], c["end"][ids] = state, place, why, ts
+
+    def _one_each(self, ids: Array, ts: Array, first: bool) -> tuple[Array, Array]:
+        """The first or last time of each packet."""
+        order = np.lexsort((ts if first else -ts, ids))
+        ids, ts = ids[order], ts[order]
+        head = np.ones(ids.size, bool)
+        head[1:] = ids[1:] != ids[:-1]
+        return ids[head], ts[head]
+
+    def _said(self, place: int, cause: int) -> tuple[str, str]:
+        words = list(self._names)
+        return words[place], words[cause] if cause >= 0 else ""
 
     def delivered(self, ids: Array, ts: Array, where: str) -> None:
         """Packets that left the lab, in order of time."""
@@ -63,19 +87,18 @@ class Journeys:
         self.made["delivered"] += int(ids.size - known.sum())
         ids, ts = ids[known], ts[known]
         np.add.at(self.columns["copies"], ids, 1)
-        first = np.unique(ids, return_index=True)[1]
-        self._mark(ids[first], ts[first], DELIVERED, where, -1, (UNDER_WAY, LOST, CONSUMED, PUNTED))
+        self._mark(ids, ts, DELIVERED, where, None)
 
     def lost(self, ids: Array, ts: Array, where: str, cause: str) -> None:
         """Packets that were dropped."""
         known = ids >= 0
         self.made["lost"] += int(ids.size - known.sum())
-        self._mark(ids[known], ts[known], LOST, where, self._name(cause), (UNDER_WAY, LOST, CONSUMED, PUNTED))
+        self._mark(ids[known], ts[known], LOST, where, cause)
 
     def ended(self, ids: Array, ts: Array, where: str, state: int) -> None:
         """Packets that a router took for itself."""
         known = ids >= 0
-        self._mark(ids[known], ts[known], state, where, -1, (UNDER_WAY, CONSUMED, PUNTED))
+        self._mark(ids[known], ts[known], state, where, None)
 
     def to_arrow(self) -> pa.Table:
         """injected, frame, ts, length, state, where, cause, end (ts of delivery or loss), delay (ns), copies."""
@@ -106,10 +129,11 @@ class Journeys:
             gone = np.flatnonzero(rows & (table["state"] == LOST))
             pairs, counts = np.unique(np.stack([table["where"][gone], table["cause"][gone]], 1), axis=0,
                                       return_counts=True)  # fmt: skip
-            facts["losses"] = [
-                {"where": names[a], "cause": names[b], "packets": int(n)}
-                for (a, b), n in zip(pairs.tolist(), counts.tolist(), strict=True)
-            ]
+            facts["losses"] = sorted(
+                ({"where": names[a], "cause": names[b], "packets": n}
+                 for (a, b), n in zip(pairs.tolist(), counts.tolist(), strict=True)),
+                key=lambda loss: (-loss["packets"], loss["where"], loss["cause"]),
+            )  # fmt: skip
             there = rows & (table["state"] == DELIVERED)
             delays = np.sort(table["end"][there] - table["ts"][there])
             if delays.size:

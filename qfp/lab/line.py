@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
-from qfp.lab.flow import Array, Flow, pick
+from qfp.lab.flow import Array, Flow, merge_in_order, pick
 from qfp.lab.journeys import Journeys
 from qfp.lab.model import LinkSpec
-from qfp_kernels.line import STATE, fifo
 
 DRAWS = 5  # random numbers a packet: loss, jitter, duplication, jitter of the copy, reordering
-CAUSES = ("QUEUE_FULL", "LINK_MTU", "LINK_DOWN", "LINK_LOSS")
+LINK_MTU, LINK_DOWN, LINK_LOSS = "LINK_MTU", "LINK_DOWN", "LINK_LOSS"
 
 
 class Line:
@@ -21,68 +20,86 @@ class Line:
     time is cut into rounds.
     """
 
-    def __init__(self, spec: LinkSpec, backwards: bool, seed: int, number: int, journeys: Journeys):
+    def __init__(self, spec: LinkSpec, backwards: bool, queues: Any, seed: int, journeys: Journeys):
         self.spec = spec
         self.source, self.target = spec.ends[::-1] if backwards else spec.ends
         self.name = f"{spec.name}: {self.source.router} to {self.target.router}"
-        self._random = np.random.Generator(np.random.Philox(key=[seed, 2 * number + backwards]))
-        self._state = np.zeros(STATE, np.int64)
-        self._waiting = np.zeros(spec.queue if spec.rate else 0, np.int64)
+        self.queues = queues
+        self._random = np.random.Generator(np.random.Philox(key=[seed, 2 * spec.number + backwards]))
         self._journeys = journeys
-        self.stats: dict[str, int] = dict.fromkeys(
-            ("packets", "bytes", "carried", "copies", "wait_max", *CAUSES), 0
-        )  # fmt: skip
+        self._offered = 0
+        self._held = Flow.empty()  # packets in the queues, their numbers, and their random numbers
+        self._rows = np.empty(0, np.int64)
+        self._draws = np.empty((0, DRAWS))
+        self.stats: dict[str, Any] = {"packets": 0, "bytes": 0, "carried": 0, "copies": 0, "wait_max": 0, "lost": {}}
 
-    def carry(self, flow: Flow) -> Flow:
-        """Packets offered in order of time: how they arrive at the far end."""
-        spec, batch = self.spec, flow.batch
-        draws = self._random.random((len(flow), DRAWS))
-        fits = np.flatnonzero(batch.length <= spec.mtu) if spec.mtu else np.arange(len(flow))
+    def offer(self, flow: Flow, clear: Batch | None = None) -> None:
+        """Packets that a router sends, in order of time. clear: how each came into the router (`qos pre-classify`)."""
         self.stats["packets"] += len(flow)
-        self.stats["bytes"] += int(batch.length.sum(dtype=np.int64))
-        depart = np.full(len(flow), -1, np.int64)
-        depart[fits] = self._sent(batch.ts[fits], batch.length[fits].astype(np.int64) + spec.overhead)
-        cause = np.where(depart < 0, 0, -1)
-        if spec.mtu:
-            cause[batch.length > spec.mtu] = 1
-        cause[(cause < 0) & self._down(depart)] = 2
-        cause[(cause < 0) & (draws[:, 0] < spec.loss)] = 3
-        for k, word in enumerate(CAUSES):
-            lost = np.flatnonzero(cause == k)
-            if lost.size:
-                when = batch.ts[lost] if k < 2 else depart[lost]
-                self.stats[word] += lost.size
-                self._journeys.lost(flow.ids[lost], when, self.name, word)
-        return self._arrivals(flow, depart, draws, np.flatnonzero(cause < 0))
+        self.stats["bytes"] += int(flow.batch.length.sum(dtype=np.int64))
+        rows = np.arange(self._offered, self._offered + len(flow))
+        self._offered += len(flow)
+        draws = self._random.random((len(flow), DRAWS))
+        long = (flow.batch.length > self.spec.mtu) & (self.spec.mtu > 0)
+        if long.any():
+            self._lost(flow.take(np.flatnonzero(long)), flow.batch.ts[long], LINK_MTU)
+            fits = np.flatnonzero(~long)
+            flow, rows, draws = flow.take(fits), rows[fits], draws[fits]
+            clear = None if clear is None else pick(clear, fits)
+        if len(flow):
+            self.queues.offer(rows, flow.batch, *([] if clear is None else [clear]))
+            self._held = merge_in_order([self._held, flow])
+            self._rows, self._draws = np.concatenate([self._rows, rows]), np.concatenate([self._draws, draws])
 
-    def _sent(self, ts: Array, size: Array) -> Array:
-        """When the last bit of each has left; -1 = the queue was full."""
-        depart = np.empty(ts.size, np.int64)
-        fifo(ts, size, self.spec.rate, self._state, self._waiting, depart)
-        if ts.size:
-            self.stats["wait_max"] = max(self.stats["wait_max"], int((depart - ts).max()))
-        return depart
+    def release(self, horizon: int) -> Flow:
+        """What was sent before a time, as it arrives at the far end."""
+        left = self.queues.run(horizon)
+        for cause in np.unique(left.causes).tolist():
+            mine = left.causes == cause
+            self._lost(self._held.take(self._at(left.lost[mine])), left.lost_at[mine], cause)
+        at = self._at(left.rows)
+        flow, draws = self._held.take(at), self._draws[at]
+        if left.rows.size:
+            self.stats["wait_max"] = max(self.stats["wait_max"], int((left.depart - flow.batch.ts).max()))
+        stay = np.ones(self._rows.size, bool)
+        stay[at] = False
+        stay[self._at(left.lost)] = False
+        if not stay.all():
+            self._held = self._held.take(np.flatnonzero(stay))
+            self._rows, self._draws = self._rows[stay], self._draws[stay]
+        return self._travel(flow, left.depart, draws)
 
-    def _down(self, when: Array) -> Array:
-        out = np.zeros(when.size, bool)
-        for start, stop in self.spec.down:
-            out |= (when >= start) & (when < stop)
-        return out
+    def _at(self, rows: Array) -> Array:
+        """Where rows stand among those held."""
+        return np.searchsorted(self._rows, rows)
 
-    def _arrivals(self, flow: Flow, depart: Array, draws: Array, kept: Array) -> Flow:
-        """What gets through: with its delay, twice or late where the dice say so, in order of arrival."""
+    def _lost(self, flow: Flow, ts: Array, cause: str) -> None:
+        lost = self.stats["lost"]
+        lost[cause] = lost.get(cause, 0) + len(flow)
+        self._journeys.lost(flow.ids, ts, self.name, cause)
+
+    def _travel(self, flow: Flow, depart: Array, draws: Array) -> Flow:
+        """From the last bit sent to arrival: failed links, loss, delay, copies, lateness."""
         spec = self.spec
+        down = np.zeros(depart.size, bool)
+        for start, stop in spec.down:
+            down |= (depart >= start) & (depart < stop)
+        unlucky = ~down & (draws[:, 0] < spec.loss)
+        for gone, cause in ((down, LINK_DOWN), (unlucky, LINK_LOSS)):
+            if gone.any():
+                self._lost(flow.take(np.flatnonzero(gone)), depart[gone], cause)
+        kept = np.flatnonzero(~(down | unlucky))
         late = np.where(draws[kept, 4] < spec.reorder, spec.reorder_by, 0)
-        arrive = depart[kept] + late + self._delay(draws[kept, 1])
         twice = kept[draws[kept, 2] < spec.duplicate]
         rows = np.concatenate([kept, twice])
-        times = np.concatenate([arrive, depart[twice] + self._delay(draws[twice, 3])])
+        times = np.concatenate(
+            [depart[kept] + self._delay(draws[kept, 1]) + late, depart[twice] + self._delay(draws[twice, 3])]
+        )
         self.stats["carried"] += kept.size
         self.stats["copies"] += twice.size
         order = np.argsort(times, kind="stable")
         batch = pick(flow.batch, rows[order])
-        columns: dict[str, Any] = {**batch.columns, "ts": times[order]}
-        return Flow(Batch(batch.arena, columns, batch.interfaces), flow.ids[rows[order]])
+        return Flow(Batch(batch.arena, {**batch.columns, "ts": times[order]}), flow.ids[rows[order]])
 
     def _delay(self, draws: Array) -> Array:
         spread: Array = np.floor(draws * (2 * self.spec.jitter + 1)).astype(np.int64)

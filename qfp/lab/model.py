@@ -19,6 +19,21 @@ class End:
 
 
 @dataclass(frozen=True)
+class RouterSpec:
+    """A router: its configuration file, and lines that are added to it."""
+
+    config: Path
+    add: str = ""
+
+    def text(self) -> str:
+        """The configuration. A closing `end` of the file would hide what is added. Raises OSError."""
+        lines = self.config.read_bytes().decode("utf-8-sig", "replace").rstrip().splitlines()
+        if self.add and lines and lines[-1].strip() == "end":
+            lines.pop()
+        return "\n".join([*lines, self.add, ""])
+
+
+@dataclass(frozen=True)
 class LinkSpec:
     """A line between two interfaces; everything holds for each direction by itself.
 
@@ -28,7 +43,7 @@ class LinkSpec:
     overhead: bytes on the line beside the IP packet.
     """
 
-    key: str
+    number: int
     name: str
     ends: tuple[End, End]
     delay: int
@@ -42,6 +57,10 @@ class LinkSpec:
     queue: int = QUEUE
     overhead: int = OVERHEAD
     down: tuple[tuple[int, int], ...] = ()  # [from, to) in ns
+
+    @property
+    def key(self) -> str:
+        return f"links[{self.number}]"
 
     @property
     def least(self) -> int:
@@ -76,7 +95,7 @@ class LabSpec:
 
     file: str
     seed: int
-    routers: dict[str, Path]
+    routers: dict[str, RouterSpec]
     links: tuple[LinkSpec, ...]
     injections: tuple[Injection, ...]
     taps: tuple[Tap, ...] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qfp.lab.errors import LabError
-from qfp.lab.model import OVERHEAD, QUEUE, End, Injection, LabSpec, LinkSpec, Tap
+from qfp.lab.model import OVERHEAD, QUEUE, End, Injection, LabSpec, LinkSpec, RouterSpec, Tap
 
 TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 RATES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -73,12 +73,17 @@ class Section:
             self.fail(name, "there is none", f"add [[{name}]]")
         return [Section(self.file, f"{name}[{k}]", each) for k, each in enumerate(values)]
 
+    def only(self, *known: str) -> None:
+        """Refuse other keys than these."""
+        for name in self._left:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                self.fail(name, "is not a key of a lab file here",
+                          f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")  # fmt: skip
+
     def done(self) -> None:
         """Refuse what nobody asked for."""
-        for name in self._left:
-            near = difflib.get_close_matches(name, self._known, 1)
-            self.fail(name, "is not a key of a lab file here",
-                      f"did you mean {near[0]}?" if near else f"known: {', '.join(self._known)}")  # fmt: skip
+        self.only(*self._known)
 
 
 def load(path: str | Path) -> LabSpec:
@@ -95,32 +100,32 @@ def parse(data: bytes, file: str, folder: Path) -> LabSpec:
     except tomllib.TOMLDecodeError as e:
         raise LabError(file, "syntax", str(e), "see toml.io for how TOML is written") from None
     top = Section(file, "lab", values)
+    top.only("seed", "routers", "links", "inject", "capture", "events")
     seed = top.number("seed", 1, 0, 2**63 - 1)
     routers = _routers(top, folder)
-    links = [_link(each, routers) for each in top.tables("links")]
+    links = [_link(each, k, routers) for k, each in enumerate(top.tables("links"))]
     links = _events(top, links)
     injections = [_injection(each, routers, folder) for each in top.tables("inject", needed=True)]
     taps = [_tap(each, routers) for each in top.tables("capture")]
-    top.done()
     _distinct(top, links, taps)
     return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps))
 
 
-def _routers(top: Section, folder: Path) -> dict[str, Path]:
+def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
     found = Section(top.file, "routers", top.take("routers", {}))
     if not found._left:
         top.fail("routers", "there is none", "add [routers.NAME] with config = \"FILE\"")
     routers = {}
     for name in list(found._left):
         each = Section(top.file, f"routers.{name}", found.take(name))
-        routers[name] = folder / each.text("config")
-        if not routers[name].is_file():
-            each.fail("config", f"{routers[name]} is no file", "paths start from the lab file's folder")
+        routers[name] = RouterSpec(folder / each.text("config"), each.text("add", "!"))
+        if not routers[name].config.is_file():
+            each.fail("config", f"{routers[name].config} is no file", "paths start from the lab file's folder")
         each.done()
     return routers
 
 
-def _end(section: Section, name: str, value: Any, routers: dict[str, Path]) -> End:
+def _end(section: Section, name: str, value: Any, routers: dict[str, RouterSpec]) -> End:
     parts = value.split(None, 1) if isinstance(value, str) else []
     if len(parts) != 2:
         section.fail(name, f"{value!r} is no interface", "write \"ROUTER INTERFACE\"")
@@ -129,13 +134,13 @@ def _end(section: Section, name: str, value: Any, routers: dict[str, Path]) -> E
     return End(parts[0], parts[1])
 
 
-def _link(section: Section, routers: dict[str, Path]) -> LinkSpec:
+def _link(section: Section, number: int, routers: dict[str, RouterSpec]) -> LinkSpec:
     ends = section.take("ends")
     if not isinstance(ends, list) or len(ends) != 2:
         section.fail("ends", f"{ends!r} are not two interfaces", "write ends = [\"A gi0/0/0\", \"B gi0/0/0\"]")
     a, b = (_end(section, "ends", each, routers) for each in ends)
     link = LinkSpec(
-        section.key, section.text("name", f"{a.router}-{b.router}"), (a, b), section.time("delay"),
+        number, section.text("name", f"{a.router}-{b.router}"), (a, b), section.time("delay"),
         section.measure("rate", RATES, "10 M", 0), section.time("jitter", 0),
         float(section.number("loss", 0.0, 0, 1)), float(section.number("duplicate", 0.0, 0, 1)),
         float(section.number("reorder", 0.0, 0, 1)), section.time("reorder_by", 0),
@@ -177,7 +182,7 @@ def _events(top: Section, links: list[LinkSpec]) -> list[LinkSpec]:
     return out
 
 
-def _injection(section: Section, routers: dict[str, Path], folder: Path) -> Injection:
+def _injection(section: Section, routers: dict[str, RouterSpec], folder: Path) -> Injection:
     trace, at = folder / section.text("trace"), _end(section, "at", section.take("at"), routers)
     if not trace.is_file():
         section.fail("trace", f"{trace} is no file", "paths start from the lab file's folder")
@@ -186,7 +191,7 @@ def _injection(section: Section, routers: dict[str, Path], folder: Path) -> Inje
     return Injection(section.key, trace, at, start, speed)
 
 
-def _tap(section: Section, routers: dict[str, Path]) -> Tap:
+def _tap(section: Section, routers: dict[str, RouterSpec]) -> Tap:
     at, file = _end(section, "at", section.take("at"), routers), section.text("file")
     direction = section.text("direction", "both")
     if direction not in DIRECTIONS:

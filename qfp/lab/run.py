@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
+from qfp.config import loads
 from qfp.lab.errors import LabError
 from qfp.lab.flow import NEVER, Flow, pick
 from qfp.lab.journeys import CONSUMED, PUNTED, Journeys
 from qfp.lab.line import Line
-from qfp.lab.model import End, Injection, LabSpec
+from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
+from qfp.lab.queueing import Fifo, PolicyQueues, pre_classifies
 from qfp.lab.read import load
 from qfp.lab.taps import Taps
 from qfp.result import CAUSE_WORDS
@@ -49,17 +51,19 @@ class Lab:
         self.warnings: list[str] = []
         self.journeys = Journeys()
         self.nodes = {
-            name: Node(name, self._router(name, path, engine)) for name, path in spec.routers.items()
+            name: Node(name, self._router(name, each, engine)) for name, each in spec.routers.items()
         }
+        self._pre_classified: set[tuple[str, str]] = set()
         self._lines: dict[tuple[str, str], Line] = {}
         self._targets: dict[tuple[str, str], tuple[Node, str]] = {}
-        for number, link in enumerate(spec.links):
+        for link in spec.links:
             ends = [(end.router, self._interface(end, f"{link.key}.ends")) for end in link.ends]
             for backwards, (here, there) in enumerate([ends, ends[::-1]]):
                 if here in self._lines or here == there:
                     raise LabError(spec.file, f"{link.key}.ends", f"{' '.join(here)} has a link already",
                                    "an interface has one link: give the router another interface")  # fmt: skip
-                self._lines[here] = Line(link, bool(backwards), spec.seed, number, self.journeys)
+                queues = self._queues(here, link)
+                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys)
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
@@ -74,8 +78,8 @@ class Lab:
         """From a lab file."""
         return cls(load(str(path)), **options)
 
-    def _router(self, name: str, path: Any, engine: str | None) -> Router:
-        router = Router.load(path, seed=self.spec.seed, engine=engine)
+    def _router(self, name: str, spec: RouterSpec, engine: str | None) -> Router:
+        router = Router(loads(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
         self.warnings += [f"{name}: {issue}" for issue in router.issues]
         return router
 
@@ -86,6 +90,20 @@ class Lab:
             return router.interface(end.interface)
         except RouterError as e:
             raise LabError(self.spec.file, key, f"{end.router}: {e}", "name one of these") from None
+
+    def _queues(self, here: tuple[str, str], link: LinkSpec) -> Fifo | PolicyQueues:
+        """What packets wait in before a link: the interface's output policy has a say where the link has a rate."""
+        config = self.nodes[here[0]].router.config
+        interface = config.interfaces[here[1]]
+        policy = interface.service_policy_out
+        if policy is None:
+            return Fifo(link.rate, link.queue, link.overhead)
+        if not link.rate:
+            self.warnings.append(f"link {link.name}: has no rate, so policy {policy} of {' '.join(here)} does nothing")
+            return Fifo(link.rate, link.queue, link.overhead)
+        if pre_classifies(config, interface):
+            self._pre_classified.add(here)
+        return PolicyQueues(config, policy, link.rate, link.overhead)
 
     def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
         """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other."""
@@ -109,7 +127,7 @@ class Lab:
     def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
         """Run until nothing is under way. `progress` hears the lab time in ns."""
         with ThreadPoolExecutor(self.threads) as pool:
-            while (now := min(node.next for node in self.nodes.values())) < NEVER:
+            while (now := self._next()) < NEVER:
                 horizon = min([now + self._least, *(node.bound for node in self.nodes.values())])
                 if progress:
                     progress(now)
@@ -117,7 +135,15 @@ class Lab:
                 for node, done in zip(self.nodes.values(), rounds, strict=True):
                     if done is not None:
                         self._route(node, done)
+                for here, line in self._lines.items():
+                    target, interface = self._targets[here]
+                    target.arrive(line.release(horizon), interface)
         return Outcome(self.journeys, self._taps.batches(), self._facts())
+
+    def _next(self) -> int:
+        """ns of the next thing that can happen anywhere."""
+        times = [node.next for node in self.nodes.values()]
+        return min(times + [int(line.queues.next) for line in self._lines.values()])
 
     def close(self) -> None:
         """End the routers' threads."""
@@ -133,11 +159,12 @@ class Lab:
         for row in np.unique(packets.in_if).tolist():
             here = (node.name, node.router.interfaces.names[row])
             rows = np.flatnonzero(packets.in_if == row)
-            if here not in self._lines:
+            if here in self._lines:
+                came_from = done.result.came_from[rows]
+                clear = pick(done.flow.batch, came_from) if here in self._pre_classified else None
+                self._lines[here].offer(Flow(pick(packets, rows), done.ids[rows]), clear)
+            else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
-                continue
-            target, interface = self._targets[here]
-            target.arrive(self._lines[here].carry(Flow(pick(packets, rows), done.ids[rows])), interface)
 
     def _record(self, node: Node, done: Round) -> None:
         """Journeys that ended in a router."""
@@ -152,7 +179,9 @@ class Lab:
 
     def _facts(self) -> dict[str, Any]:
         routers = {name: node.totals for name, node in self.nodes.items() if node.totals}
-        links = [{"link": line.name, **line.stats} for line in self._lines.values()]
+        links = [
+            {"link": line.name, **line.stats, "classes": line.queues.counters()} for line in self._lines.values()
+        ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
                 "made_by_routers": dict(self.journeys.made)}  # fmt: skip
 

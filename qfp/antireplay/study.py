@@ -1,0 +1,147 @@
+"""One SA under one scheme: what every window loses, which window loses nothing, and how packets are out of order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qfp.antireplay.columns import ReplayLabError, Scratch
+from qfp.antireplay.numbers import Classes, Numbering
+from qfp.batch import Array
+from qfp_kernels import study as K
+from qfp_kernels.columns import Columns
+from qfp_kernels.layout import aligned, struct
+
+Facts = dict[str, Any]
+DOUBLINGS = tuple(32 << k for k in range(9))  # windows that are tried by default: 32 to 8192
+WINDOW_MAX = 1 << 20
+ROUTER_WINDOWS = (64, 128, 256, 512, 1024)  # that `replay window-size` takes
+STATE = struct([("top", "u8"), ("window", "u4"), ("win_at", "u4"), ("ring", "u4")])  # what replay.py asks of an SA
+VERDICTS = ("accepted", "late", "duplicate", "zero")  # by K.ACCEPTED, K.LATE, 1 + K.AGAIN, 1 + K.ZERO
+POWERS = np.int64(1) << np.arange(63, dtype=np.int64)
+HURTS = 3  # duplicate acknowledgements that make TCP send again: n-reordering from here on hurts (RFC 4737 section 5.4)
+
+
+class Receiver:
+    """The windows of a receiver, for kernels."""
+
+    def __init__(self, windows: Sequence[int]):
+        self.sizes = np.array(checked(windows), np.int64)
+        ring = max(64, 1 << (int(self.sizes.max()) - 1).bit_length())
+        self.t: Any = Columns("R", {"sa_in": aligned(1, STATE), "win": aligned(ring // 64, "u8")})
+
+    def run(self, n: Numbering, verdicts: Array | None = None) -> Array:
+        """late[window, space] of a numbering; `verdicts` (uint8[windows, packets]) is filled in the numbering's order.
+
+        The one place where the arrays that kernels take are checked. Raises ValueError.
+        """
+        size = len(n.numbers)
+        kept = np.empty((0, 0), np.uint8) if verdicts is None else verdicts
+        for name, array, dtype, shape in (
+            ("starts", n.starts, "i8", (len(n.spaces) + 1,)), ("numbers", n.numbers, "u8", (size,)),
+            ("state", n.state, "u1", (size,)),
+            ("verdicts", kept, "u1", kept.shape if verdicts is None else (len(self.sizes), size)),
+        ):  # fmt: skip
+            if array.dtype != np.dtype(dtype) or array.shape != shape or not array.flags.c_contiguous:
+                raise ValueError(f"{name}: {array.dtype}{array.shape}, not contiguous {dtype}{shape}")
+        if n.starts[0] != 0 or n.starts[-1] != size or (np.diff(n.starts) < 0).any():
+            raise ValueError("spaces do not cover the packets in order")
+        late = np.zeros((len(self.sizes), len(n.spaces)), np.int64)
+        if K.windows(self.t, n.starts, n.numbers, n.state, self.sizes, n.esn, late, kept):
+            raise AssertionError("a window took a number twice")
+        return late
+
+
+def checked(windows: Sequence[int]) -> list[int]:
+    """Windows, ascending, each once. Raises ReplayLabError."""
+    wanted = sorted(set(windows))
+    if not wanted or wanted[0] < 1 or wanted[-1] > WINDOW_MAX:
+        raise ReplayLabError(f"windows {', '.join(map(str, wanted)) or '(none)'}: give sizes from 1 to {WINDOW_MAX}")
+    return wanted
+
+
+def study(
+    n: Numbering, ts: Array, receiver: Receiver, classes: Classes, scratch: Scratch, verdicts: Array | None = None
+) -> Facts:
+    """The facts of a scheme. ts: of the SA's packets, in their order, ns."""
+    late = receiver.run(n, verdicts)
+    fresh = n.state == K.FRESH
+    found = _reordered(n, fresh, ts, scratch)
+    space_of_late = np.searchsorted(n.starts, found["at"], "right") - 1
+    oldest = np.zeros(len(n.spaces), np.int64)
+    np.maximum.at(oldest, space_of_late, found["age"])
+    sizes = np.diff(n.starts)
+    by_space = [
+        {"space": k, "classes": [classes.names[c] for c in kinds], "packets": int(sizes[s]),
+         "duplicates": int((n.state[n.starts[s] : n.starts[s + 1]] == K.AGAIN).sum()),
+         "late": late[:, s].tolist(), "loss_free_window": int(oldest[s]) + 1}
+        for s, (k, kinds) in enumerate(n.spaces)
+    ]  # fmt: skip
+    least = int(oldest.max()) + 1
+    drops = zip(receiver.sizes.tolist(), late.sum(axis=1).tolist(), strict=True)
+    kinds = np.bincount(n.state, minlength=3).tolist()
+    return {
+        "scheme": n.scheme, "packets": len(n.numbers), "spaces": len(n.spaces),
+        "duplicates": kinds[K.AGAIN], "zeros": kinds[K.ZERO], "gaps": None if n.ranks else _gaps(n, fresh),
+        "drops": [{"window": window, "late": lost} for window, lost in drops],
+        "loss_free_window": least, "router_window": next((w for w in ROUTER_WINDOWS if w >= least), None),
+        "reordering": _reordering(found, int(fresh.sum())),
+        "by_space": by_space if n.order is not None else [],
+    }  # fmt: skip
+
+
+def _gaps(n: Numbering, fresh: Array) -> int:
+    """Numbers between the smallest and the largest of each space that were never seen."""
+    missing = 0
+    for first, end in zip(n.starts[:-1].tolist(), n.starts[1:].tolist(), strict=True):
+        seen = n.numbers[first:end][fresh[first:end]]
+        if len(seen):
+            missing += int(seen.max()) - int(seen.min()) + 1 - len(seen)
+    return missing
+
+
+def _reordered(n: Numbering, fresh: Array, ts: Array, scratch: Scratch) -> dict[str, Array]:
+    """Of every late packet, copies left out: row of the numbering and what `K.reorder` finds; also lengths of runs."""
+    times = ts if n.order is None else ts[n.order]
+    starts, numbers, rows = n.starts, n.numbers, None
+    if not fresh.all():
+        rows = np.flatnonzero(fresh)
+        starts = np.concatenate([[0], np.cumsum(fresh, dtype=np.int64)])[n.starts].astype(np.int64)
+        numbers, times = numbers[rows], times[rows]
+    count = K.count_late(starts, numbers)
+    found = {name: np.empty(count, np.int64) for name in ("at", "age", "extent", "delay", "n")}
+    size = len(numbers)
+    if size >= 1 << 32:
+        raise ReplayLabError(f"an SA with {size} packets: cut the capture, 2^32 are too many")
+    K.reorder(starts, numbers, times, scratch.array(size, np.uint32), scratch.array(size, np.uint32), *found.values())
+    runs = np.flatnonzero(np.diff(found["at"], prepend=-2) != 1)
+    found["bursts"] = np.diff(np.append(runs, count))
+    if rows is not None:
+        found["at"] = rows[found["at"]]
+    return found
+
+
+def _reordering(found: dict[str, Array], packets: int) -> Facts:
+    """RFC 4737 in numbers. ratio: section 4.1."""
+    count = len(found["age"])
+    return {
+        "late": count, "ratio": count / packets if packets else 0.0, "age": histogram(found["age"]),
+        "extent": histogram(found["extent"]), "delay_ns": histogram(found["delay"]),
+        "n_reordering": {**histogram(found["n"]), "three_or_more": int((found["n"] >= HURTS).sum())},
+        "bursts": histogram(found["bursts"]),
+    }  # fmt: skip
+
+
+def histogram(values: Array) -> Facts:
+    """Count, median, 99th percentile, largest, and how many lie between powers of two (both ends included)."""
+    if len(values) == 0:
+        return {"count": 0, "median": None, "p99": None, "max": None, "bins": []}
+    ranks = [(len(values) - 1) // 2, (99 * len(values) + 99) // 100 - 1]
+    part = np.partition(values, ranks)
+    bits = np.searchsorted(POWERS, values, "right")
+    counts = np.bincount(bits)
+    bins = [{"from": (1 << k) >> 1, "to": (1 << k) - 1, "count": int(c)} for k, c in enumerate(counts.tolist()) if c]
+    median, p99 = (int(part[rank]) for rank in ranks)
+    return {"count": len(values), "median": median, "p99": p99, "max": int(values.max()), "bins": bins}
