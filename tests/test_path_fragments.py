@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naive_fragments import Reassembler, cut4, cut6
 from packets import OPTIONS4, ip4, ip6, udp
+from path_help import Pair
 from site_help import OUTER, WAYS, Site
 
 SECOND = 10**9
@@ -135,3 +136,45 @@ def test_what_is_cut_becomes_whole_again(data: st.DataObject) -> None:
         return
     older = naive.one_hop(naive.read_ip(naive.one_hop(naive.read_ip(packet))))
     assert set(whole(got)) == {older}
+
+
+TWO_PEERS = """hostname B
+crypto ipsec transform-set T esp-gcm
+crypto ipsec profile P
+ set transform-set T
+interface GigabitEthernet0/0/0
+ ip address 203.0.113.2 255.255.255.0
+interface GigabitEthernet0/0/1
+ ip address 10.2.0.1 255.255.0.0
+interface Tunnel1
+ ip address 172.31.1.2 255.255.255.0
+ tunnel source 203.0.113.2
+ tunnel destination 203.0.113.1
+ tunnel mode ipsec ipv4
+ tunnel protection ipsec profile P
+interface Tunnel2
+ ip address 172.31.2.2 255.255.255.0
+ tunnel source 203.0.113.2
+ tunnel destination 203.0.113.9
+ tunnel mode ipsec ipv4
+ tunnel protection ipsec profile P
+interface Tunnel3
+ ip address 172.31.3.2 255.255.255.0
+ tunnel source 172.31.1.2
+ tunnel destination 172.31.1.1
+"""
+
+
+@pytest.mark.req("PF-7", "BASE-8")
+def test_fragments_of_two_peers_do_not_mix() -> None:
+    """What one peer's SA carried must not be completed by what another peer sent (RFC 4301 section 7)."""
+    router = Pair(TWO_PEERS)
+    inner = ip4("10.1.0.9", "10.2.0.9", udp(1, 2, bytes(100)))
+    packet = ip4("172.31.1.1", "172.31.1.2", b"\0\0\x08\0" + inner, 47, ident=5)
+    peers = [naive.State(entry.inbound[0].sa) for entry in router.twin.entry_of.values()]
+    halves = cut4(packet, [64, len(packet) - 84])
+    frames = [
+        naive.seal_tunnel([peer], [1], naive.read_ip(half), 1, "copy") for peer, half in zip(peers, halves, strict=True)
+    ]
+    router.forward(frames, "gi0/0/0")
+    assert [o.verdict for o in router.outcomes] == ["consumed", "consumed"]
