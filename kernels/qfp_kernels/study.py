@@ -5,7 +5,7 @@ starts[s] .. starts[s + 1] - 1. In travel order:
 1. `unroll`: 64-bit numbers from the 32 bits in the packets
 2. `mark`, `follow`, `rank`: which numbers came before; classes of copies; numbers within a class
 3. `windows`: the receiver, with the windows of `replay.py`, for every size
-4. `fresh_only`, `count_late`, `reorder`: RFC 4737
+4. `fresh_only`, `count_late`, `reorder`, `runs`: RFC 4737
 `tally` and `group` sort rows by a small key: by SA, by space.
 
 All arrays are checked by `qfp.antireplay`, the only caller; nothing here is checked again.
@@ -220,6 +220,19 @@ def reorder(starts, numbers, ts, records, stack, at, age, extent, delay, n_late)
                 found += 1
             stack[depth] = np.uint32(k)
             depth += 1
+    return found
+
+
+@kernel
+def runs(at):
+    """Put the lengths of the runs of neighbouring rows in `at`, ascending, in their place; returns their number."""
+    found, length = 0, 0
+    for k in range(at.size):
+        row = at[k]
+        length += 1
+        if k + 1 == at.size or at[k + 1] != row + 1:
+            at[found] = length
+            found, length = found + 1, 0
     return found
 
 

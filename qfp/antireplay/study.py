@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qfp.antireplay.columns import ReplayLabError, Scratch, tallied
+from qfp.antireplay.columns import ReplayLabError, Scratch, pieces, tallied
 from qfp.antireplay.numbers import Classes, Numbering
 from qfp.batch import Array
 from qfp_kernels import study as K
@@ -71,7 +71,8 @@ def study(
     starts, numbers, times = _fresh(n, ts, scratch)
     found = _reordered(starts, numbers, times, scratch)
     oldest = np.zeros(len(n.spaces), np.int64)
-    np.maximum.at(oldest, np.searchsorted(starts, found["at"], "right") - 1, found["age"])
+    for part in pieces(len(found["at"])):
+        np.maximum.at(oldest, np.searchsorted(starts, found["at"][part], "right") - 1, found["age"][part])
     sizes = np.diff(n.starts)
     by_space = [
         {"space": k, "classes": [classes.names[c] for c in held], "packets": int(sizes[s]),
@@ -87,7 +88,7 @@ def study(
         "duplicates": kinds[K.AGAIN], "zeros": kinds[K.ZERO], "gaps": None if n.ranks else _gaps(starts, numbers),
         "drops": [{"window": window, "late": lost} for window, lost in drops],
         "loss_free_window": least, "router_window": next((w for w in ROUTER_WINDOWS if w >= least), None),
-        "reordering": _reordering(found, len(numbers)),
+        "reordering": _reordering(found, len(numbers)),  # the last to look at `found`: it spoils the order
         "by_space": by_space if n.order is not None else [],
     }  # fmt: skip
 
@@ -111,37 +112,40 @@ def _gaps(starts: Array, numbers: Array) -> int:
 
 
 def _reordered(starts: Array, numbers: Array, times: Array, scratch: Scratch) -> dict[str, Array]:
-    """Of every late packet what `K.reorder` finds; also the lengths of runs of late packets."""
+    """Of every late packet what `K.reorder` finds."""
     size = len(numbers)
     if size >= 1 << 32:
         raise ReplayLabError(f"an SA with {size} packets: cut the capture, 2^32 are too many")
     count = K.count_late(starts, numbers)
-    found = {name: np.empty(count, np.int64) for name in ("at", "age", "extent", "delay", "n")}
+    found = {name: scratch.array(count, np.int64) for name in ("at", "age", "extent", "delay", "n")}
     K.reorder(starts, numbers, times, scratch.array(size, np.uint32), scratch.array(size, np.uint32), *found.values())
-    runs = np.flatnonzero(np.diff(found["at"], prepend=-2) != 1)  # the first packet of a space is never late
-    found["bursts"] = np.diff(np.append(runs, count))
     return found
 
 
 def _reordering(found: dict[str, Array], packets: int) -> Facts:
     """RFC 4737 in numbers. ratio: section 4.1."""
     count = len(found["age"])
+    three = sum(int((found["n"][part] >= HURTS).sum()) for part in pieces(count))
+    bursts = found["at"][: K.runs(found["at"])]  # the first packet of a space is never late: no run crosses over
     return {
         "late": count, "ratio": count / packets if packets else 0.0, "age": histogram(found["age"]),
         "extent": histogram(found["extent"]), "delay_ns": histogram(found["delay"]),
-        "n_reordering": {**histogram(found["n"]), "three_or_more": int((found["n"] >= HURTS).sum())},
-        "bursts": histogram(found["bursts"]),
+        "n_reordering": {**histogram(found["n"]), "three_or_more": three}, "bursts": histogram(bursts),
     }  # fmt: skip
 
 
 def histogram(values: Array) -> Facts:
-    """Count, median, 99th percentile, largest, and how many lie between powers of two (both ends included)."""
+    """Count, median, 99th percentile, largest, and how many lie between powers of two (both ends included).
+
+    The values are left in another order.
+    """
     if len(values) == 0:
         return {"count": 0, "median": None, "p99": None, "max": None, "bins": []}
     ranks = [(len(values) - 1) // 2, (99 * len(values) + 99) // 100 - 1]
-    part = np.partition(values, ranks)
-    bits = np.searchsorted(POWERS, values, "right")
-    counts = np.bincount(bits)
+    values.partition(ranks)
+    counts = np.zeros(len(POWERS) + 1, np.int64)
+    for part in pieces(len(values)):
+        counts += np.bincount(np.searchsorted(POWERS, values[part], "right"), minlength=len(counts))
     bins = [{"from": (1 << k) >> 1, "to": (1 << k) - 1, "count": int(c)} for k, c in enumerate(counts.tolist()) if c]
-    median, p99 = (int(part[rank]) for rank in ranks)
+    median, p99 = (int(values[rank]) for rank in ranks)
     return {"count": len(values), "median": median, "p99": p99, "max": int(values.max()), "bins": bins}
