@@ -28,13 +28,13 @@ def branch_office() -> Batch:
 
 
 def busy_line() -> Batch:
-    """Five seconds of a busy branch: ten calls (200 bytes every 20 ms each), business traffic of 0.5 Mbit/s, and
-    downloads in bursts, 1.6 Mbit/s: more than fits a line of 2 Mbit/s. Payloads are zeros: they compress."""
+    """Five seconds of a busy branch: six calls (200 bytes every 20 ms each), business traffic, and downloads in bursts
+    of 20 packets. Protected it nearly fills a line of 2 Mbit/s. Payloads are zeros: they compress."""
     rng = np.random.default_rng(4)
-    timed = [(20 * MS * k + 2 * MS * call, 10 + call, 172, P.EF) for k in range(250) for call in range(10)]
+    timed = [(20 * MS * k + 3 * MS * call, 10 + call, 172, P.EF) for k in range(250) for call in range(6)]
     timed += [(int(t), 20 + k % 5, 580, AF31) for k, t in enumerate(np.sort(rng.integers(0, 5000 * MS, 520)))]
-    bursts = np.sort(rng.integers(0, 5000 * MS, 60))
-    timed += [(int(t) + k * MS // 4, 40, 1300, 0) for t in bursts for k in range(12)]
+    bursts = np.sort(rng.integers(0, 4500 * MS, 14))
+    timed += [(int(t) + k * MS // 4, 40, 1300, 0) for t in bursts for k in range(20)]
     timed.sort()
     frames = [P.ip(HOST + bytes([k]), FAR + bytes([k]), 17, P.udp(HOST + bytes([k]), FAR + bytes([k]), 16384, 16384,
               bytes(size)), dscp, ident) for ident, (_, k, size, dscp) in enumerate(timed)]  # fmt: skip

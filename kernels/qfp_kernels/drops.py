@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 STAGES = ("", "parse", "lookup", "join", "decap", "commit", "spd", "forward", "plan", "sequence",
-          "encap", "reassemble", "tunnel")  # fmt: skip
+          "encap", "reassemble", "tunnel", "queue")  # fmt: skip
 
 
 class Verdict(IntEnum):
@@ -127,6 +127,12 @@ _ROWS = (
      "An IPv6 packet to route, and `ipv6 unicast-routing` is not configured."),
     ("COMP_BAD", "decap", 24, "IN_PKT_PSTATE_TOO_BIG", "XfrmInError",
      "An IPComp header or its compressed bytes are malformed, or the CPI is not that of LZS."),
+    ("TAIL_DROP", "queue", None, "TailDrop", "OutDiscards",
+     "The queue of its class was full."),
+    ("POLICED", "queue", None, "QosPolicing", "OutDiscards",
+     "A policer's rate was exceeded: one of its class (`police`), or that of a priority class while packets waited."),
+    ("CRYPTO_TAIL_DROP", "queue", None, "IpsecTailDrop", "OutDiscards",
+     "The queue before the crypto engine was full."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -37,6 +37,8 @@ EXPECTED = (
     ("qfp.mtu.paths", "MtuError"),
     ("qfp.antireplay.columns", "ReplayLabError"),
     ("qfp.lab.errors", "LabError"),
+    ("qfp.lab.errors", "PictureError"),
+    ("qfp.qos.errors", "QosError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 

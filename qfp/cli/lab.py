@@ -22,6 +22,9 @@ def lab(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for captures, journeys and summary.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="P", help="Draw journeys over time: .svg, .png or .pdf.")
+    ] = None,
     engine: o.Engine = None,
     threads: o.Threads = 1,
     json_out: o.Json = False,
@@ -36,6 +39,10 @@ def lab(
         raise CommandError(f"{output}: is a file: name a folder for the lab's results")
     if spec.taps and output is None:
         note(f"{file}: captures are not written: name a folder with -o")
+    if picture is not None:
+        from qfp.lab import chart
+
+        chart.check(picture)
     with compile_note():
         made = Lab(spec, engine=engine.value if engine else None, threads=threads)
         for warning in made.warnings:
@@ -47,6 +54,9 @@ def lab(
     facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
     if output is not None:
         facts["written"] = _write(output, outcome, facts)
+    if picture is not None:
+        chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
+        facts["picture"] = str(picture)
     if json_out:
         put_json(facts)
     else:
@@ -82,7 +92,7 @@ def print_lab(facts: Facts) -> None:
     if facts["links"]:
         out.print()
         out.print(table("Links", LINK_COLUMNS, [_link(link) for link in facts["links"]]))
-    for path in facts.get("written", ()):
+    for path in [*facts.get("written", ()), *([facts["picture"]] if "picture" in facts else [])]:
         out.print(clean(f"written: {path}"))
 
 

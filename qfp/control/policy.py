@@ -104,8 +104,8 @@ class PolicyBuilder:
                 continue
             selector = Selector(acl.family, ace.src, ace.dst, ace.protocol)
             row = self.policies.entry(action=SP_PROTECT) if ace.permit else -1
-            for sport in _ranges(ace, "sport"):
-                for dport in _ranges(ace, "dport"):
+            for sport in port_ranges(ace, "sport"):
+                for dport in port_ranges(ace, "dport"):
                     rules.append(
                         Rule(acl.family, ace.permit, ace.src, ace.dst, ace.protocol, sport, dport, number, row, prio)
                     )
@@ -180,7 +180,7 @@ def own_address(interface: Any, version: int) -> Address | None:
     return min(found, key=lambda a: a.is_link_local) if found else None
 
 
-def _ranges(ace: Any, side: str) -> list[tuple[int, int]]:
+def port_ranges(ace: Any, side: str) -> list[tuple[int, int]]:
     """Inclusive port ranges of one side of a rule; ICMP type and code stand in the place of ports."""
     if ace.protocol in (1, 58):
         value = ace.icmp_type if side == "sport" else ace.icmp_code

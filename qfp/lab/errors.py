@@ -1,4 +1,4 @@
-"""What a lab file may be refused for."""
+"""What a lab may be refused for."""
 
 
 class LabError(ValueError):
@@ -7,3 +7,7 @@ class LabError(ValueError):
     def __init__(self, file: str, key: str, message: str, remedy: str):
         super().__init__(f"{file}: {key}: {message}: {remedy}")
         self.file, self.key = file, key
+
+
+class PictureError(ValueError):
+    """A drawing that cannot be made."""

@@ -31,6 +31,10 @@ class Journeys:
     def _name(self, word: str) -> int:
         return self._names.setdefault(word, len(self._names))
 
+    def word(self, number: int) -> str:
+        """The place or cause behind a number of the columns `injected`, `where` and `cause`."""
+        return list(self._names)[number]
+
     def inject(self, where: str, frames: Array, ts: Array, length: Array) -> Array:
         """Rows for the packets of a trace: their ids."""
         first = sum(part["ts"].size for part in self._parts)

@@ -93,6 +93,6 @@ class PolicyQueues:
 
 def pre_classifies(config: Any, interface: Any) -> bool:
     """Whether `qos pre-classify` stands on the interface or on a crypto map that is applied to it."""
-    maps = [config.crypto_maps.get(interface.crypto_map), config.crypto_maps6.get(interface.ipv6_crypto_map)]
+    maps = [config.crypto_maps.get(name) for name in (interface.crypto_map, interface.ipv6_crypto_map)]
     entries = [entry for each in maps if each is not None for entry in each.entries]
     return bool(interface.qos_pre_classify or any(entry.qos_pre_classify for entry in entries))
