@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from capture_help import Memory
-from cli_help import START, qfp
+from cli_help import START, office, qfp, rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packets import ip4, ip6, udp
@@ -26,7 +26,7 @@ from qfp.antireplay import columns, report, strip
 from qfp.antireplay.columns import Observed, Observer, Scratch
 from qfp.batch import Batch
 from qfp.cli.replay_lab import print_lab
-from qfp.trace import write_trace
+from qfp.trace import read_trace, write_trace
 from qfp.trace.walker import Walker
 from qfp_kernels import observe as K
 
@@ -166,6 +166,23 @@ def test_real_captures_are_studied_and_stripped(tmp_path: Path) -> None:
         table = tmp_path / "t.parquet"
         assert qfp("strip", path, "-o", table).status == 0
         assert nameless(qfp("replay-lab", table, "--json").out) == nameless(whole.out), path
+
+
+@pytest.mark.req("AR-2")
+def test_what_the_study_foretells_happens_to_packets_with_keys(tmp_path: Path) -> None:
+    """`qfp decrypt` drops as many packets of a disordered capture as the study says, at every window."""
+    o = office(tmp_path, packets=400)
+    assert o.seal("--export-sas", o / "s.json").status == 0
+    rng = np.random.default_rng(3)
+    ours = [k for k, frame in enumerate(read_trace(o / "wire.pcapng").frames()) if frame[9] == 50]
+    order = np.argsort(np.arange(len(ours)) + rng.integers(0, 150, len(ours)), kind="stable").tolist()
+    rewrite(o / "wire.pcapng", o / "late.pcapng", [ours[k] for k in order + order[:40]])
+    for window in (32, 64, 100, 128, 256):
+        opened = qfp("decrypt", o / "late.pcapng", "--keys", o / "s.json", "--window", window, "--json").json
+        (sa,) = qfp("replay-lab", o / "late.pcapng", "--windows", window, "--json").json["sas"]
+        plain = sa["schemes"][0]
+        assert opened["verdicts"]["forwarded"] == len(order) - plain["drops"][0]["late"]
+        assert plain["duplicates"] == 40 and (plain["drops"][0]["late"] > 0) == (window < plain["loss_free_window"])
 
 
 # -------------------------------------------------------------------------------------------------- stripping

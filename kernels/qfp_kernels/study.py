@@ -5,7 +5,8 @@ starts[s] .. starts[s + 1] - 1. In travel order:
 1. `unroll`: 64-bit numbers from the 32 bits in the packets
 2. `mark`, `follow`, `rank`: which numbers came before; classes of copies; numbers within a class
 3. `windows`: the receiver, with the windows of `replay.py`, for every size
-4. `count_late`, `reorder`: RFC 4737
+4. `fresh_only`, `count_late`, `reorder`, `runs`: RFC 4737
+`tally` and `group` sort rows by a small key: by SA, by space.
 
 All arrays are checked by `qfp.antireplay`, the only caller; nothing here is checked again.
 """
@@ -157,6 +158,20 @@ def windows(t, starts, numbers, state, sizes, esn, late, verdicts):
 
 # ------------------------------------------------------------------------------------------------- reordering
 @kernel
+def fresh_only(starts, numbers, state, ts, kept_starts, kept_numbers, kept_ts):
+    """The packets whose number never came before; the arrays kept_* are as long as they need to be."""
+    kept = 0
+    for s in range(starts.size - 1):
+        kept_starts[s] = kept
+        for k in range(starts[s], starts[s + 1]):
+            if state[k] == FRESH:
+                kept_numbers[kept] = numbers[k]
+                kept_ts[kept] = ts[k]
+                kept += 1
+    kept_starts[starts.size - 1] = kept
+
+
+@kernel
 def count_late(starts, numbers):
     """How many numbers are smaller than one before them in their space."""
     count = 0
@@ -208,7 +223,27 @@ def reorder(starts, numbers, ts, records, stack, at, age, extent, delay, n_late)
     return found
 
 
+@kernel
+def runs(at):
+    """Put the lengths of the runs of neighbouring rows in `at`, ascending, in their place; returns their number."""
+    found, length = 0, 0
+    for k in range(at.size):
+        row = at[k]
+        length += 1
+        if k + 1 == at.size or at[k + 1] != row + 1:
+            at[found] = length
+            found, length = found + 1, 0
+    return found
+
+
 # --------------------------------------------------------------------------------------------------- grouping
+@kernel
+def tally(keys, counts):
+    """counts[k]: how many keys are k; zeroed before."""
+    for k in range(keys.size):
+        counts[keys[k]] += 1
+
+
 @kernel
 def group(keys, ends, order):
     """order: rows by key, those of one key as they come. ends: where the rows of each key begin; moved to their end."""

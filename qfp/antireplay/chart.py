@@ -9,9 +9,9 @@ from qfp.antireplay.columns import ReplayLabError
 Facts = dict[str, Any]
 PANELS = 8  # SAs that are drawn: those that lose most, then the busiest
 INCHES, PANEL_INCHES, LEGEND_INCHES = 9.0, 2.6, 0.9
-LINES = {  # colours that are told apart without red and green, and in grey by their marks
-    "plain": ("#b2182b", "o", "-"), "esn": ("#fdb863", "s", "--"), "sns": ("#2166ac", "^", "-"),
-    "rfc9611": ("#67c7d8", "v", "--"), "selector": ("#2166ac", "^", "-"),
+LINES = {  # colour, mark, line, width: told apart without red and green, in grey, and where one lies on the other
+    "plain": ("#b2182b", "o", "-", 4.0), "esn": ("#fdb863", "s", "--", 1.5), "sns": ("#2166ac", "^", "-", 4.0),
+    "rfc9611": ("#67c7d8", "v", "--", 1.5), "selector": ("#2166ac", "^", "-", 4.0),
 }  # fmt: skip
 
 
@@ -52,16 +52,19 @@ def draw(matplotlib: Any, sas: list[Facts], title: str) -> Any:
 def _panel(panel: Any, sa: Facts) -> None:
     sizes = [drop["window"] for drop in sa["schemes"][0]["drops"]]
     for scheme in sa["schemes"]:
-        colour, mark, line = LINES[scheme["scheme"]]
+        colour, mark, line, width = LINES[scheme["scheme"]]
         lost = [drop["late"] for drop in scheme["drops"]]
-        panel.plot(sizes, lost, color=colour, marker=mark, linestyle=line, label=scheme["scheme"])
-        panel.axvline(scheme["loss_free_window"], color=colour, linestyle=":", linewidth=0.8)
+        panel.plot(sizes, lost, color=colour, marker=mark, markersize=4 + width, linestyle=line, linewidth=width,
+                   label=scheme["scheme"])  # fmt: skip
+        if sizes[0] <= scheme["loss_free_window"] <= sizes[-1]:
+            panel.axvline(scheme["loss_free_window"], color=colour, linestyle=":", linewidth=width / 2)
     panel.set_xscale("log", base=2)
     panel.set_yscale("symlog", linthresh=1)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 2 * max(1, *(drop["late"] for scheme in sa["schemes"] for drop in scheme["drops"])))
     panel.set_xticks(sizes, [str(size) for size in sizes])
     panel.set_ylabel("packets dropped")
-    panel.set_title(f"{sa['proto']} {sa['spi']} to {sa['dst']}, {sa['packets']:,} packets (dotted: smallest window "
-                    "without loss)", loc="left", fontsize=9)  # fmt: skip
+    least = ", ".join(f"{scheme['scheme']} {scheme['loss_free_window']:,}" for scheme in sa["schemes"])
+    title = f"{sa['proto']} {sa['spi']} to {sa['dst']}, {sa['packets']:,} packets"
+    panel.set_title(f"{title}; smallest window without loss (dotted): {least}", loc="left", fontsize=8)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)

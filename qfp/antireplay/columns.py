@@ -18,7 +18,7 @@ from qfp.trace.walker import Walker
 from qfp_kernels import observe as K
 from qfp_kernels.columns import Columns
 from qfp_kernels.layout import aligned
-from qfp_kernels.study import group
+from qfp_kernels.study import group, tally
 
 CHUNK = 1 << 18  # rows that are collected before they are put away
 IN_MEMORY = 1 << 24  # rows above which arrays lie in temporary files: 21 bytes a row, and 8 for the order
@@ -77,6 +77,19 @@ class Scratch:
             return np.zeros(size, dtype) if zero else np.empty(size, dtype)
         with tempfile.TemporaryFile(prefix="qfp-") as file:
             return np.memmap(file, dtype, "w+", shape=(size,)).view(np.ndarray)
+
+    def take(self, values: Array, rows: Array) -> Array:
+        """values[rows]."""
+        out = self.array(len(rows), values.dtype)
+        np.take(values, rows, out=out, mode="clip")
+        return out
+
+
+def tallied(keys: Array, size: int) -> Array:
+    """int64[size]: how often each key occurs (numpy would copy the keys)."""
+    counts = np.zeros(size, np.int64)
+    tally(keys, counts)
+    return counts
 
 
 class Gathered:
@@ -185,7 +198,7 @@ class Observed:
         """Row numbers of an SA, ascending."""
         if self._order is None:
             keys = self.columns["sa"]
-            sizes = np.bincount(keys, minlength=len(self.names)).astype(np.int64)
+            sizes = tallied(keys, len(self.names))
             self._ends = np.cumsum(sizes)
             self._order = self.scratch.array(len(keys), np.int64)
             group(keys, self._ends - sizes, self._order)
@@ -196,9 +209,7 @@ class Observed:
         """A column of an SA: `rows` are those of `rows_of`."""
         if len(self.names) == 1:
             return self.columns[name]
-        out = self.scratch.array(len(rows), K.OBSERVED[name])
-        np.take(self.columns[name], rows, out=out, mode="clip")
-        return out
+        return self.scratch.take(self.columns[name], rows)
 
 
 def observe(path: Path, progress: Progress = None, scratch: Scratch | None = None) -> Observed:

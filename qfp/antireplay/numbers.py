@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from qfp.antireplay.columns import ReplayLabError, Scratch
+from qfp.antireplay.columns import ReplayLabError, Scratch, tallied
 from qfp.batch import Array
 from qfp.config.arguments import DSCP_NAMES
 from qfp_kernels import study as K
@@ -141,7 +141,7 @@ def numberings(
     space, counter = selector.split(seq)
     yield Numbering("plain", [(0, [])], whole, numbers, np.where(seq == 0, K.ZERO, state).astype(np.uint8))
     state[counter == 0] = K.ZERO
-    yield _grouped("selector", space.astype(np.int64), {}, counter.astype(np.uint64), state, scratch)
+    yield _grouped("selector", space.astype(np.uint8), {}, counter.astype(np.uint64), state, scratch)
 
 
 def _full(seq: Array, tos: Array, classes: Classes, scratch: Scratch) -> Iterator[Numbering]:
@@ -151,14 +151,14 @@ def _full(seq: Array, tos: Array, classes: Classes, scratch: Scratch) -> Iterato
     state = states(full, scratch)
     yield Numbering("esn", [(0, [])], np.array([0, len(seq)], np.int64), full, state, esn=True)
     kind = _followed(classes.of(tos), full, state)
-    present = np.flatnonzero(np.bincount(kind, minlength=64)).tolist()
-    place = np.zeros(64, np.int64)
+    present = np.flatnonzero(tallied(kind, 64)).tolist()
+    place = np.zeros(64, np.uint8)
     place[present] = np.arange(len(present))
     for scheme, count in (("sns", SPACES), ("rfc9611", len(present))):
         held: dict[int, list[int]] = {}
         for k, each in enumerate(present):
             held.setdefault(k % count, []).append(each)
-        found = _grouped(scheme, np.take(place % count, kind), held, full, state, scratch)
+        found = _grouped(scheme, np.take(place % np.uint8(count), kind), held, full, state, scratch)
         ranks = scratch.array(len(seq), np.uint64)
         keys = dense(found.numbers)
         words = (int(keys.max() - keys.min()) >> 6) + 2
@@ -201,11 +201,11 @@ def _grouped(
     scheme: str, space: Array, held: dict[int, list[int]], numbers: Array, state: Array, scratch: Scratch
 ) -> Numbering:
     """Packets by space."""
-    sizes = np.bincount(space)
+    sizes = tallied(space, 256)
     used = np.flatnonzero(sizes)
-    ends = np.cumsum(sizes).astype(np.int64)
+    ends = np.cumsum(sizes)
     order = scratch.array(len(space), np.int64)
     K.group(space, ends - sizes, order)
     starts = np.append((ends - sizes)[used], len(space)).astype(np.int64)
     spaces = [(k, held.get(k, [])) for k in used.tolist()]
-    return Numbering(scheme, spaces, starts, numbers[order], state[order], order)
+    return Numbering(scheme, spaces, starts, scratch.take(numbers, order), scratch.take(state, order), order)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qfp.antireplay.columns import Name, Observed, Progress, ReplayLabError, Scratch, observe, pieces
+from qfp.antireplay.columns import Name, Observed, Progress, ReplayLabError, Scratch, observe, pieces, tallied
 from qfp.antireplay.numbers import Classes, Selector, numberings
 from qfp.antireplay.strip import check_target, is_stripped, read
 from qfp.antireplay.study import DOUBLINGS, VERDICTS, Facts, Receiver, checked, study
@@ -117,10 +117,20 @@ def _one(
             kept = found.scratch.array(len(receiver.sizes) * len(rows), np.uint8).reshape(len(receiver.sizes), -1)
         schemes.append(study(n, ts, receiver, classes, found.scratch, kept))
         if taker is not None and kept is not None:
-            taker.scheme(n.scheme, kept, n.order)
+            taker.scheme(n.scheme, _as_arrived(kept, n.order, found.scratch))
     if taker is not None:
         taker.sa(rows, ts, seq)
     return {**told, "schemes": schemes}
+
+
+def _as_arrived(verdicts: Array, order: Array | None, scratch: Scratch) -> Array:
+    """Verdicts of a numbering's packets in the order of the SA's."""
+    if order is None:
+        return verdicts
+    out = scratch.array(verdicts.size, np.uint8).reshape(verdicts.shape)
+    for row, given in zip(out, verdicts, strict=True):
+        row[order] = given
+    return out
 
 
 def _about(name: Name, ts: Array, size: Array, tos: Array, classes: Classes) -> Facts:
@@ -128,7 +138,7 @@ def _about(name: Name, ts: Array, size: Array, tos: Array, classes: Classes) -> 
     spi, dst, proto = name.words
     first, last, octets = int(ts.min()), int(ts.max()), int(size.sum(dtype=np.int64))
     seconds = (last - first) / 1e9
-    counts = np.bincount(classes.of(tos), minlength=len(classes.names))
+    counts = tallied(classes.of(tos), len(classes.names))
     return {
         "spi": spi, "dst": dst, "proto": proto, "packets": len(ts), "bytes": octets, "first_ts": first, "last_ts": last,
         "packets_per_second": (len(ts) - 1) / seconds if seconds else None,
@@ -169,12 +179,8 @@ class VerdictTable:
             else pa.ipc.new_file(self._out.place, self._schema)
         )  # fmt: skip
 
-    def scheme(self, name: str, verdicts: Array, order: Array | None) -> None:
-        """Verdicts of the present SA's packets, numbers of VERDICTS; order: row of each, None = that is the order."""
-        if order is not None:
-            ordered = np.empty_like(verdicts)
-            ordered[:, order] = verdicts
-            verdicts = ordered
+    def scheme(self, name: str, verdicts: Array) -> None:
+        """verdicts[window, packet] of the present SA's packets: numbers of VERDICTS."""
         self._kept[name] = verdicts
 
     def sa(self, rows: Array, ts: Array, seq: Array) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from qfp.antireplay.columns import ReplayLabError, Scratch
+from qfp.antireplay.columns import ReplayLabError, Scratch, pieces, tallied
 from qfp.antireplay.numbers import Classes, Numbering
 from qfp.batch import Array
 from qfp_kernels import study as K
@@ -67,81 +68,84 @@ def study(
 ) -> Facts:
     """The facts of a scheme. ts: of the SA's packets, in their order, ns."""
     late = receiver.run(n, verdicts)
-    fresh = n.state == K.FRESH
-    found = _reordered(n, fresh, ts, scratch)
-    space_of_late = np.searchsorted(n.starts, found["at"], "right") - 1
+    starts, numbers, times = _fresh(n, ts, scratch)
+    found = _reordered(starts, numbers, times, scratch)
     oldest = np.zeros(len(n.spaces), np.int64)
-    np.maximum.at(oldest, space_of_late, found["age"])
+    for part in pieces(len(found["at"])):
+        np.maximum.at(oldest, np.searchsorted(starts, found["at"][part], "right") - 1, found["age"][part])
     sizes = np.diff(n.starts)
     by_space = [
-        {"space": k, "classes": [classes.names[c] for c in kinds], "packets": int(sizes[s]),
+        {"space": k, "classes": [classes.names[c] for c in held], "packets": int(sizes[s]),
          "duplicates": int((n.state[n.starts[s] : n.starts[s + 1]] == K.AGAIN).sum()),
          "late": late[:, s].tolist(), "loss_free_window": int(oldest[s]) + 1}
-        for s, (k, kinds) in enumerate(n.spaces)
+        for s, (k, held) in enumerate(n.spaces)
     ]  # fmt: skip
     least = int(oldest.max()) + 1
     drops = zip(receiver.sizes.tolist(), late.sum(axis=1).tolist(), strict=True)
-    kinds = np.bincount(n.state, minlength=3).tolist()
+    kinds = tallied(n.state, 3).tolist()
     return {
         "scheme": n.scheme, "packets": len(n.numbers), "spaces": len(n.spaces),
-        "duplicates": kinds[K.AGAIN], "zeros": kinds[K.ZERO], "gaps": None if n.ranks else _gaps(n, fresh),
+        "duplicates": kinds[K.AGAIN], "zeros": kinds[K.ZERO], "gaps": None if n.ranks else _gaps(starts, numbers),
         "drops": [{"window": window, "late": lost} for window, lost in drops],
         "loss_free_window": least, "router_window": next((w for w in ROUTER_WINDOWS if w >= least), None),
-        "reordering": _reordering(found, int(fresh.sum())),
+        "reordering": _reordering(found, len(numbers)),  # the last to look at `found`: it spoils the order
         "by_space": by_space if n.order is not None else [],
     }  # fmt: skip
 
 
-def _gaps(n: Numbering, fresh: Array) -> int:
+def _fresh(n: Numbering, ts: Array, scratch: Scratch) -> tuple[Array, Array, Array]:
+    """(starts, numbers, times) of the packets whose number never came before."""
+    times = ts if n.order is None else scratch.take(ts, n.order)
+    count = int(tallied(n.state, 3)[K.FRESH])
+    if count == len(n.numbers):
+        return n.starts, n.numbers, times
+    starts = np.zeros(len(n.starts), np.int64)
+    kept = scratch.array(count, np.uint64), scratch.array(count, np.int64)
+    K.fresh_only(n.starts, n.numbers, n.state, times, starts, *kept)
+    return starts, *kept
+
+
+def _gaps(starts: Array, numbers: Array) -> int:
     """Numbers between the smallest and the largest of each space that were never seen."""
-    missing = 0
-    for first, end in zip(n.starts[:-1].tolist(), n.starts[1:].tolist(), strict=True):
-        seen = n.numbers[first:end][fresh[first:end]]
-        if len(seen):
-            missing += int(seen.max()) - int(seen.min()) + 1 - len(seen)
-    return missing
+    seen = [numbers[a:b] for a, b in pairwise(starts.tolist()) if b > a]
+    return sum(int(each.max()) - int(each.min()) + 1 - len(each) for each in seen)
 
 
-def _reordered(n: Numbering, fresh: Array, ts: Array, scratch: Scratch) -> dict[str, Array]:
-    """Of every late packet, copies left out: row of the numbering and what `K.reorder` finds; also lengths of runs."""
-    times = ts if n.order is None else ts[n.order]
-    starts, numbers, rows = n.starts, n.numbers, None
-    if not fresh.all():
-        rows = np.flatnonzero(fresh)
-        starts = np.concatenate([[0], np.cumsum(fresh, dtype=np.int64)])[n.starts].astype(np.int64)
-        numbers, times = numbers[rows], times[rows]
-    count = K.count_late(starts, numbers)
-    found = {name: np.empty(count, np.int64) for name in ("at", "age", "extent", "delay", "n")}
+def _reordered(starts: Array, numbers: Array, times: Array, scratch: Scratch) -> dict[str, Array]:
+    """Of every late packet what `K.reorder` finds."""
     size = len(numbers)
     if size >= 1 << 32:
         raise ReplayLabError(f"an SA with {size} packets: cut the capture, 2^32 are too many")
+    count = K.count_late(starts, numbers)
+    found = {name: scratch.array(count, np.int64) for name in ("at", "age", "extent", "delay", "n")}
     K.reorder(starts, numbers, times, scratch.array(size, np.uint32), scratch.array(size, np.uint32), *found.values())
-    runs = np.flatnonzero(np.diff(found["at"], prepend=-2) != 1)
-    found["bursts"] = np.diff(np.append(runs, count))
-    if rows is not None:
-        found["at"] = rows[found["at"]]
     return found
 
 
 def _reordering(found: dict[str, Array], packets: int) -> Facts:
     """RFC 4737 in numbers. ratio: section 4.1."""
     count = len(found["age"])
+    three = sum(int((found["n"][part] >= HURTS).sum()) for part in pieces(count))
+    bursts = found["at"][: K.runs(found["at"])]  # the first packet of a space is never late: no run crosses over
     return {
         "late": count, "ratio": count / packets if packets else 0.0, "age": histogram(found["age"]),
         "extent": histogram(found["extent"]), "delay_ns": histogram(found["delay"]),
-        "n_reordering": {**histogram(found["n"]), "three_or_more": int((found["n"] >= HURTS).sum())},
-        "bursts": histogram(found["bursts"]),
+        "n_reordering": {**histogram(found["n"]), "three_or_more": three}, "bursts": histogram(bursts),
     }  # fmt: skip
 
 
 def histogram(values: Array) -> Facts:
-    """Count, median, 99th percentile, largest, and how many lie between powers of two (both ends included)."""
+    """Count, median, 99th percentile, largest, and how many lie between powers of two (both ends included).
+
+    The values are left in another order.
+    """
     if len(values) == 0:
         return {"count": 0, "median": None, "p99": None, "max": None, "bins": []}
     ranks = [(len(values) - 1) // 2, (99 * len(values) + 99) // 100 - 1]
-    part = np.partition(values, ranks)
-    bits = np.searchsorted(POWERS, values, "right")
-    counts = np.bincount(bits)
+    values.partition(ranks)
+    counts = np.zeros(len(POWERS) + 1, np.int64)
+    for part in pieces(len(values)):
+        counts += np.bincount(np.searchsorted(POWERS, values[part], "right"), minlength=len(counts))
     bins = [{"from": (1 << k) >> 1, "to": (1 << k) - 1, "count": int(c)} for k, c in enumerate(counts.tolist()) if c]
-    median, p99 = (int(part[rank]) for rank in ranks)
+    median, p99 = (int(values[rank]) for rank in ranks)
     return {"count": len(values), "median": median, "p99": p99, "max": int(values.max()), "bins": bins}

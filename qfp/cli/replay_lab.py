@@ -104,7 +104,7 @@ def strip(
                   "columns": STRIPPED.names, "damage": damage})  # fmt: skip
     else:
         columns = ", ".join(STRIPPED.names)
-        typer.echo(clean(f"{output}: {len(found):,} rows of {len(found.names):,} SAs; columns {columns}"))
+        typer.echo(clean(f"{output}: {len(found):,} rows of {_sas(len(found.names))}; columns {columns}"))
     return status
 
 
@@ -174,7 +174,7 @@ def print_lab(facts: Facts) -> None:
     """The answer as text; the facts are those of `--json`."""
     out = console()
     p = facts["packets"]
-    line = f"{p['frames']:,} frames, {p['headers']:,} ESP and AH headers, {len(facts['sas']):,} SAs"
+    line = f"{p['frames']:,} frames, {p['headers']:,} ESP and AH headers, {_sas(len(facts['sas']))}"
     for key, words in (("later_fragments", "later fragments, which carry no header"),
                        ("cut_short", "captured too short to see the header"), ("other", "other packets")):  # fmt: skip
         line += f"; {p[key]:,} {words}" if p[key] else ""
@@ -272,6 +272,10 @@ def _time(ns: int) -> str:
         if ns >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns} ns"
+
+
+def _sas(count: int) -> str:
+    return "1 SA" if count == 1 else f"{count:,} SAs"
 
 
 def _short(value: float) -> str:
