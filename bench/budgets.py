@@ -92,10 +92,14 @@ def _paths(goals: dict[str, tuple[int, int, int]], work: str, transform: str, na
     return out
 
 
-def _replay_spread(rows: Sequence[Row]) -> float | None:
-    """Largest over smallest cost of the replay check by window, packets in order."""
-    costs = [r["ns_per_packet"] for r in rows if r["work"].startswith("replay check, in order")]
-    return max(costs) / min(costs) if costs else None
+def _spread(work: str) -> Callable[[Sequence[Row]], float | None]:
+    """Largest over smallest cost by window, of works that begin so."""
+
+    def value(rows: Sequence[Row]) -> float | None:
+        costs = [r["ns_per_packet"] for r in rows if r["work"].startswith(f"{work}, N = ")]
+        return max(costs) / min(costs) if costs else None
+
+    return value
 
 
 def _classes(rows: Sequence[Row]) -> float | None:
@@ -152,7 +156,12 @@ BUDGETS = [
       for load in (0.7, 0.98, 1.3)),
     Budget("classes, 8 of DSCP, header rows included", 30, "ns", _classes, CLOCK),
     Budget("added stage that does nothing", 1, "ns", _field("idle stage, path with less path without"), CLOCK),
-    Budget("replay check, N = 64 to 1024, dearest over cheapest", 1.15, "times", _replay_spread),
+    Budget("replay check, N = 64 to 1024, dearest over cheapest", 1.15, "times", _spread("replay check, in order")),
+    *(Budget(f"replay-lab, {scheme}, one window of {n}", 10, "M packets/s",
+             _field(f"replay-lab, {scheme}, N = {n}", "mpps"), CLOCK, at_most=False)
+      for scheme in ("plain", "sns") for n in (64, 1024, 8192)),
+    *(Budget(f"replay-lab, {scheme}, N = 64 to 8192, dearest over cheapest", 1.15, "times",
+             _spread(f"replay-lab, {scheme}")) for scheme in ("plain", "sns")),
     _many("outbound"), _many("inbound"), _many("decrypt"),
     Budget("100,000 SAs set up, outbound", 1, "s", _field("SA set-up", "value", direction="outbound", sas=MANY), CLOCK),
     Budget("100,000 SAs set up, inbound", 1, "s", _field("SA set-up", "value", direction="inbound", sas=MANY), CLOCK),

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from qfp.fia import STEPS, Stage
@@ -80,15 +81,27 @@ class Sink(Protocol):
 
 
 class MemorySink:
-    """Keeps the records, with frame and egress interface of each packet."""
+    """Keeps the records, with frame and egress interface of each packet. expected: bytes to make room for at first."""
 
     kind = OUT_MEMORY
 
-    def __init__(self) -> None:
-        self.blocks: list[bytes] = []
+    def __init__(self, expected: int = 0) -> None:
+        self._buffer: Array = np.empty(expected, np.uint8)
+        self._size = 0
 
     def write(self, block: Any) -> None:
-        self.blocks.append(bytes(block))
+        end = self._size + len(block)
+        if end > self._buffer.size:
+            larger = np.empty(max(end, 2 * self._buffer.size), np.uint8)
+            larger[: self._size] = self._buffer[: self._size]
+            self._buffer = larger
+        self._buffer[self._size : end] = np.frombuffer(block, np.uint8)
+        self._size = end
+
+    @property
+    def records(self) -> Array:
+        """uint8: the records, one behind the other."""
+        return self._buffer[: self._size]
 
 
 class NullSink:

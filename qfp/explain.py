@@ -56,7 +56,7 @@ Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
 # Everything that packets change; configuration (SAs, rules, routes) stays as it is.
 STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late",
-         "tun", "icmp", "vfr", "rsm")  # fmt: skip
+         "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out")  # fmt: skip
 REASSEMBLY = ("rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring")  # large: kept only when something is in them
 SIZES = ("path_mtu", "plain_mtu", "fit")  # of SAs: ICMP errors change them
 LENGTHS = {

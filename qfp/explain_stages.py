@@ -14,6 +14,8 @@ from qfp_kernels.fragment import sent_bytes
 from qfp_kernels.layout import (
     CTL_MODE,
     CTL_OUT_SEQ,
+    CTL_SNS_BITS,
+    CTL_SNS_LSB,
     FRAG,
     FRAG_DF,
     FRAG_LATER,
@@ -175,21 +177,36 @@ def entry_facts(owner: Any, sp: int) -> Facts | None:
     return None
 
 
+def space_of(t: Any, seq: int) -> tuple[int, int]:
+    """(sequence-number space, number in it) of a sequence number whose low half travelled (`qfp_kernels.sns`)."""
+    wide, lsb = int(t.ctl[CTL_SNS_BITS]), int(t.ctl[CTL_SNS_LSB])
+    bits, field = 32 - wide, seq & 0xFFFFFFFF
+    space, low = (field & (1 << wide) - 1, field >> wide) if lsb else (field >> bits, field & (1 << bits) - 1)
+    return space, seq >> 32 << bits | low
+
+
 def window_of(t: Any, sa: int, seq: int) -> tuple[int, int, str]:
-    """(highest authenticated number, window size, where `seq` lies); RFC 4303 section 3.4.3."""
+    """(highest authenticated number, window size, where `seq` lies); RFC 4303 section 3.4.3.
+
+    With multiple sequence-number spaces: of the space that the number names, in numbers of that space.
+    """
     state = t.sa_in[sa]
+    named = ""
+    if int(state["sns_at"]) >= 0:
+        space, seq = space_of(t, seq)
+        state, named = t.sns_in[int(state["sns_at"]) + space], f" of space {space}"
     top, size, ring = int(state["top"]), int(state["window"]), int(state["ring"])
     if size == 0:
         return top, size, "not checked"
     if seq == 0:
         return top, size, "zero, which is never sent"
     if seq > top:
-        return top, size, "above the window"
+        return top, size, f"above the window{named}"
     if top - seq >= size:
-        return top, size, "below the window"
+        return top, size, f"below the window{named}"
     bit = seq & (ring - 1)
     seen = int(t.win[int(state["win_at"]) + (bit >> 6)]) >> (bit & 63) & 1
-    return top, size, "inside the window, seen before" if seen else "inside the window, not seen"
+    return top, size, f"inside the window{named}, {'seen before' if seen else 'not seen'}"
 
 
 def packet_facts(look: Look) -> Facts:

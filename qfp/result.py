@@ -114,12 +114,14 @@ class Result:
     """Outcome of `Router.forward` and `decrypt`.
 
     `packets`: what was sent (Batch, raw IP). `verdicts`: one array a field, one row an input frame. `counters`: see
-    `counters`. `drops`: Arrow table of causes. `source`: the batch that went in. `origin`: what `explain` starts from.
+    `counters`. `came_from`: int64, the row of `source` that each packet sent stems from. `drops`: Arrow table of
+    causes. `source`: the batch that went in. `origin`: what `explain` starts from.
     """
 
     def __init__(self, packets: Batch, verdicts: dict[str, Array], totals: dict[str, Any], tables: Any, sad: Sad,
-                 interfaces: Sequence[str], source: Batch, origin: Any = None):  # fmt: skip
+                 interfaces: Sequence[str], source: Batch, came_from: Array, origin: Any = None):  # fmt: skip
         self.packets = packets
+        self.came_from = came_from
         self.verdicts = verdicts
         self.counters = totals
         self.interfaces = tuple(interfaces)
@@ -184,7 +186,8 @@ def collect(
     """Put a finished run together."""
     verdicts = store.columns()
     packets = _packets(sink, int(tables.t.ctl[CTL_OUT_SEQ]), interfaces)
-    return Result(packets, verdicts, counters(tables), tables, sad, interfaces, source, origin)
+    came_from = np.repeat(np.arange(len(source)), verdicts["n_out"])  # records are written in the order of rows
+    return Result(packets, verdicts, counters(tables), tables, sad, interfaces, source, came_from, origin)
 
 
 @kernel
@@ -205,7 +208,7 @@ def _index(block: Any, size: int, columns: Any) -> int:
 
 def _packets(sink: MemorySink, count: int, interfaces: Sequence[str]) -> Batch:
     """The `count` records of a memory sink as a batch: `in_if` is the interface that each left by."""
-    block = np.frombuffer(b"".join(sink.blocks), np.uint8)
+    block = sink.records
     found = np.zeros((5, count), np.int64)
     _index(block, block.size, found)
     offset, length, ts, left_by, _ = found

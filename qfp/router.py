@@ -53,6 +53,7 @@ EMITTERS: dict[int, Any] = {
     OUT_NONE: None, OUT_PCAP: C.emit_pcap, OUT_PCAPNG: C.emit_pcapng, OUT_MEMORY: C.emit_memory,
 }  # fmt: skip
 MILLISECOND = 10**6  # ns
+GROWTH = 128  # bytes that a packet may grow by in a result, record header and all, before its memory does
 TTL_INTERVAL, TTL_BURST = 100, 10  # ms for one time exceeded, and how many may come at once: IOS names no limit
 
 
@@ -247,7 +248,21 @@ class Router:
         """
         from qfp.explain import Origin
 
-        origin = Origin.now(self, self.interfaces.row[self.interface(ingress)])
-        sink, store = MemorySink(), VerdictStore()
-        self.run(BatchSource(batch), ingress, sink, store.add)
+        row = self.interfaces.row[self.interface(ingress)]
+        return self._through(batch, row, Origin.now(self, row))
+
+    def exchange(self, batch: Batch) -> Result:
+        """The same for frames that arrive at several interfaces: `batch.in_if` are rows of `interfaces`.
+
+        Its result cannot be explained frame by frame. Raises RouterError when a row is not there.
+        """
+        if len(batch) and not 0 <= batch.in_if.min() <= batch.in_if.max() < len(self.interfaces.names):
+            raise RouterError(f"a frame arrives at an interface that is not there (rows: {len(self.interfaces.names)})")
+        return self._through(batch, -1, None)
+
+    def _through(self, batch: Batch, row: int, origin: Any) -> Result:
+        self.tables.t.ctl[CTL_IN_IF] = row
+        expected = int(batch.length.sum(dtype=np.int64)) + len(batch) * GROWTH
+        sink, store, source = MemorySink(expected), VerdictStore(), BatchSource(batch)
+        self.engine.run(source, self.stages(source.walk, EMITTERS[sink.kind]), sink, store.add)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)

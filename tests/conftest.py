@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest.register_assert_rewrite("path_help")
+
 CATALOGUE = Path(__file__).parents[2] / "shared" / "SPEC.md"
 ROW = re.compile(r"^\| ([A-Z]+-\d+) \|", re.MULTILINE)
 CITED: dict[str, set[str]] = defaultdict(set)  # id -> tests

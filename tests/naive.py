@@ -418,12 +418,28 @@ class Outcome:
 
     verdict: str
     cause: str = "NONE"
-    data: bytes | None = None
+    packets: list[bytes] = field(default_factory=list)  # what was sent for it, an ICMP error about it included
     spi: int | None = None
     seq: int | None = None
     alarms: int = 0
     ip: Ip | None = None
     chain: list[State] = field(default_factory=list)  # SAs that were opened, outermost first
+    protected: bool = False  # on the way out
+    icmp: bool = False
+    limited: bool = False  # an ICMP error was due and not sent
+    made: int = 0  # packets more than there were, by fragmentation
+    clamped: int = 0  # segment sizes that were lowered
+
+    @property
+    def data(self) -> bytes | None:
+        """The packet that was sent, where there is one at most."""
+        assert len(self.packets) < 2
+        return self.packets[0] if self.packets else None
+
+    def take(self, opened: "Outcome") -> None:
+        """Go on with what came of opening the packet."""
+        self.verdict, self.cause, self.ip, self.chain = opened.verdict, opened.cause, opened.ip, opened.chain
+        self.spi, self.seq, self.alarms = opened.spi, opened.seq, opened.alarms
 
 
 def is_protected(ip: Ip) -> bool:
@@ -543,33 +559,6 @@ def _ended(out: Outcome, why: str) -> Outcome:
     return out
 
 
-class NaiveDecryptor:
-    """The twin of `qfp.decrypt.Decryptor`."""
-
-    def __init__(self, sas: list[SecurityAssociation], keep_clear: bool = False):
-        self.states = [State(sa) for sa in sas]
-        self.inbound = Inbound(self.states)
-        self.keep_clear = keep_clear
-
-    def one(self, frame: bytes) -> Outcome:
-        if not frame:
-            return Outcome("punted")
-        try:
-            ip = read_ip(frame)
-        except Bad as bad:
-            return Outcome("dropped", bad.args[0])
-        out = self.inbound.receive(ip)
-        if out.verdict:
-            return out
-        out.verdict = "forwarded" if out.chain else "bypassed"
-        assert out.ip is not None
-        out.data = out.ip.data if out.chain or self.keep_clear else None
-        return out
-
-    def open(self, frames: list[bytes]) -> list[Outcome]:
-        return [self.one(f) for f in frames]
-
-
 def totals(outcomes: list[Outcome]) -> dict[str, Any]:
     """Verdicts, drops and bytes of a run, to compare with the counters of a result."""
     verdicts: dict[str, int] = {}
@@ -578,8 +567,10 @@ def totals(outcomes: list[Outcome]) -> dict[str, Any]:
         verdicts[o.verdict] = verdicts.get(o.verdict, 0) + 1
         if o.verdict == "dropped":
             drops[o.cause] = drops.get(o.cause, 0) + 1
-    sent = [o.data for o in outcomes if o.data is not None]
+    sent = [p for o in outcomes for p in o.packets]
     return {
         "verdicts": verdicts, "drops": drops, "packets_out": len(sent), "bytes_out": sum(map(len, sent)),
-        "ecn_alarms": sum(o.alarms > 0 for o in outcomes),
+        "ecn_alarms": sum(o.alarms > 0 for o in outcomes), "icmp_sent": sum(o.icmp for o in outcomes),
+        "icmp_limited": sum(o.limited for o in outcomes), "fragments_made": sum(o.made for o in outcomes),
+        "mss_adjusted": sum(o.clamped for o in outcomes),
     }  # fmt: skip

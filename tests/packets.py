@@ -51,6 +51,12 @@ def udp(sport: int, dport: int, data: bytes = b"") -> bytes:
     return struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data
 
 
+def tcp_syn(mss: int, odd: bool = False) -> bytes:
+    """A SYN with an MSS option, on request at an odd place."""
+    options = (b"\x01" if odd else b"\x01\x01") + struct.pack("!BBH", 2, 4, mss) + bytes(3 if odd else 2)
+    return struct.pack("!HHIIBBHHH", 1024, 80, 1, 0, (20 + len(options)) // 4 << 4, 2, 8192, 0x1234, 0) + options
+
+
 def icmp(kind: int, code: int = 0, data: bytes = b"") -> bytes:
     head = bytes([kind, code, 0, 0]) + data
     return head[:2] + struct.pack("!H", checksum(head + bytes(len(head) % 2))) + head[4:]

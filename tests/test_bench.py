@@ -24,6 +24,7 @@ from qfp.bench import (
     threads,
     track,
     traffic,
+    windows,
 )
 from qfp.bench.rows import KEYS, Label, Row, as_dicts, packets_row, to_json, to_table, value_row
 from qfp.bench.runner import Case, interleaved
@@ -57,7 +58,7 @@ def many_rows() -> list[Row]:
     rows = once([*paths.path_cases(packets=TINY, transforms=(GCM, budgets.CBC)), *paths.long_cases(packets=TINY)])
     rows += once([*paths.stage_cases((64, 1420), packets=TINY), *lookups.spd_cases(1024), *lookups.replay_cases(TINY)])
     rows += once([lookups.idle_case(TINY), lookups.route_case(), *lookups.fib_cases()])
-    rows += once([*fragments.fragment_cases(TINY), fragments.flood_case()])
+    rows += once([*fragments.fragment_cases(TINY), fragments.flood_case(), *windows.window_cases(TINY)])
     rows += once(queues.queue_cases(4096))
     rows += once(scale.scale_cases(budgets.MANY, TINY))
     rows += scale.setup_rows(budgets.MANY, 1) + lookups.fib_rows()
@@ -68,6 +69,7 @@ def many_rows() -> list[Row]:
 def file_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     folder = tmp_path_factory.mktemp("bench")
     cases = [*files.decrypt_cases(folder, TINY), files.run_case(folder, TINY), *files.capture_cases(folder, TINY)]
+    cases.append(windows.column_case(folder / "wire-64.pcapng", TINY, 64))
     return once(cases) + child.start_rows(folder, 1, cold=False)
 
 

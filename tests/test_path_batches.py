@@ -1,12 +1,15 @@
 """Bytes, verdicts and counters do not depend on the batch size or the threads, ESN boundaries included."""
 
+from random import Random
 from typing import Any
 
 import naive
 import numpy as np
 import pytest
+from naive_decryptor import NaiveDecryptor
 from packets import HEADERS6, OPTIONS4, ip4, ip6, udp
 from path_help import ENGINES
+from site_help import WAYS, any_site, traffic
 from test_path_policy import LIST4, LIST6, office
 from test_path_transforms import PROTECTIONS, associations
 
@@ -126,9 +129,33 @@ def test_esn_at_the_boundary(engine: str, window: int) -> None:
         runs.append(facts(d.open(Batch.from_frames(frames)), d.tables))
         d.engine.close()
     same(runs)
-    twin = naive.NaiveDecryptor([sa])
+    twin = NaiveDecryptor([sa])
     assert [o.data for o in twin.open(frames) if o.data is not None] == runs[0]["frames"]
     assert len(runs[0]["frames"]) > 300
+
+
+@pytest.mark.req("BASE-6", "BASE-12", "PF-1", "PF-7")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("family", [4, 6])
+def test_sites(way: str, family: int) -> None:
+    """Fragments before and after encryption, tunnels, reassembly and ICMP errors, at the same times."""
+    r = Random(f"{way} {family}")
+    site = any_site(r, way, family)
+    clear = traffic(r, site.pair(1).twin, 400)
+    times = sorted(r.randint(0, 2 * 10**9) for _ in clear)
+    there: list[dict[str, Any]] = []
+    back: list[dict[str, Any]] = []
+    for batch, threads in SHAPES:
+        a = Router.loads(site.config(1), batch=batch, threads=threads)
+        sent = a.forward(Batch.from_frames(clear, ts=times), "gi0/0/1")
+        there.append(facts(sent, a.tables))
+        b = Router.loads(site.config(2), batch=batch, threads=threads)
+        wire = disturbed(there[0]["frames"], 5)
+        back.append(facts(b.forward(Batch.from_frames(wire, ts=10**6 * np.arange(len(wire))), "gi0/0/0"), b.tables))
+        a.engine.close()
+        b.engine.close()
+    same(there)
+    same(back)
 
 
 @pytest.mark.req("AR-1", "BASE-12")

@@ -16,6 +16,7 @@ from test_path_transforms import ENDS, PROTECTIONS, associations, config, plain_
 from qfp.sa import SecurityAssociation
 
 OFFICE = """hostname A
+ipv6 unicast-routing
 crypto ipsec transform-set GCM esp-gcm 128
 crypto ipsec transform-set OLD ah-sha-hmac esp-aes
  mode tunnel
@@ -33,14 +34,17 @@ crypto map ipv6 M6 10 ipsec-isakmp
  set transform-set GCM
  match address SIX
 interface GigabitEthernet0/0/0
+ mtu 9216
  ip address {own} 255.255.255.0
  ipv6 address {own6}/64
  crypto map M
  ipv6 crypto map M6
 interface GigabitEthernet0/0/1
+ mtu 9216
  ip address 10.{me}.0.1 255.255.0.0
  ipv6 address fd00:{me}::1/32
 interface GigabitEthernet0/0/2
+ mtu 9216
  ip address 192.168.{me}.1 255.255.255.0
 ip route 10.0.0.0 255.0.0.0 {peer}
 ip route 172.16.0.0 255.240.0.0 192.168.{me}.9

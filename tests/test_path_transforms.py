@@ -16,15 +16,20 @@ from qfp.sa import SecurityAssociation
 
 ENDS = {4: ("203.0.113.1", "203.0.113.2"), 6: ("2001:db8::1", "2001:db8::2")}
 BASE = """hostname A
+ipv6 unicast-routing
 crypto ipsec transform-set T esp-aes esp-sha-hmac
 interface GigabitEthernet0/0/1
+ mtu 9216
  ip address 10.{me}.0.1 255.255.0.0
  ipv6 address fd00:{me}::1/32
 interface GigabitEthernet0/0/0
+ mtu 9216
  ip address 203.0.113.{me} 255.255.255.0
  ipv6 address 2001:db8::{me}/64
 """
-VTI = BASE + """crypto ipsec profile P
+VTI = (
+    BASE
+    + """crypto ipsec profile P
  set transform-set T
 interface Tunnel0
  ip unnumbered GigabitEthernet0/0/1
@@ -35,6 +40,7 @@ interface Tunnel0
 ip route 0.0.0.0 0.0.0.0 Tunnel0
 ipv6 route ::/0 Tunnel0
 """
+)
 MAP4 = """crypto map M4 10 ipsec-isakmp
  set peer {peer}
  set transform-set T
@@ -110,8 +116,8 @@ def plain_packets(transport: bool, family: int) -> list[bytes]:
     out = []
     for size in (0, 1, 2, 3, 5, 14, 15, 16, 17, 18, 31, 46, 47, 63, 64, 200, 1379, 1380):
         data = udp(1000 + size, 53, bytes(k & 255 for k in range(size)))
-        a, b = (ENDS[4] if transport else ("10.1.2.3", "10.2.3.4"))
-        c, d = (ENDS[6] if transport else ("fd00:1::5", "fd00:2::6"))
+        a, b = ENDS[4] if transport else ("10.1.2.3", "10.2.3.4")
+        c, d = ENDS[6] if transport else ("fd00:1::5", "fd00:2::6")
         if family == 4 or not transport:
             out.append(ip4(a, b, data, tos=size & 255, flags=0x4000 * (size & 1), options=OPTIONS4[size % 5]))
         if family == 6 or not transport:

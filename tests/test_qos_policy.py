@@ -148,6 +148,14 @@ def test_what_a_policy_may_not_say(text: str, words: str) -> None:
         compile_queues(loads(CLASSES + child + "policy-map p\n" + text), "p", 100 * MBIT)
 
 
+def test_priority_classes_do_not_spoil_the_weights() -> None:
+    text = "policy-map p\n class c1\n  priority percent 33\n class c2\n  bandwidth percent 20\n"
+    found = queues(text, 7)  # bit/s: priority has 2 of them
+    assert [found[name].weight for name in ("c2", "class-default")] == [7, 18], "20 and 100 - 20 - 200 / 7"
+    only = queues("policy-map p\n class class-default\n  priority\n")
+    assert only["class-default"].level == 1
+
+
 def test_a_link_has_a_rate() -> None:
     with pytest.raises(QosError, match="a link of 0 bit/s"):
         compile_queues(config("policy-map p\n"), "p", 0)

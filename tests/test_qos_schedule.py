@@ -112,6 +112,41 @@ def test_what_waits_at_the_horizon_stays_and_a_started_packet_is_told() -> None:
     assert queues.run(5_000_001).row.tolist() == [2]
 
 
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_nothing_starts_before_next_start(seed: int) -> None:
+    """And running just beyond it, again and again, comes to the same end."""
+    rng = np.random.default_rng(seed)
+    policy = random_policy(rng, MBIT, 2)
+    columns = random_arrivals(rng, 120, MBIT, len(policy.classes), 1.5)
+    out: list[Any] = []
+    drops: list[Any] = []
+    queues = Scheduler(policy)
+    queues.offer(*columns)
+    while queues.next_start < tables.NEVER:
+        at = queues.next_start
+        collect(queues.run(at), out, drops)
+        assert not out or out[-1][2] < at
+        before = len(out)
+        collect(queues.run(at + 1), out, drops)
+        assert all(each[2] == at for each in out[before:])
+    assert queues.queued == 0
+    assert (out, drops) == ran(Scheduler(policy), columns, [], [END])
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_what_waits_without_shapers_starts_at_next_start(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns = random_arrivals(rng, 120, MBIT, 2, 1.5)
+    queues = Scheduler(flat(MBIT, [(1, 1), (0, 1)]))
+    queues.offer(*columns)
+    while queues.queued:
+        at = queues.next_start
+        assert len(queues.run(at)) == 0
+        assert len(queues.run(at + 1)) == 1
+
+
 # ------------------------------------------------------------------------------------------ priority
 @pytest.mark.req("QOS-2")
 def test_priority_is_strict_and_never_interrupts() -> None:

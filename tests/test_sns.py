@@ -167,6 +167,19 @@ def test_on_one_side_only() -> None:
     assert [w == "forwarded" for w in words(there)] == wanted and not all(wanted)
 
 
+@pytest.mark.req("AR-6")
+def test_a_space_is_explained() -> None:
+    """`explain` names the space and its history, and leaves all of them as they were."""
+    wire = send(Router.loads(config(1)), [EF, BE, BE]).packets.frames()
+    b = Router.loads(config(2))
+    result = b.forward(Batch.from_frames([wire[0], wire[2], wire[1], wire[1]]), "gi0/0/0")
+    before = b.tables.t.sns_in.copy()
+    told = [str(result.explain(frame)) for frame in range(4)]
+    assert "above the window of space 0" in told[0]
+    assert "inside the window of space 2, not seen" in told[2] and "of space 2, seen before" in told[3]
+    assert np.array_equal(b.tables.t.sns_in, before)
+
+
 @pytest.mark.req("AR-6", "BASE-7")
 @pytest.mark.parametrize("esn", [False, True])
 def test_a_space_runs_out(esn: bool) -> None:

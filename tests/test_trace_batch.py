@@ -168,7 +168,7 @@ def verdicts(size: int) -> dict[str, np.ndarray]:
         "frame": k, "ts": 1_700_000_000_000_000_000 + k, "in_if": k % 2, "out_if": k % 3 - 1,
         "verdict": 1 + (k % 5 == 0),
         "cause": (k % 5 == 0) * (1 + k % 7), "stage": k % 2, "sa": k - 1, "spi": k + 256,
-        "seq": k.astype(np.uint64) + np.uint64(2**63), "sns": k % 16,
+        "seq": k.astype(np.uint64) + np.uint64(2**63), "sns": k % 16, "cls": k % 3,
         "len_in": k, "len_out": k + 60, "first_out": k - 1, "n_out": k % 2,
     }  # fmt: skip
     return {f.name: np.asarray(values[f.name]).astype(f.dtype) for f in VERDICT_FIELDS}

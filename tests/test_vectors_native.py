@@ -10,6 +10,7 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
+from naive_decryptor import NaiveDecryptor
 from vectors_io import SHARED, EspVector, Primitive, association, load_esp_vectors, load_json, load_primitives
 
 from qfp.decrypt import Decryptor
@@ -245,7 +246,7 @@ def test_ah_packets() -> None:
         for engine in ("native", "openssl"):
             sa = replace(v.sa, replay_window=0, mode=v.sa.mode, src=None, dst=None)
             result = Decryptor([sa], engine=engine).open(Batch.from_frames([v.wire]))
-            twin = naive.NaiveDecryptor([sa]).open([v.wire])[0]
+            twin = NaiveDecryptor([sa]).open([v.wire])[0]
             assert twin.verdict == "forwarded", v.id
             assert result.packets.frames() == [twin.data], (v.id, result.counters)
 

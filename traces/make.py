@@ -8,11 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from qfp.batch import Batch
+import numpy as np
+
+from qfp.batch import RAW_IP, Batch
+from qfp.trace import packets as P
 from qfp.trace import write_trace
+from qfp.trace.office import START
 from qfp.trace.synth import office_traffic
 
 LAN = "GigabitEthernet0/0/1"
+HOST, FAR = bytes([10, 1, 0]), bytes([10, 2, 0])
+AF31, MS = 26, 10**6
 
 
 def branch_office() -> Batch:
@@ -21,7 +27,24 @@ def branch_office() -> Batch:
     return Batch(batch.arena, batch.columns, [LAN])
 
 
-CAPTURES: dict[str, Callable[[], Batch]] = {"branch/office.pcapng": branch_office}
+def busy_line() -> Batch:
+    """Five seconds of a busy branch: six calls (200 bytes every 20 ms each), business traffic, and downloads in bursts
+    of 20 packets. Protected it nearly fills a line of 2 Mbit/s. Payloads are zeros: they compress."""
+    rng = np.random.default_rng(4)
+    timed = [(20 * MS * k + 3 * MS * call, 10 + call, 172, P.EF) for k in range(250) for call in range(6)]
+    timed += [(int(t), 20 + k % 5, 580, AF31) for k, t in enumerate(np.sort(rng.integers(0, 5000 * MS, 520)))]
+    bursts = np.sort(rng.integers(0, 4500 * MS, 14))
+    timed += [(int(t) + k * MS // 4, 40, 1300, 0) for t in bursts for k in range(20)]
+    timed.sort()
+    frames = [P.ip(HOST + bytes([k]), FAR + bytes([k]), 17, P.udp(HOST + bytes([k]), FAR + bytes([k]), 16384, 16384,
+              bytes(size)), dscp, ident) for ident, (_, k, size, dscp) in enumerate(timed)]  # fmt: skip
+    return Batch.from_frames(frames, [START + t for t, _, _, _ in timed], RAW_IP, interfaces=[LAN])
+
+
+CAPTURES: dict[str, Callable[[], Batch]] = {
+    "branch/office.pcapng": branch_office,
+    "voice/voice.pcapng.zst": busy_line,
+}
 
 
 def main(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from qfp.bench import fragments, lookups, machine, paths, peers, queues, rows, scale
+from qfp.bench import fragments, lookups, machine, paths, peers, queues, rows, scale, windows
 from qfp.bench.child import start_rows, threads_in_child
 from qfp.bench.files import capture_cases, copy_case, decrypt_cases, run_case, workspace
 from qfp.bench.rows import Row
@@ -54,13 +54,13 @@ def path_rows(plan: Plan, say: Say = quiet) -> list[Row]:
 
 
 def stage_rows(plan: Plan, say: Say = quiet) -> list[Row]:
-    """Every stage, an idle one, look-ups, the replay check, fragments."""
+    """Every stage, an idle one, look-ups, the replay check, fragments, the windows of `qfp replay-lab`."""
     with machine.pinned():
         say("stages and look-ups")
         sizes: tuple[int | str, ...] = (64, "imix", 1420) if plan.long else (64,)
         cases = list(paths.stage_cases(sizes))
         cases += [*lookups.spd_cases(), lookups.route_case(), lookups.idle_case(), *lookups.replay_cases()]
-        cases += [*lookups.fib_cases(), *fragments.fragment_cases(), fragments.flood_case()]
+        cases += [*lookups.fib_cases(), *fragments.fragment_cases(), fragments.flood_case(), *windows.window_cases()]
         cases += queues.queue_cases()
         return interleaved(cases, plan.rounds) + lookups.fib_rows(rounds=plan.slow_rounds)
 
@@ -80,6 +80,7 @@ def file_rows(plan: Plan, say: Say = quiet) -> list[Row]:
         with machine.pinned():
             cases = [*decrypt_cases(folder, plan.packets), run_case(folder, plan.packets)]
             cases += [*capture_cases(folder, plan.packets // 4), copy_case()]
+            cases.append(windows.column_case(folder / "wire-64.pcapng", plan.packets, 64))
             for case in cases:
                 case.sample()  # pages that the machine never touched write at a fraction of the speed
             out = interleaved(cases, plan.slow_rounds)

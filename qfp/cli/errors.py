@@ -35,6 +35,10 @@ EXPECTED = (
     ("qfp.sa", "SaError"),
     ("qfp.explain", "ExplainError"),
     ("qfp.mtu.paths", "MtuError"),
+    ("qfp.antireplay.columns", "ReplayLabError"),
+    ("qfp.lab.errors", "LabError"),
+    ("qfp.lab.errors", "PictureError"),
+    ("qfp.qos.errors", "QosError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qfp import __version__
-from qfp.cli import bench, check, convert, decrypt, diff, explain, mtu, run
+from qfp.cli import bench, check, convert, decrypt, diff, explain, lab, mtu, replay_lab, run
 from qfp.cli.errors import BROKEN_PIPE, TERMINATED, silence
 
 app = typer.Typer(
@@ -16,7 +16,8 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 a comparison failed, 2 wrong arguments, configuration or keys, 3 damaged input.",
 )  # fmt: skip
 for command in (
-    run.run, decrypt.decrypt, explain.explain, mtu.mtu, check.check, convert.convert, bench.bench, diff.diff,
+    run.run, decrypt.decrypt, explain.explain, lab.lab, replay_lab.replay_lab, replay_lab.strip, mtu.mtu, check.check,
+    convert.convert, bench.bench, diff.diff,
 ):  # fmt: skip
     app.command()(command)
 

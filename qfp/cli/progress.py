@@ -69,9 +69,11 @@ class Bar:
 
 
 @contextlib.contextmanager
-def compile_note() -> Iterator[None]:
-    """Say so, once, when something is compiled in the block, and let a second core help; nothing is said when all comes
-    from the cache."""
+def compile_note(helper: bool = True) -> Iterator[None]:
+    """Say so, once, when something is compiled in the block; nothing is said when all comes from the cache.
+
+    helper: let a second core help, for what needs the stages of a router.
+    """
     from numba.core import event
 
     from qfp.cli.compiling import start
@@ -83,7 +85,8 @@ def compile_note() -> Iterator[None]:
         def on_start(self, event: Any) -> None:
             if not self.told:
                 self.told = True
-                start()
+                if helper:
+                    start()
                 where = cache_root()
                 kept = f"kept in {where}" if where else "there is no folder to keep them in"
                 note(f"compiling kernels, once for this machine ({kept}) …")

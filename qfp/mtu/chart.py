@@ -1,53 +1,32 @@
 """The picture of paths as a drawing: SVG, PNG or PDF. matplotlib is an extra, and imported when it is asked for."""
 
-import importlib
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from qfp import drawing
 from qfp.mtu import picture
 from qfp.mtu.paths import MtuError
-from qfp.trace.output import OutputFile
 
 Facts = dict[str, Any]
-SUFFIXES = (".svg", ".png", ".pdf")
 WIDTH, LABEL = 1000, 60  # units of the stretched axis, and what a label takes of them
 INCHES, ROW_INCHES, HEAD_INCHES, LEGEND_INCHES = 11.0, 0.42, 0.7, 1.2
 HATCH = "///"
-STYLE = {"svg.hashsalt": "qfp", "svg.fonttype": "none", "font.size": 9.0}
-NO_DATE = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": None}}
 
 
 def suffix_of(target: Path) -> str:
     """The kind of drawing. Raises MtuError for another than those there are."""
-    suffix = target.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise MtuError(f"{target}: a picture ends in {', '.join(SUFFIXES)}, not in '{suffix or target.name}'")
-    return suffix
+    return drawing.suffix_of(target, MtuError)
 
 
 def library() -> Any:
     """matplotlib. Raises MtuError when it is not installed."""
-    try:
-        for part in ("matplotlib.figure", "matplotlib.patches"):
-            importlib.import_module(part)
-        return importlib.import_module("matplotlib")
-    except ImportError:
-        raise MtuError(
-            "a picture needs matplotlib, which is not installed: pip install 'qfp[report]' (or leave -o off)"
-        ) from None
+    return drawing.library(MtuError)
 
 
 def write(target: Path, paths: list[Facts], title: str) -> None:
     """Draw the paths that were swept into a file. Raises MtuError, TraceError."""
-    suffix = suffix_of(target)
-    matplotlib = library()
-    block = BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure = draw(matplotlib, [path for path in paths if path["lines"]], title)
-        figure.savefig(block, format=suffix[1:], metadata=NO_DATE[suffix])
-    with OutputFile(target) as file:
-        file.write(block.getvalue())
+    swept = [path for path in paths if path["lines"]]
+    drawing.write(target, lambda matplotlib: draw(matplotlib, swept, title), MtuError)
 
 
 def draw(matplotlib: Any, paths: list[Facts], title: str) -> Any:

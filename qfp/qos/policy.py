@@ -113,7 +113,7 @@ def flat(rate: int, levels_and_shares: Sequence[tuple[int, int]], limit: int = N
         Element(f"queue {k}", 0, rate, level, Fraction(share), limit=limit)
         for k, (level, share) in enumerate(levels_and_shares)
     ]
-    weigh(queues)
+    weigh([each for each in queues if each.level == 0])
     names = [each.name for each in queues]
     return QueuePolicy(rate, [link, *queues], names, list(range(1, len(queues) + 1)))
 
@@ -167,7 +167,7 @@ class _Tree:
             self.elements.append(element)
             made.append(element)
         _share(policy, classes, made, self.elements[parent].sees, self.defaults)
-        weigh(made)
+        weigh([each for each in made if each.level == 0])
         return classes
 
     def _queued(self, cls: ClassPolicy) -> bool:
@@ -258,7 +258,9 @@ def _share(policy: PolicyMap, classes: list[ClassPolicy], made: list[Element], s
 
 
 def weigh(siblings: list[Element]) -> None:
-    """Whole weights, and costs inversely proportional to them, from the shares of an element's children."""
+    """Whole weights, and costs inversely proportional to them, from the shares of an element's weighted children."""
+    if not siblings:
+        return
     shares = [each.share for each in siblings]
     scale = math.lcm(*(each.denominator for each in shares))
     numbers = [int(each * scale) for each in shares]

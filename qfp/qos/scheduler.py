@@ -146,6 +146,19 @@ class Scheduler:
         """The ns in which the link can take the next packet; of an idle one, that of the last arrival."""
         return int(self._q.st[q.ST_FREE])
 
+    @property
+    def next_start(self) -> int:
+        """The first ns in which a packet of those offered may start; queues.NEVER without any.
+
+        None starts earlier. Where shapers or drops are in play, none may start in it either.
+        """
+        st, link = self._q.st, self._q.el[0]
+        free = int(st[q.ST_FREE])
+        coming = max(free, int(self._waiting[0]["ts"][0])) if self._waiting else q.NEVER
+        if link["pri1"] | link["pri2"] | link["act"]:
+            return min(coming, free)
+        return min(coming, max(free, int(st[q.ST_WAKE])))
+
     def counters(self) -> dict[str, dict[str, int]]:
         """What `show policy-map interface` counts, by class.
 

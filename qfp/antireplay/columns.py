@@ -1,0 +1,237 @@
+"""What was observed of ESP and AH: one row a header, in arrays that lie in memory, or in temporary files when long."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qfp.batch import Array
+from qfp.trace import open_source
+from qfp.trace.errors import Damage
+from qfp.trace.walker import Walker
+from qfp_kernels import observe as K
+from qfp_kernels.columns import Columns
+from qfp_kernels.layout import aligned
+from qfp_kernels.study import group, tally
+
+CHUNK = 1 << 18  # rows that are collected before they are put away
+IN_MEMORY = 1 << 24  # rows above which arrays lie in temporary files: 21 bytes a row, and 8 for the order
+PROTOCOLS = {K.ESP: "esp", K.AH: "ah"}
+Progress = Callable[[int], None] | None
+
+
+class ReplayLabError(Exception):
+    """A study that cannot be made: the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """An SA as an observer knows it: numbers, or with `hashed` the hashes that `qfp strip` put in their place."""
+
+    spi: int
+    dst: int
+    proto: int
+    family: int  # 0 = hashed
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """SPI, destination, protocol."""
+        proto = PROTOCOLS[self.proto]
+        if self.family == 0:
+            return f"#{self.spi:016x}", f"#{self.dst:016x}", proto
+        address = IPv4Address(self.dst) if self.family == 4 else IPv6Address(self.dst)
+        return f"0x{self.spi:08x}", str(address), proto
+
+    @property
+    def packed(self) -> bytes:
+        """The destination's bytes."""
+        return self.dst.to_bytes(4 if self.family == 4 else 16)
+
+
+@dataclass
+class Counts:
+    """What a capture held. frames: all; later: fragments without a header; short: header not captured; other: no ESP or
+    AH. An AH header in front of an ESP header makes two rows of one frame."""
+
+    frames: int = 0
+    headers: int = 0
+    later_fragments: int = 0
+    cut_short: int = 0
+    other: int = 0
+
+
+class Scratch:
+    """Arrays that may be too long for memory: above `limit` elements they lie in files that have no name."""
+
+    def __init__(self, limit: int = IN_MEMORY):
+        self.limit = limit
+
+    def array(self, size: int, dtype: Any, zero: bool = False) -> Array:
+        if size <= self.limit:
+            return np.zeros(size, dtype) if zero else np.empty(size, dtype)
+        with tempfile.TemporaryFile(prefix="qfp-") as file:
+            return np.memmap(file, dtype, "w+", shape=(size,)).view(np.ndarray)
+
+    def take(self, values: Array, rows: Array) -> Array:
+        """values[rows]."""
+        out = self.array(len(rows), values.dtype)
+        np.take(values, rows, out=out, mode="clip")
+        return out
+
+
+def tallied(keys: Array, size: int) -> Array:
+    """int64[size]: how often each key occurs (numpy would copy the keys)."""
+    counts = np.zeros(size, np.int64)
+    tally(keys, counts)
+    return counts
+
+
+class Gathered:
+    """One growing column."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = np.dtype(dtype)
+        self.parts: list[Array] = []
+        self.file: Any = None
+
+    def add(self, rows: Array) -> None:
+        if self.file is None:
+            self.parts.append(rows.copy())
+        else:
+            self.file.write(rows.tobytes())
+
+    def spill(self) -> None:
+        """From here on into a file, together with what there is."""
+        self.file = tempfile.TemporaryFile(prefix="qfp-")  # noqa: SIM115 (closed in `array`)
+        for part in self.parts:
+            self.file.write(part.tobytes())
+        self.parts = []
+
+    def array(self, rows: int) -> Array:
+        if self.file is None:
+            return np.concatenate(self.parts) if self.parts else np.empty(0, self.dtype)
+        with self.file:
+            self.file.flush()
+            return np.memmap(self.file, self.dtype, "r+", shape=(rows,)).view(np.ndarray)
+
+
+class Observer:
+    """Collects rows: kernels write into the columns of `o`, `put_away` makes room again."""
+
+    def __init__(self, scratch: Scratch | None = None):
+        self.scratch = scratch or Scratch()
+        room = CHUNK + K.LEVELS * 1024
+        sizes = {name: room if name in K.ROW_COLUMNS else 1 << 12 for name in K.OBSERVED}
+        sizes["ctl"] = K.O_N
+        sizes["slots"] = 1 << 13
+        self.o: Any = Columns("O", {name: aligned(sizes[name], dtype) for name, dtype in K.OBSERVED.items()})
+        self.o.ctl[K.O_MASK] = sizes["slots"] - 1
+        self.kept = {name: Gathered(K.OBSERVED[name]) for name in K.ROW_COLUMNS}
+        self.rows = 0
+
+    def room_for(self, sas: int) -> None:
+        """Make sure that so many SAs more can be named."""
+        wanted = int(self.o.ctl[K.O_SAS]) + sas
+        size = self.o.sa_spi.size
+        if wanted <= size:
+            return
+        while size < wanted:
+            size *= 2
+        for name in ("sa_dst0", "sa_dst1", "sa_spi", "sa_kind"):
+            old = getattr(self.o, name)
+            new = aligned(size, old.dtype)
+            new[: old.size] = old
+            self.o.rebind(name, new)
+        self.o.rebind("slots", aligned(2 * size, "i4"))
+        self.o.ctl[K.O_MASK] = 2 * size - 1
+        K.rehash(self.o)
+
+    def put_away(self, least: int = CHUNK) -> None:
+        """Take the rows out of the columns, if there are `least` of them."""
+        rows = int(self.o.ctl[K.O_ROWS])
+        if rows < least:
+            return
+        for name, column in self.kept.items():
+            column.add(getattr(self.o, name)[:rows])
+        before = self.rows
+        self.rows += rows
+        if before <= self.scratch.limit < self.rows:
+            for column in self.kept.values():
+                column.spill()
+        self.o.ctl[K.O_ROWS] = 0
+
+    def observed(self, counts: Counts, damage: Damage | None) -> Observed:
+        """Everything that was collected."""
+        self.put_away(1)
+        counts.headers = self.rows
+        columns = {name: column.array(self.rows) for name, column in self.kept.items()}
+        return Observed(columns, self._names(), counts, damage, self.scratch)
+
+    def _names(self) -> list[Name]:
+        o, count = self.o, int(self.o.ctl[K.O_SAS])
+        rows = zip(*(getattr(o, f"sa_{c}")[:count].tolist() for c in ("dst0", "dst1", "spi", "kind")), strict=True)
+        return [Name(spi, dst0 << 64 | dst1, kind >> 8, kind & 255) for dst0, dst1, spi, kind in rows]
+
+
+@dataclass
+class Observed:
+    """Rows in the order of the capture (columns ts, seq, len, tos, sa) and the SAs that they belong to."""
+
+    columns: dict[str, Array]
+    names: list[Name]
+    counts: Counts
+    damage: Damage | None
+    scratch: Scratch
+    _order: Array | None = field(default=None, repr=False)
+    _ends: Array | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.columns["sa"])
+
+    def rows_of(self, sa: int) -> Array:
+        """Row numbers of an SA, ascending."""
+        if self._order is None:
+            keys = self.columns["sa"]
+            sizes = tallied(keys, len(self.names))
+            self._ends = np.cumsum(sizes)
+            self._order = self.scratch.array(len(keys), np.int64)
+            group(keys, self._ends - sizes, self._order)
+        assert self._ends is not None
+        return self._order[int(self._ends[sa - 1]) if sa else 0 : int(self._ends[sa])]
+
+    def of(self, sa: int, name: str, rows: Array) -> Array:
+        """A column of an SA: `rows` are those of `rows_of`."""
+        if len(self.names) == 1:
+            return self.columns[name]
+        return self.scratch.take(self.columns[name], rows)
+
+
+def observe(path: Path, progress: Progress = None, scratch: Scratch | None = None) -> Observed:
+    """The ESP and AH headers of a capture. A damaged one gives what comes before the damage. Raises TraceError."""
+    observer = Observer(scratch)
+    with open_source(path) as source:
+        walker = Walker(source)
+        for rows in walker:
+            observer.room_for(rows * K.LEVELS)
+            K.observe(walker.p, observer.o, rows)
+            observer.put_away()
+            if progress is not None:
+                progress(source.position(walker.t))
+        damage = source.damage(walker.t)
+    ctl = observer.o.ctl
+    counts = Counts(
+        frames=int(ctl[K.O_FRAMES]), later_fragments=int(ctl[K.O_LATER]), cut_short=int(ctl[K.O_SHORT]),
+        other=int(ctl[K.O_OTHER]),
+    )  # fmt: skip
+    return observer.observed(counts, damage)
+
+
+def pieces(size: int, step: int = CHUNK) -> Iterator[slice]:
+    """Slices that cover `size` rows."""
+    return (slice(a, min(a + step, size)) for a in range(0, size, step))

@@ -1,0 +1,111 @@
+"""`qfp lab`: routers and links from one file, and what became of every packet."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qfp.cli import options as o
+from qfp.cli.errors import DONE, CommandError, guarded
+from qfp.cli.output import clean, console, note, put_json, table
+
+Facts = dict[str, Any]
+SCHEMA = "qfp-lab/1"
+JOURNEY_COLUMNS = ("at", "packets", "delivered", "lost", "consumed", "punted", "delay ms: min", "median", "p99", "max")
+JOURNEYS, SUMMARY = "journeys.parquet", "lab.json"
+LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms", "lost")
+
+
+@guarded
+def lab(
+    file: Annotated[Path, typer.Argument(metavar="LAB.toml", help="Routers, links, traces, captures, events.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for captures, journeys and summary.")
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="P", help="Draw journeys over time: .svg, .png or .pdf.")
+    ] = None,
+    engine: o.Engine = None,
+    threads: o.Threads = 1,
+    json_out: o.Json = False,
+) -> int:
+    """Run several routers and the links between them on one clock: one row a packet, from ingress to delivery."""
+    from qfp.cli.progress import compile_note
+    from qfp.lab import Lab
+    from qfp.lab.read import load
+
+    spec = load(file)
+    if output is not None and output.exists() and not output.is_dir():
+        raise CommandError(f"{output}: is a file: name a folder for the lab's results")
+    if spec.taps and output is None:
+        note(f"{file}: captures are not written: name a folder with -o")
+    if picture is not None:
+        from qfp.lab import chart
+
+        chart.check(picture)
+    with compile_note():
+        made = Lab(spec, engine=engine.value if engine else None, threads=threads)
+        for warning in made.warnings:
+            note(warning)
+        try:
+            outcome = made.run()
+        finally:
+            made.close()
+    facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
+    if output is not None:
+        facts["written"] = _write(output, outcome, facts)
+    if picture is not None:
+        chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
+        facts["picture"] = str(picture)
+    if json_out:
+        put_json(facts)
+    else:
+        print_lab(facts)
+    return DONE
+
+
+def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
+    """Captures, one row a packet, and the summary; returns their names."""
+    import json
+
+    import pyarrow.parquet as pq
+
+    from qfp.trace import write_trace
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, batch in outcome.taps.items():
+        write_trace(folder / name, batch)
+    pq.write_table(outcome.journeys.to_arrow(), folder / JOURNEYS)
+    (folder / SUMMARY).write_text(json.dumps(facts, indent=2) + "\n")
+    return [str(folder / name) for name in (*outcome.taps, JOURNEYS, SUMMARY)]
+
+
+def print_lab(facts: Facts) -> None:
+    """Tables of journeys, losses and links."""
+    out = console()
+    out.print(table("Packets injected", JOURNEY_COLUMNS, [_journey(j) for j in facts["journeys"]]))
+    losses = [(j["injected"], loss["where"], loss["cause"], loss["packets"]) for j in facts["journeys"]
+              for loss in j["losses"]]  # fmt: skip
+    if losses:
+        out.print()
+        out.print(table("Lost", ("injected at", "lost at", "cause", "packets"), losses, left=3))
+    if facts["links"]:
+        out.print()
+        out.print(table("Links", LINK_COLUMNS, [_link(link) for link in facts["links"]]))
+    for path in [*facts.get("written", ()), *([facts["picture"]] if "picture" in facts else [])]:
+        out.print(clean(f"written: {path}"))
+
+
+def _journey(j: Facts) -> tuple[Any, ...]:
+    delay = j.get("delay")
+    times = [_ms(delay[k]) for k in ("min", "median", "p99", "max")] if delay else ["-"] * 4
+    return (j["injected"], j["packets"], j["delivered"], j["lost"], j["consumed"], j["punted"], *times)
+
+
+def _link(link: Facts) -> tuple[Any, ...]:
+    counts = (link[name] for name in ("packets", "bytes", "carried", "copies"))
+    return (link["link"], *counts, _ms(link["wait_max"]), sum(link["lost"].values()))
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3f}"

@@ -1,0 +1,67 @@
+"""Packets on their way: frames in order of time, and the injected packet that each stems from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qfp.batch import COLUMNS, Batch
+
+Array = npt.NDArray[Any]
+NEVER = 2**62  # ns
+
+
+def pick(batch: Batch, rows: Any) -> Batch:
+    """These rows of a batch (index array or slice), over the part of its arena that they need."""
+    columns = {name: batch.columns[name][rows] for name in COLUMNS}
+    start = columns["offset"]
+    if start.size == 0:
+        return Batch(np.empty(0, np.uint8), columns, batch.interfaces)
+    low, high = int(start.min()), int((start + columns["length"]).max())
+    return Batch(batch.arena[low:high], {**columns, "offset": start - low}, batch.interfaces)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """`batch`: frames in order of `ts` (ns of lab time). `ids`: int64, the injected packet, -1 = a router made it."""
+
+    batch: Batch
+    ids: Array
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @classmethod
+    def empty(cls) -> "Flow":
+        return cls(Batch.from_frames([]), np.empty(0, np.int64))
+
+    @classmethod
+    def ordered(cls, batch: Batch, ids: Array) -> "Flow":
+        """Sorted by time; packets of one time stay in order."""
+        if len(batch) and np.any(batch.ts[1:] < batch.ts[:-1]):
+            order = np.argsort(batch.ts, kind="stable")
+            return cls(pick(batch, order), ids[order])
+        return cls(batch, ids)
+
+    def take(self, rows: Any) -> "Flow":
+        return Flow(pick(self.batch, rows), self.ids[rows])
+
+
+def merge_in_order(flows: Sequence[Flow]) -> Flow:
+    """Flows one behind the other."""
+    full = [flow for flow in flows if len(flow)]
+    if len(full) < 2:
+        return full[0] if full else Flow.empty()
+    return Flow(Batch.concat([flow.batch for flow in full]), np.concatenate([flow.ids for flow in full]))
+
+
+def merge(flows: Sequence[Flow]) -> Flow:
+    """Several flows as one; at one time the lower interface (`in_if`) comes first, then the earlier flow."""
+    batch = Batch.concat([flow.batch for flow in flows])
+    ids = np.concatenate([flow.ids for flow in flows]) if flows else np.empty(0, np.int64)
+    if len(flows) < 2:
+        return Flow(batch, ids)
+    order = np.lexsort((batch.in_if, batch.ts))
+    return Flow(Batch(batch.arena, {n: batch.columns[n][order] for n in COLUMNS}, batch.interfaces), ids[order])

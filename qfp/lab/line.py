@@ -1,0 +1,106 @@
+"""One direction of a link: the queue before it, its rate, and what happens on the way."""
+
+from typing import Any
+
+import numpy as np
+
+from qfp.batch import Batch
+from qfp.lab.flow import Array, Flow, merge_in_order, pick
+from qfp.lab.journeys import Journeys
+from qfp.lab.model import LinkSpec
+
+DRAWS = 5  # random numbers a packet: loss, jitter, duplication, jitter of the copy, reordering
+LINK_MTU, LINK_DOWN, LINK_LOSS = "LINK_MTU", "LINK_DOWN", "LINK_LOSS"
+
+
+class Line:
+    """From interface `source` to interface `target` of a link.
+
+    The random numbers depend on the lab's seed, the link, the direction, and how many packets came before: not on how
+    time is cut into rounds.
+    """
+
+    def __init__(self, spec: LinkSpec, backwards: bool, queues: Any, seed: int, journeys: Journeys):
+        self.spec = spec
+        self.source, self.target = spec.ends[::-1] if backwards else spec.ends
+        self.name = f"{spec.name}: {self.source.router} to {self.target.router}"
+        self.queues = queues
+        self._random = np.random.Generator(np.random.Philox(key=[seed, 2 * spec.number + backwards]))
+        self._journeys = journeys
+        self._offered = 0
+        self._held = Flow.empty()  # packets in the queues, their numbers, and their random numbers
+        self._rows = np.empty(0, np.int64)
+        self._draws = np.empty((0, DRAWS))
+        self.stats: dict[str, Any] = {"packets": 0, "bytes": 0, "carried": 0, "copies": 0, "wait_max": 0, "lost": {}}
+
+    def offer(self, flow: Flow, clear: Batch | None = None) -> None:
+        """Packets that a router sends, in order of time. clear: how each came into the router (`qos pre-classify`)."""
+        self.stats["packets"] += len(flow)
+        self.stats["bytes"] += int(flow.batch.length.sum(dtype=np.int64))
+        rows = np.arange(self._offered, self._offered + len(flow))
+        self._offered += len(flow)
+        draws = self._random.random((len(flow), DRAWS))
+        long = (flow.batch.length > self.spec.mtu) & (self.spec.mtu > 0)
+        if long.any():
+            self._lost(flow.take(np.flatnonzero(long)), flow.batch.ts[long], LINK_MTU)
+            fits = np.flatnonzero(~long)
+            flow, rows, draws = flow.take(fits), rows[fits], draws[fits]
+            clear = None if clear is None else pick(clear, fits)
+        if len(flow):
+            self.queues.offer(rows, flow.batch, *([] if clear is None else [clear]))
+            self._held = merge_in_order([self._held, flow])
+            self._rows, self._draws = np.concatenate([self._rows, rows]), np.concatenate([self._draws, draws])
+
+    def release(self, horizon: int) -> Flow:
+        """What was sent before a time, as it arrives at the far end."""
+        left = self.queues.run(horizon)
+        for cause in np.unique(left.causes).tolist():
+            mine = left.causes == cause
+            self._lost(self._held.take(self._at(left.lost[mine])), left.lost_at[mine], cause)
+        at = self._at(left.rows)
+        flow, draws = self._held.take(at), self._draws[at]
+        if left.rows.size:
+            self.stats["wait_max"] = max(self.stats["wait_max"], int((left.depart - flow.batch.ts).max()))
+        stay = np.ones(self._rows.size, bool)
+        stay[at] = False
+        stay[self._at(left.lost)] = False
+        if not stay.all():
+            self._held = self._held.take(np.flatnonzero(stay))
+            self._rows, self._draws = self._rows[stay], self._draws[stay]
+        return self._travel(flow, left.depart, draws)
+
+    def _at(self, rows: Array) -> Array:
+        """Where rows stand among those held."""
+        return np.searchsorted(self._rows, rows)
+
+    def _lost(self, flow: Flow, ts: Array, cause: str) -> None:
+        lost = self.stats["lost"]
+        lost[cause] = lost.get(cause, 0) + len(flow)
+        self._journeys.lost(flow.ids, ts, self.name, cause)
+
+    def _travel(self, flow: Flow, depart: Array, draws: Array) -> Flow:
+        """From the last bit sent to arrival: failed links, loss, delay, copies, lateness."""
+        spec = self.spec
+        down = np.zeros(depart.size, bool)
+        for start, stop in spec.down:
+            down |= (depart >= start) & (depart < stop)
+        unlucky = ~down & (draws[:, 0] < spec.loss)
+        for gone, cause in ((down, LINK_DOWN), (unlucky, LINK_LOSS)):
+            if gone.any():
+                self._lost(flow.take(np.flatnonzero(gone)), depart[gone], cause)
+        kept = np.flatnonzero(~(down | unlucky))
+        late = np.where(draws[kept, 4] < spec.reorder, spec.reorder_by, 0)
+        twice = kept[draws[kept, 2] < spec.duplicate]
+        rows = np.concatenate([kept, twice])
+        times = np.concatenate(
+            [depart[kept] + self._delay(draws[kept, 1]) + late, depart[twice] + self._delay(draws[twice, 3])]
+        )
+        self.stats["carried"] += kept.size
+        self.stats["copies"] += twice.size
+        order = np.argsort(times, kind="stable")
+        batch = pick(flow.batch, rows[order])
+        return Flow(Batch(batch.arena, {**batch.columns, "ts": times[order]}), flow.ids[rows[order]])
+
+    def _delay(self, draws: Array) -> Array:
+        spread: Array = np.floor(draws * (2 * self.spec.jitter + 1)).astype(np.int64)
+        return spread + (self.spec.delay - self.spec.jitter)

@@ -1,0 +1,101 @@
+"""What a lab file says, checked and in units of ns, bits a second, bytes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+QUEUE = 64  # packets that wait for a line, where the file names no limit: a hold queue of a small router
+OVERHEAD = 38  # bytes of Ethernet around a packet on the line: preamble, header, FCS, gap
+
+
+@dataclass(frozen=True)
+class End:
+    """An interface of a router."""
+
+    router: str
+    interface: str
+
+    def __str__(self) -> str:
+        return f"{self.router} {self.interface}"
+
+
+@dataclass(frozen=True)
+class RouterSpec:
+    """A router: its configuration file, and lines that are added to it."""
+
+    config: Path
+    add: str = ""
+
+    def text(self) -> str:
+        """The configuration. A closing `end` of the file would hide what is added. Raises OSError."""
+        lines = self.config.read_bytes().decode("utf-8-sig", "replace").rstrip().splitlines()
+        if self.add and lines and lines[-1].strip() == "end":
+            lines.pop()
+        return "\n".join([*lines, self.add, ""])
+
+
+@dataclass(frozen=True)
+class LinkSpec:
+    """A line between two interfaces; everything holds for each direction by itself.
+
+    rate: bits a second, 0 = no serialisation time. delay, jitter: ns; a packet takes delay ± jitter, all equally
+    likely, and may so overtake others. loss, duplicate, reorder: probabilities; a reordered packet is late by
+    reorder_by ns. mtu: bytes of IP that fit, 0 = all do. queue: packets that may wait for the line, 0 = all.
+    overhead: bytes on the line beside the IP packet.
+    """
+
+    number: int
+    name: str
+    ends: tuple[End, End]
+    delay: int
+    rate: int = 0
+    jitter: int = 0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    reorder_by: int = 0
+    mtu: int = 0
+    queue: int = QUEUE
+    overhead: int = OVERHEAD
+    down: tuple[tuple[int, int], ...] = ()  # [from, to) in ns
+
+    @property
+    def key(self) -> str:
+        return f"links[{self.number}]"
+
+    @property
+    def least(self) -> int:
+        """ns that every packet is on the way at least: how far the far end's past is safe."""
+        return self.delay - self.jitter
+
+
+@dataclass(frozen=True)
+class Injection:
+    """A trace that arrives at an interface. start: ns of lab time of its first packet; speed: 2.0 is twice as fast."""
+
+    key: str
+    trace: Path
+    at: End
+    start: int = 0
+    speed: float = 1.0
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A capture: what arrives at (`in`) or leaves by (`out`) an interface, before the line's queue."""
+
+    key: str
+    at: End
+    file: str
+    direction: str = "both"
+
+
+@dataclass(frozen=True)
+class LabSpec:
+    """A whole lab file."""
+
+    file: str
+    seed: int
+    routers: dict[str, RouterSpec]
+    links: tuple[LinkSpec, ...]
+    injections: tuple[Injection, ...]
+    taps: tuple[Tap, ...] = ()

@@ -1,0 +1,98 @@
+"""What packets wait in before a line: one queue, or those of the interface's output policy.
+
+Both take packets in order of time (`offer`), tell what has left and what was dropped before a time (`run`), and from
+when on something may leave (`next`). Rows are numbers of the caller's.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qfp.batch import Batch
+from qfp.lab.flow import NEVER, Array
+from qfp.result import CAUSE_WORDS
+from qfp_kernels.line import STATE, fifo
+
+NONE = np.empty(0, np.int64)
+WORDS = np.array(CAUSE_WORDS)
+QUEUE_FULL = "QUEUE_FULL"
+
+
+@dataclass(frozen=True)
+class Left:
+    """Rows that left and the ns at which their last bit did; rows that were dropped, when, and why."""
+
+    rows: Array
+    depart: Array
+    lost: Array
+    lost_at: Array
+    causes: Array  # words
+
+
+class Fifo:
+    """One queue of `limit` packets (0 = no limit) before a line of `rate` bit/s (0 = packets take no time)."""
+
+    def __init__(self, rate: int, limit: int, overhead: int):
+        self._rate, self._overhead = rate, overhead
+        self._state = np.zeros(STATE, np.int64)
+        self._waiting = np.zeros(limit if rate else 0, np.int64)
+        self._done: list[tuple[Array, Array, Array]] = []
+        self.next = NEVER  # what leaves is known at once
+
+    def offer(self, rows: Array, batch: Batch) -> None:
+        depart = np.empty(rows.size, np.int64)
+        fifo(batch.ts, batch.length.astype(np.int64) + self._overhead, self._rate, self._state, self._waiting, depart)
+        self._done.append((rows, batch.ts, depart))
+
+    def run(self, until: int) -> Left:
+        if not self._done:
+            return Left(NONE, NONE, NONE, NONE, WORDS[NONE])
+        rows, ts, depart = (np.concatenate(parts) for parts in zip(*self._done, strict=True))
+        self._done = []
+        sent, lost = depart >= 0, depart < 0
+        return Left(rows[sent], depart[sent], rows[lost], ts[lost], np.full(int(lost.sum()), QUEUE_FULL))
+
+    def counters(self) -> dict[str, Any]:
+        return {}
+
+
+class PolicyQueues:
+    """The queues of an output policy. `clear`: packets as they were before encryption, where classes look at those."""
+
+    def __init__(self, config: Any, policy: str, rate: int, overhead: int):
+        from qfp.qos.classes import Classifier
+        from qfp.qos.policy import compile_queues
+        from qfp.qos.scheduler import Scheduler
+
+        self._classifier = Classifier(config, policy)
+        self._scheduler = Scheduler(compile_queues(config, policy, rate, classifier=self._classifier), overhead)
+        self._until = 0
+
+    def offer(self, rows: Array, batch: Batch, clear: Batch | None = None) -> None:
+        from qfp.qos.headers import headers_of
+
+        classes = self._classifier.classify(headers_of(batch if clear is None else clear))
+        self._scheduler.offer(batch.ts, batch.length, classes, rows)
+
+    def run(self, until: int) -> Left:
+        self._until = until
+        gone = self._scheduler.run(until)
+        lost = gone.dropped
+        return Left(gone.row, gone.end, lost.row, lost.ts, WORDS[lost.cause])
+
+    @property
+    def next(self) -> int:
+        """From when on something that waits may leave: no earlier than this."""
+        return max(self._until, int(self._scheduler.busy_until)) if self._scheduler.queued else NEVER
+
+    def counters(self) -> dict[str, Any]:
+        """By class, as `show policy-map interface` counts."""
+        return dict(self._scheduler.counters())
+
+
+def pre_classifies(config: Any, interface: Any) -> bool:
+    """Whether `qos pre-classify` stands on the interface or on a crypto map that is applied to it."""
+    maps = [config.crypto_maps.get(name) for name in (interface.crypto_map, interface.ipv6_crypto_map)]
+    entries = [entry for each in maps if each is not None for entry in each.entries]
+    return bool(interface.qos_pre_classify or any(entry.qos_pre_classify for entry in entries))

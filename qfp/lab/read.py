@@ -1,0 +1,209 @@
+"""A lab file (TOML) to a LabSpec. Everything that is wrong is refused with file, key and remedy."""
+
+import difflib
+import re
+import tomllib
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from qfp.lab.errors import LabError
+from qfp.lab.model import OVERHEAD, QUEUE, End, Injection, LabSpec, LinkSpec, RouterSpec, Tap
+
+TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
+RATES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+DIRECTIONS = ("in", "out", "both")
+TIME_MAX = 10**6 * 10**9  # ns, eleven days: far from the ends of int64
+
+
+class Section:
+    """A table of the file, whose keys are taken one by one."""
+
+    def __init__(self, file: str, key: str, values: Any):
+        self.file, self.key = file, key
+        if not isinstance(values, dict):
+            self.fail("", "is no table", f"write [{key}] or [[{key}]] with keys below it")
+        self._left: dict[str, Any] = dict(values)
+        self._known: list[str] = []
+
+    def fail(self, name: str, message: str, remedy: str) -> NoReturn:
+        raise LabError(self.file, f"{self.key}.{name}" if name else self.key, message, remedy)
+
+    def take(self, name: str, default: Any = None) -> Any:
+        self._known.append(name)
+        return self._left.pop(name, default)
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.take(name, default)
+        if value is None:
+            self.fail(name, "is missing", f"add {name} = \"...\"")
+        if not isinstance(value, str) or not value:
+            self.fail(name, f"{value!r} is no text", "write it in quotes")
+        return str(value)
+
+    def number(self, name: str, default: float, low: float, high: float) -> Any:
+        value = self.take(name, default)
+        if isinstance(value, bool) or not isinstance(value, type(default) | int) or not low <= value <= high:
+            self.fail(name, f"{value!r} is out of range", f"give a number from {low} to {high}")
+        return value
+
+    def measure(self, name: str, units: dict[str, int], example: str, default: Any = None, high: int = TIME_MAX) -> int:
+        """A number with a unit ("5 ms", "10M"); whole numbers are taken in the base unit."""
+        value = self.take(name, default)
+        if value is None:
+            self.fail(name, "is missing", f"add {name} = \"{example}\"")
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*?)(?:bit/s|bps)?", str(value))
+        if isinstance(value, bool) or not match or match[2] not in {"", *units}:
+            self.fail(name, f"{value!r} is no such quantity", f"write it like \"{example}\"")
+        unit = units.get(match[2], 1)
+        whole = round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
+        if whole > high:
+            self.fail(name, f"{value!r} is too large", f"at most {high} in the smallest unit")
+        return whole
+
+    def time(self, name: str, default: Any = None) -> int:
+        return self.measure(name, TIMES, "5 ms", default)
+
+    def tables(self, name: str, needed: bool = False) -> list["Section"]:
+        values = self.take(name, [])
+        if not isinstance(values, list):
+            self.fail(name, "is no list of tables", f"write [[{name}]] with two brackets")
+        if needed and not values:
+            self.fail(name, "there is none", f"add [[{name}]]")
+        return [Section(self.file, f"{name}[{k}]", each) for k, each in enumerate(values)]
+
+    def only(self, *known: str) -> None:
+        """Refuse other keys than these."""
+        for name in self._left:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                self.fail(name, "is not a key of a lab file here",
+                          f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")  # fmt: skip
+
+    def done(self) -> None:
+        """Refuse what nobody asked for."""
+        self.only(*self._known)
+
+
+def load(path: str | Path) -> LabSpec:
+    """Read a lab file; paths in it start from its folder. Raises LabError, OSError."""
+    return parse(Path(path).read_bytes(), str(path), Path(path).parent)
+
+
+def parse(data: bytes, file: str, folder: Path) -> LabSpec:
+    """A lab file's bytes."""
+    try:
+        values = tomllib.loads(data.decode())
+    except UnicodeDecodeError as e:
+        raise LabError(file, f"byte {e.start}", "is not UTF-8", "save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as e:
+        raise LabError(file, "syntax", str(e), "see toml.io for how TOML is written") from None
+    top = Section(file, "lab", values)
+    top.only("seed", "routers", "links", "inject", "capture", "events")
+    seed = top.number("seed", 1, 0, 2**63 - 1)
+    routers = _routers(top, folder)
+    links = [_link(each, k, routers) for k, each in enumerate(top.tables("links"))]
+    links = _events(top, links)
+    injections = [_injection(each, routers, folder) for each in top.tables("inject", needed=True)]
+    taps = [_tap(each, routers) for each in top.tables("capture")]
+    _distinct(top, links, taps)
+    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps))
+
+
+def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
+    found = Section(top.file, "routers", top.take("routers", {}))
+    if not found._left:
+        top.fail("routers", "there is none", "add [routers.NAME] with config = \"FILE\"")
+    routers = {}
+    for name in list(found._left):
+        each = Section(top.file, f"routers.{name}", found.take(name))
+        routers[name] = RouterSpec(folder / each.text("config"), each.text("add", "!"))
+        if not routers[name].config.is_file():
+            each.fail("config", f"{routers[name].config} is no file", "paths start from the lab file's folder")
+        each.done()
+    return routers
+
+
+def _end(section: Section, name: str, value: Any, routers: dict[str, RouterSpec]) -> End:
+    parts = value.split(None, 1) if isinstance(value, str) else []
+    if len(parts) != 2:
+        section.fail(name, f"{value!r} is no interface", "write \"ROUTER INTERFACE\"")
+    if parts[0] not in routers:
+        section.fail(name, f"there is no router {parts[0]!r}", f"there are: {', '.join(routers)}")
+    return End(parts[0], parts[1])
+
+
+def _link(section: Section, number: int, routers: dict[str, RouterSpec]) -> LinkSpec:
+    ends = section.take("ends")
+    if not isinstance(ends, list) or len(ends) != 2:
+        section.fail("ends", f"{ends!r} are not two interfaces", "write ends = [\"A gi0/0/0\", \"B gi0/0/0\"]")
+    a, b = (_end(section, "ends", each, routers) for each in ends)
+    link = LinkSpec(
+        number, section.text("name", f"{a.router}-{b.router}"), (a, b), section.time("delay"),
+        section.measure("rate", RATES, "10 M", 0), section.time("jitter", 0),
+        float(section.number("loss", 0.0, 0, 1)), float(section.number("duplicate", 0.0, 0, 1)),
+        float(section.number("reorder", 0.0, 0, 1)), section.time("reorder_by", 0),
+        section.number("mtu", 0, 0, 65535), section.number("queue", QUEUE, 0, 2**20),
+        section.number("overhead", OVERHEAD, 0, 256),
+    )  # fmt: skip
+    section.done()
+    if link.least <= 0:
+        section.fail("delay", "a packet may take no time at all, and two routers could answer each other without end",
+                     "give a delay above the jitter, if only 1 us")  # fmt: skip
+    if link.reorder > 0 and link.reorder_by == 0:
+        section.fail("reorder", "reordered packets are late by nothing", "add reorder_by = \"2 ms\"")
+    return link
+
+
+def _events(top: Section, links: list[LinkSpec]) -> list[LinkSpec]:
+    """Links with the times at which events take them down."""
+    states: dict[str, list[tuple[int, str]]] = {}
+    for each in top.tables("events"):
+        name, at, state = each.text("link"), each.time("at"), each.text("state")
+        if name not in [link.name for link in links]:
+            each.fail("link", f"there is no link {name!r}", f"there are: {', '.join(x.name for x in links) or 'none'}")
+        if state not in ("up", "down"):
+            each.fail("state", f"{state!r} is no state", "write \"up\" or \"down\"")
+        each.done()
+        states.setdefault(name, []).append((at, state))
+    out = []
+    for link in links:
+        down, since = [], None
+        for at, state in sorted(states.get(link.name, [])):
+            if state == "down" and since is None:
+                since = at
+            elif state == "up" and since is not None:
+                down.append((since, at))
+                since = None
+        if since is not None:
+            down.append((since, 2**62))
+        out.append(replace(link, down=tuple(down)))
+    return out
+
+
+def _injection(section: Section, routers: dict[str, RouterSpec], folder: Path) -> Injection:
+    trace, at = folder / section.text("trace"), _end(section, "at", section.take("at"), routers)
+    if not trace.is_file():
+        section.fail("trace", f"{trace} is no file", "paths start from the lab file's folder")
+    start, speed = section.time("start", 0), float(section.number("speed", 1.0, 1e-6, 1e6))
+    section.done()
+    return Injection(section.key, trace, at, start, speed)
+
+
+def _tap(section: Section, routers: dict[str, RouterSpec]) -> Tap:
+    at, file = _end(section, "at", section.take("at"), routers), section.text("file")
+    direction = section.text("direction", "both")
+    if direction not in DIRECTIONS:
+        section.fail("direction", f"{direction!r} is none", f"one of {', '.join(DIRECTIONS)}")
+    if Path(file).name != file:
+        section.fail("file", f"{file!r} is no plain file name", "captures go to the folder of -o")
+    section.done()
+    return Tap(section.key, at, file, direction)
+
+
+def _distinct(top: Section, links: list[LinkSpec], taps: list[Tap]) -> None:
+    for what, names in (("links", [x.name for x in links]), ("capture", [x.file for x in taps])):
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            top.fail(what, f"{twice[0]!r} is named twice", "give each a name of its own")

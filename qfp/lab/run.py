@@ -1,0 +1,188 @@
+"""Routers and links on one clock, in rounds.
+
+Every packet needs at least `least` ns over a link, so what a router sends can reach another one only that much later.
+A round therefore lets every router do everything that arrives before (the earliest waiting packet + the least delay of
+all links): whole batches, no router ever sees a packet late, and the outcome does not depend on how many threads run
+the routers of a round (conservative synchronisation, Chandy and Misra 1979).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from qfp.batch import Batch
+from qfp.config import loads
+from qfp.lab.errors import LabError
+from qfp.lab.flow import NEVER, Flow, pick
+from qfp.lab.journeys import CONSUMED, PUNTED, Journeys
+from qfp.lab.line import Line
+from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
+from qfp.lab.node import Node, Round
+from qfp.lab.queueing import Fifo, PolicyQueues, pre_classifies
+from qfp.lab.read import load
+from qfp.lab.taps import Taps
+from qfp.result import CAUSE_WORDS
+from qfp.router import Router, RouterError
+from qfp.trace import read_trace
+from qfp_kernels.drops import Verdict
+
+ENDED = {int(Verdict.CONSUMED): CONSUMED, int(Verdict.PUNTED): PUNTED}
+
+
+class Outcome:
+    """Results of a run. `journeys`: see Journeys. `taps`: captures (Batch) by file. `facts`: counts, plain data."""
+
+    def __init__(self, journeys: Journeys, taps: dict[str, Batch], facts: dict[str, Any]):
+        self.journeys, self.taps, self.facts = journeys, taps, facts
+
+
+class Lab:
+    """A lab ready to run, once. engine: as for Router. threads: routers that run at the same time.
+
+    Raises LabError, and what Router and traces raise.
+    """
+
+    def __init__(self, spec: LabSpec, *, engine: str | None = None, threads: int = 1):
+        self.spec = spec
+        self.threads = max(1, threads)
+        self.warnings: list[str] = []
+        self.journeys = Journeys()
+        self.nodes = {
+            name: Node(name, self._router(name, each, engine)) for name, each in spec.routers.items()
+        }
+        self._pre_classified: set[tuple[str, str]] = set()
+        self._lines: dict[tuple[str, str], Line] = {}
+        self._targets: dict[tuple[str, str], tuple[Node, str]] = {}
+        for link in spec.links:
+            ends = [(end.router, self._interface(end, f"{link.key}.ends")) for end in link.ends]
+            for backwards, (here, there) in enumerate([ends, ends[::-1]]):
+                if here in self._lines or here == there:
+                    raise LabError(spec.file, f"{link.key}.ends", f"{' '.join(here)} has a link already",
+                                   "an interface has one link: give the router another interface")  # fmt: skip
+                queues = self._queues(here, link)
+                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys)
+                self._targets[here] = (self.nodes[there[0]], there[1])
+            self._check_subnet(link.name, ends)
+        self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
+                           for tap in spec.taps})  # fmt: skip
+        for injection in spec.injections:
+            self._inject(injection)
+        self.journeys.start()
+        self._least = min((link.least for link in spec.links), default=NEVER)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], **options: Any) -> "Lab":
+        """From a lab file."""
+        return cls(load(str(path)), **options)
+
+    def _router(self, name: str, spec: RouterSpec, engine: str | None) -> Router:
+        router = Router(loads(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
+        self.warnings += [f"{name}: {issue}" for issue in router.issues]
+        return router
+
+    def _interface(self, end: End, key: str) -> str:
+        """The interface's full name. Raises LabError."""
+        router = self.nodes[end.router].router
+        try:
+            return router.interface(end.interface)
+        except RouterError as e:
+            raise LabError(self.spec.file, key, f"{end.router}: {e}", "name one of these") from None
+
+    def _queues(self, here: tuple[str, str], link: LinkSpec) -> Fifo | PolicyQueues:
+        """What packets wait in before a link: the interface's output policy has a say where the link has a rate."""
+        config = self.nodes[here[0]].router.config
+        interface = config.interfaces[here[1]]
+        policy = interface.service_policy_out
+        if policy is None:
+            return Fifo(link.rate, link.queue, link.overhead)
+        if not link.rate:
+            self.warnings.append(f"link {link.name}: has no rate, so policy {policy} of {' '.join(here)} does nothing")
+            return Fifo(link.rate, link.queue, link.overhead)
+        if pre_classifies(config, interface):
+            self._pre_classified.add(here)
+        return PolicyQueues(config, policy, link.rate, link.overhead)
+
+    def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
+        """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other."""
+        nets = [
+            {each.network for each in self.nodes[router].router.config.interfaces[interface].addresses4}
+            for router, interface in ends
+        ]
+        if nets[0] and nets[1] and not nets[0] & nets[1]:
+            self.warnings.append(f"link {name}: its ends have no common IPv4 subnet")
+
+    def _inject(self, injection: Injection) -> None:
+        """A trace's frames at their times, on their way to an interface."""
+        name = self._interface(injection.at, f"{injection.key}.at")
+        batch = read_trace(injection.trace)
+        start = int(batch.ts.min()) if len(batch) else 0
+        ts = injection.start + np.round((batch.ts - start) / injection.speed).astype(np.int64)
+        ids = self.journeys.inject(f"{injection.at.router} {name}", batch.frame_no, ts, batch.wire)
+        flow = Flow.ordered(Batch(batch.arena, {**batch.columns, "ts": ts}), ids)
+        self.nodes[injection.at.router].arrive(flow, name)
+
+    def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
+        """Run until nothing is under way. `progress` hears the lab time in ns."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            while (now := self._next()) < NEVER:
+                horizon = min([now + self._least, *(node.bound for node in self.nodes.values())])
+                if progress:
+                    progress(now)
+                rounds = pool.map(lambda node: node.run(horizon), self.nodes.values())  # noqa: B023
+                for node, done in zip(self.nodes.values(), rounds, strict=True):
+                    if done is not None:
+                        self._route(node, done)
+                for here, line in self._lines.items():
+                    target, interface = self._targets[here]
+                    target.arrive(line.release(horizon), interface)
+        return Outcome(self.journeys, self._taps.batches(), self._facts())
+
+    def _next(self) -> int:
+        """ns of the next thing that can happen anywhere."""
+        times = [node.next for node in self.nodes.values()]
+        return min(times + [int(line.queues.next) for line in self._lines.values()])
+
+    def close(self) -> None:
+        """End the routers' threads."""
+        for node in self.nodes.values():
+            node.router.engine.close()
+
+    def _route(self, node: Node, done: Round) -> None:
+        """What a router's round means: ends of journeys, packets on lines, packets that leave the lab."""
+        self._record(node, done)
+        self._taps.see(node.name, "in", node.router.interfaces.names, done.flow.batch)
+        packets = done.result.packets
+        self._taps.see(node.name, "out", node.router.interfaces.names, packets)
+        for row in np.unique(packets.in_if).tolist():
+            here = (node.name, node.router.interfaces.names[row])
+            rows = np.flatnonzero(packets.in_if == row)
+            if here in self._lines:
+                came_from = done.result.came_from[rows]
+                clear = pick(done.flow.batch, came_from) if here in self._pre_classified else None
+                self._lines[here].offer(Flow(pick(packets, rows), done.ids[rows]), clear)
+            else:
+                self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
+
+    def _record(self, node: Node, done: Round) -> None:
+        """Journeys that ended in a router."""
+        verdicts, ids = done.result.verdicts, done.flow.ids
+        for cause in np.unique(verdicts["cause"]).tolist():
+            rows = np.flatnonzero(verdicts["cause"] == cause)
+            if cause:
+                self.journeys.lost(ids[rows], verdicts["ts"][rows], node.name, CAUSE_WORDS[cause])
+        for verdict, state in ENDED.items():
+            rows = np.flatnonzero(verdicts["verdict"] == verdict)
+            self.journeys.ended(ids[rows], verdicts["ts"][rows], node.name, state)
+
+    def _facts(self) -> dict[str, Any]:
+        routers = {name: node.totals for name, node in self.nodes.items() if node.totals}
+        links = [
+            {"link": line.name, **line.stats, "classes": line.queues.counters()} for line in self._lines.values()
+        ]
+        return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
+                "made_by_routers": dict(self.journeys.made)}  # fmt: skip
+
+
