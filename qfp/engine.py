@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qfp.fia import STEPS, Stage
+from qfp.tables import reassembly
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import Source
@@ -170,6 +171,8 @@ class Engine:
             raise ValueError("batch must not be negative")
         self.tables, self.sad = tables, sad
         self.t = tables.t
+        if not self.t.rsm_ring.size:
+            reassembly.build(tables)  # kernels write there whoever put the tables together
         self.threads = threads
         self.vector = min(batch or VECTOR, VECTOR_MAX)
         flows = min(max(FLOWS_MIN, 1 << (2 * max(1, tables.t.sp.size)).bit_length()), FLOWS_MAX)

@@ -29,7 +29,7 @@ from qfp.tables import fib, reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies
-from qfp.tables.store import Tables, words
+from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
 from qfp_kernels import capture as C
 from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
@@ -66,7 +66,8 @@ class Router:
 
     config: what `qfp.config.load` returned. keying: auto (SAs derived from configuration and seed) or manual (session
     keys only). keys: SAs of a key file, used instead. engine: native, openssl or None for the best there is. threads,
-    batch: see Engine. Raises RouterError when the configuration has errors, KeyingError, EngineError.
+    batch: see Engine; one packet at a time where a GRE tunnel has sequence numbers. Raises RouterError when the
+    configuration has errors, KeyingError, EngineError.
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class Router:
         self._classes()
         for route in self.routing.unresolved:
             self._warn(route.line, f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed", "")
+        if tunnels.numbered(self._gre):
+            threads = batch = 1
         self.engine = Engine(self.tables, self.sad, threads, batch)
         self.engine.align(ALIGN_OUTBOUND)
         self.features = tuple(self._features())
@@ -168,7 +171,7 @@ class Router:
         if not up:
             return {"kind": IF_PHYSICAL, "up": 0}
         df = df_rule(self.config, interface)
-        id_row = self.sad.id_row((*words(local), *words(peer)))
+        id_row = tunnels.id_rows(self.tables, self.sad, local, peer)
         self._gre.append(GreTunnel(row, local, peer, interface.tunnel, vrf, entry, id_row, df))  # type: ignore[arg-type]
         return {"kind": IF_GRE, "under": under, "up": up}
 

@@ -53,7 +53,8 @@ class NaiveRouter:
         self._describe = router.sad.describe
         self.routes = Routes(config)
         self.idents: dict[tuple[Any, Any], int] = {}
-        self.icmp_ident = 0
+        self.icmp_ident = self.icmp_ident6 = 0
+        self.telling = False
         self.buckets = naive_icmp.buckets(config.icmp)
         self.reassembler = Reassembler()
         self.states: list[State] = []
@@ -328,7 +329,7 @@ class NaiveRouter:
             raise Bad("TUNNEL_LOOP")
         delivery = []
         for piece in self._pieces_for_gre(packet, tunnel):
-            ident = self._ident(tunnel.local, tunnel.peer)
+            ident = self._ident((tunnel.local, "gre", self.telling), tunnel.peer)
             data = naive_gre.encapsulate(tunnel, read_ip(piece), ident)
             own = Packet(read_ip(data), name, own=True, vrf=tunnel.vrf, tunnels=packet.tunnels + 1)
             delivery.append((own, ident))
@@ -342,7 +343,7 @@ class NaiveRouter:
         entry, interface = self.tunnels[tunnel.name], self.config.interfaces[tunnel.name]
         clear = self.df_rule(interface) == "clear"
         if ip.df and not clear and tunnel.config.path_mtu_discovery and entry is not None:
-            mtu = min(mtu, self.plaintext(entry) - naive_sizes.gre_overhead(tunnel.config))
+            mtu = max(min(mtu, self.plaintext(entry) - naive_sizes.gre_overhead(tunnel.config)), LEAST[4])
         if ip.family == 6:
             if size > max(mtu, LEAST[6]) and not packet.own:
                 raise Bad("FRAG_NEEDED", mtu)
@@ -353,7 +354,8 @@ class NaiveRouter:
 
     def _ident(self, local: Any, peer: Any) -> int:
         """One of the numbers that tell datagrams between two addresses apart."""
-        ident = self.idents.get((local, peer), 0)
+        begins = 0x8000 if isinstance(local, tuple) and local[2] else 0  # errors into a tunnel begin half way round
+        ident = self.idents.get((local, peer), begins)
         self.idents[local, peer] = ident + 1
         return ident
 
@@ -376,7 +378,9 @@ class NaiveRouter:
         if entry is not None and not entry.outbound:
             raise Bad("NO_SA_OUT")
         if not packet.own:
-            packet = replace(packet, ip=self._adjusted(out, packet, egress, read_ip(naive.one_hop(ip))))
+            hop = read_ip(naive.one_hop(ip))
+            self.packet = replace(packet, ip=self._adjusted(out, packet, egress, ip))  # an error quotes it so
+            packet = replace(packet, ip=self._adjusted(Outcome("", "", []), packet, egress, hop))
         if egress in self.gre:
             return self._enter_gre(out, packet, egress)
         if entry is None:
@@ -511,14 +515,19 @@ class NaiveRouter:
         mtu = max(bad.args[1], LEAST[ip.family]) if cause == "FRAG_NEEDED" else 0
         error = self._error(source, ip, kind, mtu)
         try:
-            out.packets = self._send(out, Packet(read_ip(error), packet.came, own=True, vrf=packet.vrf))
+            self.telling = True
+            error_packet = Packet(read_ip(error), packet.came, own=True, vrf=packet.vrf)
+            out.packets = self._send(out, error_packet, ident=self.icmp_ident6 - 1 if ip.family == 6 else 0)
         except Bad:
             return  # nobody is told about an error
+        finally:
+            self.telling = False
         out.icmp = True
         out.made = len(out.packets) - 1
 
     def _error(self, source: int, ip: Ip, kind: tuple[int, int], mtu: int) -> bytes:
         if ip.family == 6:
+            self.icmp_ident6 += 1
             return naive_icmp.error6(source, ip, kind, mtu)
         self.icmp_ident += 1
         return naive_icmp.error4(source, ip, kind, mtu, self.icmp_ident - 1)

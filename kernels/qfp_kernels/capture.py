@@ -28,6 +28,7 @@ from qfp_kernels.layout import (
     CTL_ROOM,
     FRAME_MAX,
     HEADROOM,
+    NEVER,
     OUT_MEMORY,
     OUT_PCAP,
     OUT_PCAPNG,
@@ -234,7 +235,7 @@ def _walked(p, t, k, slot, pos, frame, left):
 @inlined
 def _is_due(t, k, ts):
     """A timer fires before this record: the vector ends here; True. With rows in it the next call finds it again."""
-    if ts < t.ctl[CTL_DUE]:
+    if ts < t.ctl[CTL_DUE] or t.ctl[CTL_DUE] == NEVER:
         return False
     if k == 0:
         t.walk[W_STATUS] = DUE

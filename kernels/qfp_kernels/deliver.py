@@ -14,6 +14,7 @@ from qfp_kernels.layout import (
     CTL_V_ON,
     CTL_V_POS,
     IS_ERROR,
+    IS_PIECE,
     NOTE_COMPRESSED,
     NOTE_ECN,
     NOTE_FRAGMENT,
@@ -94,7 +95,9 @@ def _several(p, t, i, wire):
             packets += p.n_out[r]
             total += sent
             if error:
-                t.stats[STAT_ICMP] += U1
+                piece = (p.flags[r] & IS_PIECE) != 0
+                t.stats[STAT_ICMP] += U0 if piece else U1
+                made += p.n_out[r] - (0 if piece else 1)
             elif first_sent < 0:
                 first_sent = r
         if not error:

@@ -10,7 +10,7 @@ import numpy as np
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import FRAG, FRAG_DF, FRAG_LATER
+from qfp_kernels.layout import FRAG, FRAG_DF, FRAG_LATER, IS_PIECE
 from qfp_kernels.move import copy
 from qfp_kernels.rows import slot, spare, spare_left
 from qfp_kernels.simd import bswap16i, bswap32i, ld8, ld16, ld32, ld64, st8, st16, st32, st64
@@ -176,6 +176,7 @@ def split(p, i, limit):
 def _piece_row(p, last, i, head, size):
     """A row behind `last` with a slot for a fragment of row i: (row, arena offset)."""
     c = spare(p, last)
+    p.flags[c] |= np.uint8(IS_PIECE)
     p.fam[c] = p.fam[i]
     p.tos[c] = p.tos[i]
     off = slot(p, head + size)

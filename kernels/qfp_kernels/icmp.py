@@ -13,6 +13,7 @@ from qfp_kernels.forward import mtu_of, too_long
 from qfp_kernels.jit import call, inlined, outlined
 from qfp_kernels.layout import (
     CTL_ICMP_ID,
+    CTL_ICMP_ID6,
     ERR_BIG,
     ERR_HOST,
     ERR_TTL,
@@ -181,6 +182,16 @@ def _write6(p, t, i, at, quote):
     st16(at + 42, np.uint16(~fold(pseudo + byte_sum(at + 40, size)) & M16))
 
 
+@inlined
+def _ident(t, fam):
+    """Identification of an ICMPv6 error, should it be fragmented (RFC 8200 section 4.5); IPv4's is in its header."""
+    if fam == 4:
+        return np.uint32(0)
+    ident = np.uint32(t.ctl[CTL_ICMP_ID6])
+    t.ctl[CTL_ICMP_ID6] += 1
+    return ident
+
+
 @outlined
 def _make(p, t, i):
     """The error about row i as a row behind it; the row, or -1."""
@@ -202,6 +213,7 @@ def _make(p, t, i):
     p.verdict[c], p.n_out[c], p.lv_n[c], p.lim[c] = np.uint8(0), np.int32(0), np.uint8(0), np.int32(0)
     p.sa[c], p.sp[c], p.out_if[c] = np.int32(-1), np.int32(-1), np.int32(-1)
     p.off[c] = off
+    p.ip_id[c] = _ident(t, p.fam[i])
     parse_ip(p, c, off, head + quote)
     return np.int64(c)
 

@@ -150,7 +150,7 @@ PACKET_FIELDS = (
 
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
 NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE, NOTE_EXPANDED = 1, 2, 4, 8, 16, 32
-ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN = 1, 2, 4, 8  # bits of `flags`
+ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN, IS_PIECE = 1, 2, 4, 8, 16  # bits of `flags`
 CLASSES_ROW = 128  # 64 DSCPs of IPv4, then of IPv6
 ERR_NONE, ERR_BIG, ERR_TTL, ERR_NO_ROUTE, ERR_HOST = range(5)  # column `icmp`
 STOP_NONE, STOP_MTU = 0, 1  # why a run ends at a row: the control plane has something to do first
@@ -310,7 +310,7 @@ TUN = [  # a GRE tunnel (RFC 2784, 2890)
     ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # its own ends
     ("iface", "i4"),  # row of `ifs`
     ("sp", "i4"),  # SPD entry of its protection, -1 = none
-    ("id_row", "i4"),  # row of `ip_id`
+    ("id_row", "i4"),  # row of `ip_id`; errors that this router makes take the row behind it
     ("key", "u4"),
     ("next_seq", "u4"), ("top_seq", "u4"),  # next to send; highest received
     ("vrf", "u2"),  # front-door VRF: where its own packets are routed and come from
@@ -446,8 +446,9 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_COMP, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
- CTL_POLICIES) = range(35)  # fmt: skip
+ CTL_POLICIES, CTL_ICMP_ID6) = range(36)  # fmt: skip
 
+NEVER = 2**63 - 1  # ns in ctl[CTL_DUE]: no timer
 STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
 STEPS = 8
 LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LIST_ER = range(9)

@@ -96,15 +96,14 @@ def _transport(p, i, sa):
     if sa.ah_at != 255 and head > SAVE:
         return AH_HEADERS
     total = head + np.int64(sa.hdr_len) - _ip_header(sa) + protected_size(sa, np.int64(p.ip_len[i]) - head)
-    if total - (0 if sa.fam == 4 else 40) > IP_MAX:
-        return OUT_TOO_LONG
+    too_long = total - (0 if sa.fam == 4 else 40) > IP_MAX
     if total <= np.int64(sa.path_mtu):
-        return 0
+        return OUT_TOO_LONG if too_long else 0
     if (p.frag[i] & FRAG_DF) != 0 and not (sa.fam == 6 and (p.flags[i] & ORIGIN) != 0):
         owe(p, i, ERR_BIG, max(np.int64(sa.plain_mtu), _least(p, i)))
         return FRAG_NEEDED
     p.lim[i] = np.int32(sa.path_mtu)
-    return 0
+    return OUT_TOO_LONG if too_long else 0
 
 
 def size_row(p, t, i):

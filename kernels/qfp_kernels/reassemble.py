@@ -71,6 +71,7 @@ VFR_WAYS = 4
 R_SIZE, R_CTX, R_NUMBER, R_NEXT, R_OFFSET, R_LENGTH, R_HEAD, RECORD = 0, 8, 16, 24, 32, 36, 40, 48
 M16 = np.uint64(0xFFFF)
 U1 = np.uint64(1)
+SPREAD = np.uint32(0x9E3779B1)  # an odd factor: numbers of policy entries go all over 32 bits
 
 
 # ------------------------------------------------------------------------------------------------- the journal
@@ -151,10 +152,17 @@ def _describe(p, i):
 
 
 @inlined
-def _where(t, p, i):
-    """The rest of a datagram's key: routing table, family, and for IPv4 the protocol (RFC 791; not in RFC 8200)."""
+def _where(t, j, p, i):
+    """The rest of a datagram's key: routing table, family, and for IPv4 the protocol (RFC 791; not in RFC 8200).
+
+    What comes out of decryption is told apart by its policy entry too: no peer completes another's datagram.
+    """
     proto = np.uint32(p.proto[i]) if p.fam[i] == 4 else np.uint32(0)
-    return np.uint32(t.ifs[ingress(p, i)].vrf) << np.uint32(16) | np.uint32(p.fam[i]) << np.uint32(8) | proto
+    entry = np.uint32(0)
+    if j == INNER and p.lv_n[i] > 0:
+        entry = np.uint32(t.sa[p.sa[i]].sp + 1) * SPREAD
+    place = np.uint32(t.ifs[ingress(p, i)].vrf) << np.uint32(16) | np.uint32(p.fam[i]) << np.uint32(8) | proto
+    return np.uint32(entry + place)
 
 
 @inlined
@@ -474,7 +482,7 @@ def hold_row(p, t, which):
     _expire(t, j, s)
     if length <= 0 or (more and length & 7 != 0) or offset + length > 65535:
         return _refuse(p, i, BAD)
-    where = _where(t, p, i)
+    where = _where(t, j, p, i)
     h = _key_hash(p, i, ident, where)
     _make_room(t, j, s, size)
     row = _find(t, s, p, i, ident, where, h)
@@ -516,7 +524,7 @@ def hold_row(p, t, which):
 def _follow(p, t, i):
     """Virtual reassembly: a later fragment gets the ports of its first one, if that went by before it."""
     _, _, _, _, ident = _describe(p, i)
-    where = _where(t, p, i)
+    where = _where(t, OUTER, p, i)
     h = _key_hash(p, i, ident, where)
     mask = np.uint64(t.ctl[CTL_VFR_MASK])
     later = (p.frag[i] & FRAG_LATER) != 0

@@ -12,12 +12,13 @@ that has nothing to do with GRE.
 
 import numpy as np
 
+from qfp_kernels.atomics import fetch_add
 from qfp_kernels.checksum import byte_sum, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.decap import combine_ecn
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.forward import hop, mtu_of
-from qfp_kernels.fragment import MTU_MIN6, split
+from qfp_kernels.fragment import MTU_MIN4, MTU_MIN6, split
 from qfp_kernels.jit import call, inlined, outlined
 from qfp_kernels.layout import (
     CTL_MSS,
@@ -29,6 +30,7 @@ from qfp_kernels.layout import (
     FROM_GRE,
     HEADROOM,
     IF_GRE,
+    IS_ERROR,
     NOTE_ECN,
     ORIGIN,
     ROWS_MAX,
@@ -37,6 +39,7 @@ from qfp_kernels.layout import (
     STEP_CLASSIFY,
     STEP_HOLD,
     STEP_THROUGH,
+    STRUCTS,
 )
 from qfp_kernels.move import copy
 from qfp_kernels.parse import be16, drop, owe, parse_ip
@@ -53,12 +56,14 @@ NO_TUNNEL, BAD_HEADER, BAD_CHECKSUM = int(Drop.GRE_NO_TUNNEL), int(Drop.GRE_HEAD
 BAD_SEQUENCE, BAD_INNER, NESTED = int(Drop.GRE_SEQUENCE), int(Drop.BAD_INNER), int(Drop.NESTED_TOO_DEEP)
 NOT_IPSEC, POLICY_MISMATCH = int(Drop.NOT_IPSEC), int(Drop.POLICY_MISMATCH)
 TUNNELS_MAX = 4
-GRE_CSUM, GRE_KEY, GRE_SEQ, GRE_OTHER = 0x8000, 0x2000, 0x1000, 0x4FFF  # of the flags word
+# Of the flags word. GRE_OTHER: bits 1, 4 and 5 and the version must be zero; 6 to 12 are ignored (RFC 2784 section 2.3)
+GRE_CSUM, GRE_KEY, GRE_SEQ, GRE_OTHER = 0x8000, 0x2000, 0x1000, 0x4C07
 WITH_CSUM, WITH_KEY, WITH_SEQ = 1, 2, 4  # of `options`
 ETHER_IP4, ETHER_IP6 = 0x0800, 0x86DD
 PROTECTED_MAX = 116  # bytes that IPsec may still put in front
 IP_MAX = 65535
 CLEAR = 1  # `df`
+OUT_PACKETS, OUT_BYTES = (STRUCTS["ifs"].fields[name][1] for name in ("out_packets", "out_bytes"))  # offsets in a row
 M16 = np.uint64(0xFFFF)
 U1 = np.uint64(1)
 
@@ -72,7 +77,7 @@ def _room(t, p, i, tun):
     if tun.copy_df != 0 and tun.df != CLEAR and tun.sp >= 0 and (p.frag[i] & FRAG_DF) != 0:
         s = t.sp[tun.sp].sa_out
         if s >= 0:
-            mtu = min(mtu, np.int64(t.sa[s].plain_mtu) - tun.hdr_len)
+            mtu = max(min(mtu, np.int64(t.sa[s].plain_mtu) - tun.hdr_len), MTU_MIN4)
     return mtu
 
 
@@ -111,9 +116,12 @@ def _head_room(p, i, need):
 
 
 @inlined
-def _next_id(t, tun):
-    ident = t.ip_id[tun.id_row]
-    t.ip_id[tun.id_row] = ident + np.uint32(1)
+def _next_id(t, tun, error):
+    """Identification of a GRE packet. This router's own errors enter when the packets behind them in a vector have
+    entered already: they have numbers of their own, so that no packet's depends on where a vector ends."""
+    row = np.int64(tun.id_row) + (1 if error else 0)
+    ident = t.ip_id[row]
+    t.ip_id[row] = ident + np.uint32(1)
     return ident
 
 
@@ -121,7 +129,7 @@ def _next_id(t, tun):
 def _delivery(p, i, at, tun, size, ident):
     """Length, identification, TOS and DF of the delivery header."""
     tos = p.tos[i] if tun.copy_tos != 0 else np.uint8(be16(at) >> 4 if tun.fam == 6 else be16(at)) & np.uint8(255)
-    df = tun.copy_df != 0 and p.fam[i] == 4 and (p.frag[i] & FRAG_DF) != 0
+    df = tun.copy_df != 0 and tun.df != CLEAR and p.fam[i] == 4 and (p.frag[i] & FRAG_DF) != 0
     if tun.fam == 4:
         st8(at + 1, tos)
         st16(at + 2, bswap16i(np.uint16(size)))
@@ -174,15 +182,15 @@ def _encapsulate(p, t, i, tun):
     p.l3[i] -= np.int32(head)
     at = base(p.arena) + p.l3[i]
     copy(at, tun.hdr, head)
-    ident = _next_id(t, tun)
+    ident = _next_id(t, tun, (p.flags[i] & IS_ERROR) != 0)
     fam = p.fam[i]
     _delivery(p, i, at, tun, size, ident)
     ip = 20 if tun.fam == 4 else 40
     _gre_fields(at + ip, tun, fam, size - ip)
     _as_gre(p, i, tun, size, ident)
-    port = t.ifs[tun.iface]
-    port.out_packets += U1
-    port.out_bytes += np.uint64(size - head)
+    port = base(t.ifs[tun.iface])  # errors are counted at the same time by another thread
+    fetch_add(port + OUT_PACKETS, 1)
+    fetch_add(port + OUT_BYTES, size - head)
     return 0
 
 
@@ -244,9 +252,9 @@ def _find(p, t, i, keyed, key):
 
 @inlined
 def _in_order(tun, seq):
-    """RFC 2890 section 2.2: whether a sequence number comes behind those received."""
-    ahead = np.int32(seq - tun.top_seq)
-    if tun.started != 0 and ahead <= 0:
+    """RFC 2890 section 2.2: late are the last number received and the 2^31 - 1 before it."""
+    behind = np.uint32(tun.top_seq - seq)
+    if tun.started != 0 and behind < np.uint32(1 << 31):
         return False
     tun.started, tun.top_seq = np.uint8(1), seq
     return True

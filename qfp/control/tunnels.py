@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 GRE_MODES = ("gre ip", "gre ipv6")
 TTL_DEFAULT, HOPS_DEFAULT = 255, 64
 IPPROTO_GRE = 47
+ERRORS, ERROR_ID = 1, 0x8000
 DF_RULES = {"copy": 0, "clear": 1, "set": 2}
 
 
@@ -56,6 +57,21 @@ def header(tunnel: GreTunnel) -> bytes:
     hops = c.ttl or HOPS_DEFAULT
     ends = tunnel.local.packed + tunnel.peer.packed
     return first + bytes([0, 0, IPPROTO_GRE, hops]) + ends + gre
+
+
+def id_rows(tables: Tables, sad: Any, local: Any, peer: Any) -> int:
+    """Row of `ip_id` for GRE packets between two ends; the row behind it is for errors that this router makes, which
+    begin half way round, so that fragments of both kinds do not meet."""
+    pair = (*words(local), *words(peer), IPPROTO_GRE)
+    first: int = sad.id_row(pair)
+    tables.t.ip_id[sad.id_row((*pair, ERRORS))] = ERROR_ID
+    return first
+
+
+def numbered(tunnels: list[GreTunnel]) -> bool:
+    """Whether a tunnel numbers its packets. An ICMP error takes its number where it is made, when packets behind it must
+    not have theirs yet: such a router works packet by packet."""
+    return any(tunnel.config.sequence for tunnel in tunnels)
 
 
 @kernel

@@ -17,7 +17,7 @@ from qfp.engines.crypto import choose
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS, Result, VerdictStore, collect
 from qfp.router import EMITTERS
 from qfp.sa import SecurityAssociation
-from qfp.tables import fib, spd
+from qfp.tables import fib, reassembly, spd
 from qfp.tables.fib import Route
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
@@ -50,6 +50,7 @@ class SealingPath:
         self.interfaces.set(OUTSIDE, spd4=number, spd6=number)
         t.sp["sa_out"][entry] = self.sad.add(sa, inbound=False)
         t.ctl[CTL_IN_IF] = INSIDE
+        reassembly.build(self.tables)
         self.engine = Engine(self.tables, self.sad)
         self.engine.align(ALIGN_OUTBOUND)
 

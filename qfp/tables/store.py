@@ -20,6 +20,7 @@ from qfp_kernels.layout import (
     CTL_VFR_MASK,
     FRAME_MAX,
     KEYS,
+    NEVER,
     STAT_N,
     STEPS,
     TABLE_TYPES,
@@ -35,7 +36,6 @@ NATT_PORT = 4500
 SNS_BITS = 4  # of the selector: 16 sequence-number spaces, as the guide prints (`Total SNS: 16`)
 CTL_WORDS = 64
 KIND_WORDS = 64 * 4
-NEVER = 2**63 - 1  # ns: no timer
 FIA_MAX = 64
 
 

@@ -14,6 +14,7 @@ from qfp_kernels.layout import (
     CTL_IN_IF,
     CTL_ROOM,
     FRAME_MAX,
+    NEVER,
     ST_LIMIT,
     TABLE_TYPES,
     VECTOR_MAX,
@@ -22,7 +23,6 @@ from qfp_kernels.layout import (
 )
 
 OUT_BLOCK = 2 << 20  # bytes of the output block, at first
-NEVER = 2**63 - 1  # ns: no timer
 
 
 class Walker:
