@@ -380,7 +380,7 @@ class NaiveRouter:
         if not packet.own:
             hop = read_ip(naive.one_hop(ip))
             self.packet = replace(packet, ip=self._adjusted(out, packet, egress, ip))  # an error quotes it so
-            packet = replace(packet, ip=self._adjusted(Outcome("", "", []), packet, egress, hop))
+            packet = replace(packet, ip=self._adjusted(Outcome(""), packet, egress, hop))
         if egress in self.gre:
             return self._enter_gre(out, packet, egress)
         if entry is None:

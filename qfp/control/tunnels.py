@@ -64,13 +64,14 @@ def id_rows(tables: Tables, sad: Any, local: Any, peer: Any) -> int:
     begin half way round, so that fragments of both kinds do not meet."""
     pair = (*words(local), *words(peer), IPPROTO_GRE)
     first: int = sad.id_row(pair)
-    tables.t.ip_id[sad.id_row((*pair, ERRORS))] = ERROR_ID
+    own = sad.id_row((*pair, ERRORS))
+    tables.t.ip_id[own] = ERROR_ID
     return first
 
 
 def numbered(tunnels: list[GreTunnel]) -> bool:
-    """Whether a tunnel numbers its packets. An ICMP error takes its number where it is made, when packets behind it must
-    not have theirs yet: such a router works packet by packet."""
+    """Whether a tunnel numbers its packets. An ICMP error takes its number where it is made, when packets behind it
+    must not have theirs yet: such a router works packet by packet."""
     return any(tunnel.config.sequence for tunnel in tunnels)
 
 
