@@ -25,6 +25,7 @@ class Tunnel:
     up: bool
     next_number: int = 0
     last: int | None = None  # number that was taken; there may have been others before the first that is seen
+    clear: bool = False  # `df-bit clear`
 
     @property
     def family(self) -> int:
@@ -58,7 +59,8 @@ def delivery(tunnel: Tunnel, ip: Ip, ident: int, payload: bytes) -> bytes:
     ends = tunnel.local.packed + tunnel.peer.packed
     if tunnel.family == 6:
         return struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), GRE, c.ttl or 64) + ends + payload
-    df = 0x4000 if c.path_mtu_discovery and ip.family == 4 and ip.df else 0  # IPv6 has no such bit
+    copied = c.path_mtu_discovery and not tunnel.clear
+    df = 0x4000 if copied and ip.family == 4 and ip.df else 0  # IPv6 has no such bit
     words = (0x45, tos, 20 + len(payload), ident & 0xFFFF, df, c.ttl or 255, GRE, 0)
     return with_checksum(struct.pack("!BBHHHBBH", *words) + ends) + payload
 

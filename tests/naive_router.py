@@ -325,6 +325,7 @@ class NaiveRouter:
     def _enter_gre(self, out: Outcome, packet: Packet, name: str) -> list[bytes]:
         """Into a tunnel: cut to its MTU, each piece behind a delivery header, which is routed in its turn."""
         tunnel = self.gre[name]
+        tunnel.clear = self.df_rule(self.config.interfaces[name]) == "clear"
         if packet.tunnels >= TUNNELS_MAX:
             raise Bad("TUNNEL_LOOP")
         delivery = []

@@ -19,8 +19,8 @@ from qfp_kernels.fragment import piece, pieces, write_piece
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     ARENA,
-    CTL_COMP,
     CTL_DUE,
+    CTL_FRAME_ROWS,
     CTL_IN_IF,
     CTL_OUT_KIND,
     CTL_OUT_POS,
@@ -110,9 +110,6 @@ MEMORY_HEADER = 24  # of a record for `qfp.engine.MemorySink`: time 8, frame 8, 
 
 _SHB, _IDB, _PB, _SPB, _EPB = 0x0A0D0D0A, 1, 2, 3, 6
 _BYTE_ORDER = 0x1A2B3C4D
-# spare rows of a frame that may be decompressed: as many as the longest packet can be cut into. 3072 / 96 frames of
-# 64 kB fill no more than JUMBO - JUMBO_OUTER
-COMP_ROWS = 96
 _AHEAD = 8192  # bytes: the walk would wait for memory at every header, and `fill` needs the bytes anyway
 _SECOND = 1_000_000_000
 _TS_MAX = (1 << 63) - 1
@@ -249,7 +246,7 @@ def walk_pcap(p, t, n):
     start, pos, end, swap = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END], t.walk[W_SWAP]
     link, scale, frame = t.walk[W_LINK], t.walk[W_SCALE], t.walk[W_FRAME]
     align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
-    spare, room, comp = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_COMP]
+    spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -269,7 +266,7 @@ def walk_pcap(p, t, n):
         ts = _u32(at, swap) * _SECOND + _u32(at + 4, swap) * scale
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
-        worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
+        worst = worst_rows(cap, room) if each == 0 else each
         if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
             break
         used = slot
@@ -500,7 +497,7 @@ def walk_pcapng(p, t, n):
     _rewind(t)
     start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
     align, limit, frame = p.st[ST_L3_ALIGN], p.st[ST_LIMIT], t.walk[W_FRAME]
-    spare, room, comp = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_COMP]
+    spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -523,7 +520,7 @@ def walk_pcapng(p, t, n):
                 ts = _nanoseconds(t, r, _ticks(at, swap)) if kind != _SPB else 0  # a simple packet has no time
                 off = _frame_at(used, t.links[r + L_LINK], align)
                 slot = _slot_end(off, cap)
-                worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
+                worst = worst_rows(cap, room) if each == 0 else each
                 if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
                     break
                 used = slot
@@ -554,7 +551,7 @@ def walk_batch(p, t, n):
     """Rows from a batch in memory, whose columns were validated when it was made. Returns the number of rows."""
     start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
     align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
-    spare, room, comp = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_COMP]
+    spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -568,7 +565,7 @@ def walk_batch(p, t, n):
         ts = np.int64(ld64(t.walk[W_B_TS] + 8 * pos))
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
-        worst = worst_rows(cap, room) if comp == 0 else COMP_ROWS
+        worst = worst_rows(cap, room) if each == 0 else each
         if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
             break
         used = slot

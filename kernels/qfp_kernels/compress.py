@@ -11,7 +11,7 @@ from qfp_kernels.drops import Drop
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     ARENA_ALL,
-    CTL_COMP,
+    CTL_FRAME_ROWS,
     JUMBO,
     NOTE_COMPRESSED,
     NOTE_EXPANDED,
@@ -73,7 +73,7 @@ def _one(p, i, sa):
 
 
 def compress(p, t, n):
-    if t.ctl[CTL_COMP] == 0:
+    if t.ctl[CTL_FRAME_ROWS] == 0:
         return n
     for k in range(n):
         i = np.int64(p.tx[k])

@@ -14,7 +14,7 @@ from qfp_kernels.columns import Block, table_type
 # ---------------------------------------------------------------------------------------------------- sizes
 VECTOR = 256  # rows of a vector by default
 VECTOR_MAX = 1024  # frames of a vector, at most
-ROWS_MAX = 4096  # rows that a workspace holds: the frames, then spare rows for fragments and ICMP errors
+ROWS_MAX = 16384  # rows that a workspace holds: the frames, then spare rows for fragments and ICMP errors
 ARENA = 512 * 1024  # bytes of frames in a vector: with columns and contexts it fits L2
 HEADROOM = 192  # bytes before a frame: outer IPv6 40 + UDP 8 + AH 12+32 + ESP 8 + IV 16 = 116, and GRE 56 in it
 TAILROOM = 128  # bytes behind a frame: padding 15 + 2, ICV 32, and 64 that vector stores may overrun
@@ -444,7 +444,7 @@ TABLE_DTYPES: dict[str, object] = {
 (CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS, CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS,
  CTL_V_ON, CTL_CUT_VECTOR, CTL_NEXT, CTL_LAST, CTL_WILD,
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
- CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_COMP, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
+ CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_FRAME_ROWS, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
  CTL_POLICIES, CTL_ICMP_ID6) = range(36)  # fmt: skip
 

@@ -24,6 +24,7 @@ from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import call, inlined, kernel, outlined
 from qfp_kernels.layout import (
+    CTL_FRAME_ROWS,
     CTL_MODE,
     CTL_ROOM,
     CTL_UDP_WHOLE,
@@ -432,6 +433,8 @@ def _join(p, t, s, c, i, off, head):
 def _budget(p, t, j, i, size):
     """Whether rows and arena have room for a packet of `size` bytes; alone in a vector any packet has."""
     worst = worst_rows(size, t.ctl[CTL_ROOM])
+    if j == INNER and t.ctl[CTL_FRAME_ROWS] >= worst:
+        worst = 0  # every frame of the vector has these rows already
     heap = JUMBO_OUTER if j == OUTER else JUMBO
     if p.st[ST_LEFT] >= worst and p.st[ST_JUMBO] + size + SLOT_EXTRA <= heap:
         p.st[ST_LEFT] -= worst

@@ -7,7 +7,7 @@ from typing import Any
 
 from qfp.control.mtu import fragment_room, link_mtu, overhead, tunnel_mtu
 from qfp.sizes import LENGTH_MAX
-from qfp_kernels.layout import CTL_COMP, CTL_MSS, CTL_ROOM, IF_GRE, IF_VTI
+from qfp_kernels.layout import CTL_FRAME_ROWS, CTL_MSS, CTL_ROOM, CTL_TUNS, IF_GRE, IF_VTI
 from qfp_kernels.pathmtu import FLOOR4
 
 
@@ -102,4 +102,6 @@ class Sizes:
             mtus += [home, max(68, self._sad.sizing(handle).plaintext_mtu(min(home, FLOOR4)))]
         self._t.ctl[CTL_ROOM] = fragment_room(mtus)
         self._t.ctl[CTL_MSS] = bool((ifs["mss4"] | ifs["mss6"]).any())
-        self._t.ctl[CTL_COMP] = bool(sa["comp"].any())
+        # A frame may be the last fragment of a GRE packet, or expand, to the longest packet there is, which is cut then
+        grows = bool(sa["comp"].any()) or self._t.ctl[CTL_TUNS] > 0
+        self._t.ctl[CTL_FRAME_ROWS] = 2 + 65535 // int(self._t.ctl[CTL_ROOM]) if grows else 0
