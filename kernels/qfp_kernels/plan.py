@@ -70,7 +70,8 @@ def _tunnel(p, t, i, sa):
     own = _own_mtu(p, t, i)
     if p.ip_len[i] <= min(own, np.int64(sa.plain_mtu)):
         return 0
-    plain = max(np.int64(sa.plain_mtu), _least(p, i))
+    source = p.fam[i] == 6 and (p.flags[i] & ORIGIN) != 0  # who may fragment it to any size
+    plain = np.int64(sa.plain_mtu) if source else max(np.int64(sa.plain_mtu), _least(p, i))
     what = _what(p, i, sa, plain, own)
     if what == REFUSE:
         owe(p, i, ERR_BIG, min(plain, own))

@@ -483,7 +483,8 @@ def hold_row(p, t, which):
     _note(t, j, base(s), RSM_WORDS)
     s.now = max(s.now, p.ts[i])
     _expire(t, j, s)
-    if length <= 0 or (more and length & 7 != 0) or offset + length > 65535:
+    end = offset + length + (head if p.fam[i] == 4 else 0)  # an IPv4 packet's length counts its header
+    if length <= 0 or (more and length & 7 != 0) or end > 65535:
         return _refuse(p, i, BAD)
     where = _where(t, j, p, i)
     h = _key_hash(p, i, ident, where)
