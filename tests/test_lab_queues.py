@@ -115,6 +115,22 @@ def test_pre_classification(tmp_path: Path) -> None:
         assert classes["VOICE"]["in_packets"] == (103 if pre else 1), "the packet in clear shows its port to all"
 
 
+@pytest.mark.req("QOS-1")
+def test_policers_and_marks(tmp_path: Path) -> None:
+    """`police` drops with a cause, `set` changes the outer header alone."""
+    path = figure(tmp_path, 2, (True, True), " service-policy output OUT\n")
+    config = path.with_name("a.cfg")
+    limits = "  police 8000 conform-action transmit exceed-action drop\n  set dscp af11\n"
+    config.write_text(config.read_text().replace("  bandwidth percent 30\n", "  bandwidth percent 30\n" + limits))
+    outcome = ran(path)
+    found = Counter(states(outcome))
+    assert found["POLICED"] > 90 and found["POLICED"] + found["delivered"] == 102
+    wire = [frame[1] >> 2 for frame in outcome.taps["line.pcap"].frames() if frame[9] == 50]
+    assert set(wire) == {EF, 10}, "AF11 outside"
+    inside = {frame[1] >> 2 for frame in outcome.taps["b.pcap"].frames()}
+    assert inside == {EF, AF31}
+
+
 @pytest.mark.req("AR-6", "AR-7", "QOS-2")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_voice_over_a_busy_line(threads: int) -> None:

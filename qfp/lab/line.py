@@ -47,8 +47,8 @@ class Line:
             flow, rows, draws = flow.take(fits), rows[fits], draws[fits]
             clear = None if clear is None else pick(clear, fits)
         if len(flow):
-            self.queues.offer(rows, flow.batch, *([] if clear is None else [clear]))
-            self._held = merge_in_order([self._held, flow])
+            batch = self.queues.offer(rows, flow.batch, *([] if clear is None else [clear]))
+            self._held = merge_in_order([self._held, Flow(batch, flow.ids)])
             self._rows, self._draws = np.concatenate([self._rows, rows]), np.concatenate([self._draws, draws])
 
     def release(self, horizon: int) -> Flow:

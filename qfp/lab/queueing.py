@@ -40,10 +40,11 @@ class Fifo:
         self._done: list[tuple[Array, Array, Array]] = []
         self.next = NEVER  # what leaves is known at once
 
-    def offer(self, rows: Array, batch: Batch) -> None:
+    def offer(self, rows: Array, batch: Batch) -> Batch:
         depart = np.empty(rows.size, np.int64)
         fifo(batch.ts, batch.length.astype(np.int64) + self._overhead, self._rate, self._state, self._waiting, depart)
         self._done.append((rows, batch.ts, depart))
+        return batch
 
     def run(self, until: int) -> Left:
         if not self._done:
@@ -64,16 +65,25 @@ class PolicyQueues:
         from qfp.qos.classes import Classifier
         from qfp.qos.policy import compile_queues
         from qfp.qos.scheduler import Scheduler
+        from qfp.qos.treatment import Treatment
 
         self._classifier = Classifier(config, policy)
+        self._treatment = Treatment(self._classifier, rate)
         self._scheduler = Scheduler(compile_queues(config, policy, rate, classifier=self._classifier), overhead)
         self._until = 0
 
-    def offer(self, rows: Array, batch: Batch, clear: Batch | None = None) -> None:
-        from qfp.qos.headers import headers_of
+    def offer(self, rows: Array, batch: Batch, clear: Batch | None = None) -> Batch:
+        """Returns the packets with the DSCPs that the policy sets."""
+        from qfp.qos.headers import headers_of, mark
 
-        classes = self._classifier.classify(headers_of(batch if clear is None else clear))
-        self._scheduler.offer(batch.ts, batch.length, classes, rows)
+        own = headers_of(batch)
+        classes = self._classifier.classify(own if clear is None else headers_of(clear))
+        treated = self._treatment.treat(batch.ts, batch.length, classes)
+        self._scheduler.offer(batch.ts, batch.length, classes, rows, treated.policed)
+        if not (treated.dscp >= 0).any():
+            return batch
+        copied = Batch(batch.arena.copy(), batch.columns, batch.interfaces)  # captures have seen these bytes
+        return mark(copied, own, treated.dscp)
 
     def run(self, until: int) -> Left:
         self._until = until
