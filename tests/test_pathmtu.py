@@ -39,19 +39,9 @@ def clear(size: int, flags: int = 0) -> bytes:
 
 def run(router: Router, frames: list[bytes], ingress: list[int], ts: list[int]) -> Result:
     """Frames that come in by several interfaces."""
-    from qfp.engine import MemorySink
-    from qfp.result import VerdictStore, collect
-    from qfp.router import EMITTERS
-    from qfp.trace.source import BatchSource
-    from qfp_kernels.layout import CTL_IN_IF
-
     names = [n for n in router.interfaces.names if n.startswith("Giga")]
     rows = [router.interfaces.row[names[k]] for k in ingress]
-    batch = Batch.from_frames(frames, ts=ts, in_if=rows)
-    router.tables.t.ctl[CTL_IN_IF] = -1
-    sink, store, source = MemorySink(), VerdictStore(), BatchSource(batch)
-    router.engine.run(source, router.stages(source.walk, EMITTERS[sink.kind]), sink, store.add)
-    return collect(router.tables, router.sad, router.interfaces.names, batch, sink, store)
+    return router.exchange(Batch.from_frames(frames, ts=ts, in_if=rows))
 
 
 def sent_one(case: Case) -> tuple[Router, bytes]:

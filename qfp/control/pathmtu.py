@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qfp_kernels.layout import CTL_DUE, STOP_MTU
+from qfp_kernels.layout import CTL_DUE, NEVER, STOP_MTU
 
 AGE = 600 * 10**9  # ns
-NEVER = 2**63 - 1
 
 
 @dataclass(frozen=True)

@@ -59,9 +59,9 @@ def merge_in_order(flows: Sequence[Flow]) -> Flow:
 
 def merge(flows: Sequence[Flow]) -> Flow:
     """Several flows as one; at one time the lower interface (`in_if`) comes first, then the earlier flow."""
-    batch = Batch.concat([flow.batch for flow in flows])
-    ids = np.concatenate([flow.ids for flow in flows]) if flows else np.empty(0, np.int64)
+    whole = merge_in_order(flows)
     if len(flows) < 2:
-        return Flow(batch, ids)
+        return whole
+    batch = whole.batch
     order = np.lexsort((batch.in_if, batch.ts))
-    return Flow(Batch(batch.arena, {n: batch.columns[n][order] for n in COLUMNS}, batch.interfaces), ids[order])
+    return Flow(Batch(batch.arena, {n: batch.columns[n][order] for n in COLUMNS}, batch.interfaces), whole.ids[order])

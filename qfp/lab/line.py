@@ -14,7 +14,7 @@ LINK_MTU, LINK_DOWN, LINK_LOSS = "LINK_MTU", "LINK_DOWN", "LINK_LOSS"
 
 
 class Line:
-    """From interface `source` to interface `target` of a link.
+    """From one interface of a link to the other.
 
     The random numbers depend on the lab's seed, the link, the direction, and how many packets came before: not on how
     time is cut into rounds.
@@ -22,8 +22,8 @@ class Line:
 
     def __init__(self, spec: LinkSpec, backwards: bool, queues: Any, seed: int, journeys: Journeys):
         self.spec = spec
-        self.source, self.target = spec.ends[::-1] if backwards else spec.ends
-        self.name = f"{spec.name}: {self.source.router} to {self.target.router}"
+        source, target = spec.ends[::-1] if backwards else spec.ends
+        self.name = f"{spec.name}: {source.router} to {target.router}"
         self.queues = queues
         self._random = np.random.Generator(np.random.Philox(key=[seed, 2 * spec.number + backwards]))
         self._journeys = journeys

@@ -8,6 +8,7 @@ the routers of a round (conservative synchronisation, Chandy and Misra 1979).
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from os import PathLike
 from typing import Any
 
@@ -131,7 +132,7 @@ class Lab:
                 horizon = min([now + self._least, *(node.bound for node in self.nodes.values())])
                 if progress:
                     progress(now)
-                rounds = pool.map(lambda node: node.run(horizon), self.nodes.values())  # noqa: B023
+                rounds = pool.map(Node.run, self.nodes.values(), repeat(horizon))
                 for node, done in zip(self.nodes.values(), rounds, strict=True):
                     if done is not None:
                         self._route(node, done)
