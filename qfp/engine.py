@@ -23,6 +23,7 @@ from qfp_kernels.drive import TICKET_STRIDE, drive
 from qfp_kernels.jit import Deferred, compile_stage
 from qfp_kernels.layout import (
     ARENA_ALL,
+    CTL_BUDGET,
     CTL_CUT_VECTOR,
     CTL_FIA_N,
     CTL_LAST,
@@ -33,12 +34,15 @@ from qfp_kernels.layout import (
     CTL_OUT_SEQ,
     CTL_PREFETCH,
     CTL_ROOM,
+    CTL_TOLD_IN,
+    CTL_TOLD_OUT,
     CTL_V_ON,
     CTL_V_POS,
     LIST_ER,
     LIST_FR,
     LIST_IC,
     LIST_TU,
+    NEVER,
     OUT_MEMORY,
     ROWS_MAX,
     SLOT_EXTRA,
@@ -183,9 +187,11 @@ class Engine:
             sad.crypto.attach(p)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
         self._deferred: dict[tuple[str, int, Any], Deferred] = {}
-        # The control plane's answers: to a stop (STOP_ number, two arguments, ns) and to a timer that is due (ns)
+        # The control plane's answers: to a stop (STOP_ number, two arguments, ns), to a timer that is due (ns), and to
+        # what packets did to their SAs (ctl[CTL_TOLD_OUT], ctl[CTL_TOLD_IN])
         self.on_stop: Callable[[int, int, int, int], None] | None = None
         self.on_due: Callable[[int], None] | None = None
+        self.on_told: Callable[[], None] | None = None
 
     def align(self, offset: int) -> None:
         """Where fill puts IP headers on a 64-byte line (speed only)."""
@@ -231,6 +237,7 @@ class Engine:
         """Run a whole source. `on_verdicts` receives verdict columns (views, valid until it returns)."""
         t = self.t
         source.bind(t)
+        self.sad.recycle()
         self.load(stages)
         self._outputs(sink, on_verdicts is not None)
         with Blocks(t, sink) as blocks:
@@ -277,6 +284,8 @@ class Engine:
         t = self.t
         t.ctl[CTL_NEXT], t.ctl[CTL_LAST], t.ctl[CTL_CUT_VECTOR] = 0, VECTORS_A_TURN, -1
         t.ticket[::TICKET_STRIDE] = 0
+        waiting = int((t.rsm["head"] - t.rsm["tail"]).sum())  # bytes that a fragment to come may complete
+        t.walk[C.W_UNTIL], t.walk[C.W_LEFT] = NEVER, max(0, int(t.ctl[CTL_BUDGET]) - waiting)
         begin_turn(t)
         for p in self.workspaces:
             p.st[ST_CUT_VECTOR], p.st[ST_STOP] = -1, STOP_NONE
@@ -291,11 +300,15 @@ class Engine:
 
     def _finished(self, source: Source) -> bool:
         t = self.t
+        if self.on_told is not None and (t.ctl[CTL_TOLD_OUT] or t.ctl[CTL_TOLD_IN]):
+            self.on_told()
         if t.ctl[CTL_CUT_VECTOR] >= 0:  # rows were given back: start again at the first of them
             self._resume(next(p.st for p in self.workspaces if p.st[ST_CUT_VECTOR] == t.ctl[CTL_CUT_VECTOR]))
             return False
         if t.walk[C.W_STATUS] == C.DUE and self.on_due is not None:
             self.on_due(int(t.walk[C.W_DUE_AT]))
+            return False
+        if t.walk[C.W_STATUS] == C.TURN:
             return False
         if t.ctl[CTL_LAST] != 0:
             return False

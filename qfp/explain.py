@@ -56,8 +56,9 @@ Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
 # Everything that packets change; configuration (SAs, rules, routes) stays as it is.
 STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late",
-         "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out")  # fmt: skip
+         "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out", "life", "told_out", "told_in")  # fmt: skip
 REASSEMBLY = ("rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring")  # large: kept only when something is in them
+KEEPERS = ("path_mtus", "lifetimes")  # of the control plane, with a state of their own
 SIZES = ("path_mtu", "plain_mtu", "fit")  # of SAs: ICMP errors change them
 LENGTHS = {
     LIST_RX: ST_RX, LIST_TX: ST_TX, LIST_AH: ST_AH, LIST_FR: ST_FR, LIST_IC: ST_IC, LIST_TU: ST_TU, LIST_ER: ST_ER,
@@ -90,8 +91,7 @@ def state_of(owner: Any) -> dict[str, Any]:
     kept |= {f"sa.{name}": t.sa[name].copy() for name in SIZES}
     if t.rsm["head"].any():
         kept |= {name: getattr(t, name).copy() for name in REASSEMBLY}
-    if hasattr(owner, "path_mtus"):
-        kept["path_mtus"] = owner.path_mtus.state()
+    kept |= {name: getattr(owner, name).state() for name in KEEPERS if hasattr(owner, name)}
     return kept
 
 
@@ -101,8 +101,8 @@ def restore(owner: Any, state: dict[str, Any]) -> None:
     if t.rsm["head"].any() and "rsm_ring" not in state:
         reassembly.build(owner.tables, ports=bool(state["ctl"][CTL_VFR_MASK] >= 0))
     for name, kept in state.items():
-        if name == "path_mtus":
-            owner.path_mtus.restore(kept)
+        if name in KEEPERS:
+            getattr(owner, name).restore(kept)
             continue
         array = t.sa[name[3:]] if name.startswith("sa.") else getattr(t, name)
         array[: kept.size] = kept

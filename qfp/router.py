@@ -14,12 +14,14 @@ from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
 from qfp.control import classes, tunnels
+from qfp.control.lifetimes import Lifetimes
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
 from qfp.control.policy import PolicyBuilder, own_address
 from qfp.control.routing import Routing
 from qfp.control.sadb import Sadb
 from qfp.control.sizes import Sizes
+from qfp.control.timers import Timers
 from qfp.control.tunnels import GRE_MODES, IPPROTO_GRE, GreTunnel
 from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
@@ -67,12 +69,13 @@ class Router:
     config: what `qfp.config.load` returned. keying: auto (SAs derived from configuration and seed) or manual (session
     keys only). keys: SAs of a key file, used instead. engine: native, openssl or None for the best there is. threads,
     batch: see Engine; one packet at a time where a GRE tunnel has sequence numbers. Raises RouterError when the
-    configuration has errors, KeyingError, EngineError.
+    configuration has errors, KeyingError, EngineError. rekey: False = no peer answers a rekey, so SAs end at their hard
+    limits. seed: of all that is derived.
     """
 
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
-        engine: str | None = None, threads: int = 1, batch: int = 0, seed: int = 1,
+        engine: str | None = None, threads: int = 1, batch: int = 0, seed: int = 1, rekey: bool = True,
     ):  # fmt: skip
         if not config.ok:
             bad = [str(i) for i in config.issues if i.severity == "error"]
@@ -107,7 +110,10 @@ class Router:
         self.engine.align(ALIGN_OUTBOUND)
         self.features = tuple(self._features())
         self.path_mtus = PathMtus(self.tables, self.sizes.set_path_mtu, self.sizes.home)
-        self.engine.on_stop, self.engine.on_due = self.path_mtus.on_stop, self.path_mtus.on_due
+        self.lifetimes = Lifetimes(config, self.tables, self.sad, self.sadb, self._hand_on, rekey)
+        self._timers = Timers(self.tables, [self.lifetimes, self.path_mtus])
+        self.engine.on_told, self.engine.on_due = self._on_told, self._timers.advance
+        self.engine.on_stop = self._on_stop
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> "Router":
@@ -200,6 +206,31 @@ class Router:
         if rows:
             self.tables.replace("classes", np.concatenate(rows))
         t.ctl[CTL_POLICIES] = len(rows)
+
+    def _hand_on(self, old: int, new: int) -> None:
+        """An outbound SA follows another on the same way."""
+        self.sizes.hand_on(old, new)
+        self.path_mtus.hand_on(old, new)
+
+    def _on_told(self) -> None:
+        self.lifetimes.on_told()
+        self._timers.arm()
+
+    def _on_stop(self, why: int, handle: int, value: int, ts: int) -> None:
+        self.path_mtus.on_stop(why, handle, value, ts)
+        self._timers.arm()
+
+    def advance(self, to: int) -> None:
+        """Let time pass without packets, up to `to` (ns): timers that are due fire, each at its own time."""
+        self._timers.advance(to)
+
+    def clear(self, ts: int, peer: str = "") -> int:
+        """`clear crypto sa [peer ADDRESS]` at `ts` (ns): SAs are deleted, and the next packet begins new ones. Returns
+        how many pairs there were."""
+        self._timers.advance(ts)
+        count = self.lifetimes.clear(ts, peer)
+        self._timers.arm()
+        return count
 
     def _limits(self) -> None:
         """Rate limits of ICMP errors."""

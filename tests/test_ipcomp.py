@@ -43,7 +43,7 @@ def frames() -> list[bytes]:
 
 def sa_counters(router: Router, inbound: bool, *names: str) -> list[int]:
     pair = router.sadb.pairs[0]
-    table = router.tables.t.sa_in if inbound else router.tables.t.sa_out
+    table = router.tables.t.life if inbound else router.tables.t.sa_out
     return [int(table[name][(pair.inbound if inbound else pair.outbound)[0]]) for name in names]
 
 

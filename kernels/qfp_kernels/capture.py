@@ -20,12 +20,14 @@ from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     ARENA,
     CTL_DUE,
+    CTL_FRAME_COST,
     CTL_FRAME_ROWS,
     CTL_IN_IF,
     CTL_OUT_KIND,
     CTL_OUT_POS,
     CTL_OUT_SEQ,
     CTL_ROOM,
+    CTL_SPAN,
     FRAME_MAX,
     HEADROOM,
     NEVER,
@@ -79,10 +81,13 @@ from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st6
     W_B_LINK,  # widened to 32 bits
     W_B_FRAME,
     W_DUE_AT,  # DUE: time of the next record, ns
-) = range(27)
+    W_UNTIL,  # the turn ends before a record of this ns; NEVER = it is empty yet
+    W_LEFT,  # bytes that SAs may still be charged with in this turn
+) = range(29)
 W_N = 32
 
-WALKING, NEED_MORE, END, DAMAGED, DUE = range(5)  # DUE: a timer of the control plane comes before the next record
+# DUE: a timer of the control plane comes before the next record; TURN: it belongs to the next turn of the driver
+WALKING, NEED_MORE, END, DAMAGED, DUE, TURN = range(6)
 
 (D_NONE, D_TRUNCATED, D_LENGTH, D_TRAILER, D_BYTE_ORDER, D_VERSION, D_INTERFACE, D_CAPLEN, D_OPTION, D_RESOLUTION,
  D_COMPRESSION, D_ROW) = range(12)  # fmt: skip
@@ -230,14 +235,27 @@ def _walked(p, t, k, slot, pos, frame, left):
 
 
 @inlined
-def _is_due(t, k, ts):
-    """A timer fires before this record: the vector ends here; True. With rows in it the next call finds it again."""
-    if ts < t.ctl[CTL_DUE] or t.ctl[CTL_DUE] == NEVER:
+def _ends_turn(t, k, ts, until, left):
+    """Whether the vector ends before a record at `ts`: a timer fires before it, or the turn of the driver is over.
+
+    What a packet sets off may have effects `ctl[CTL_SPAN]` ns later, and does it between turns; so no turn is longer.
+    `left`: bytes that SAs may still be charged with in this turn; below 0 = none. With rows in the vector the next call
+    finds the same again. A turn takes one record at least.
+    """
+    due = t.ctl[CTL_DUE]
+    is_due = ts >= due and due != NEVER
+    if not is_due and left >= 0 and (ts < until or until == NEVER):
         return False
     if k == 0:
-        t.walk[W_STATUS] = DUE
+        t.walk[W_STATUS] = DUE if is_due else TURN
         t.walk[W_DUE_AT] = ts
     return True
+
+
+@inlined
+def _until(until, ts, span):
+    """The first ns that is no longer of this turn, with a record at `ts` in it."""
+    return min(until, ts + span) if ts < NEVER - span else until
 
 
 # ---------------------------------------------------------------------------------------------------- pcap
@@ -247,6 +265,8 @@ def walk_pcap(p, t, n):
     link, scale, frame = t.walk[W_LINK], t.walk[W_SCALE], t.walk[W_FRAME]
     align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
     spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
+    until, left = t.walk[W_UNTIL], t.walk[W_LEFT]
+    span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -267,10 +287,12 @@ def walk_pcap(p, t, n):
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
         worst = worst_rows(cap, room) if each == 0 else each
-        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
+        if ((slot > ARENA or spare < worst) and k > 0) or _ends_turn(t, k, ts, until, left):
             break
         used = slot
         spare -= worst
+        until = _until(until, ts, span)
+        left -= 3 * cap + cost
         _row(p, t, k, ts, at + PCAP_HEADER, pos, cap, _u32(at + 12, swap), 0, link, off)
         p.frame[k] = frame + k
         _stream(at + _AHEAD, PCAP_HEADER + cap)
@@ -278,6 +300,7 @@ def walk_pcap(p, t, n):
         k += 1
     t.walk[W_POS] = pos
     t.walk[W_FRAME] = frame + k
+    t.walk[W_UNTIL], t.walk[W_LEFT] = until, left
     _walked(p, t, k, used, pos, frame + k, spare)
     return k
 
@@ -498,6 +521,8 @@ def walk_pcapng(p, t, n):
     start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
     align, limit, frame = p.st[ST_L3_ALIGN], p.st[ST_LIMIT], t.walk[W_FRAME]
     spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
+    until, left = t.walk[W_UNTIL], t.walk[W_LEFT]
+    span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -521,10 +546,12 @@ def walk_pcapng(p, t, n):
                 off = _frame_at(used, t.links[r + L_LINK], align)
                 slot = _slot_end(off, cap)
                 worst = worst_rows(cap, room) if each == 0 else each
-                if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
+                if ((slot > ARENA or spare < worst) and k > 0) or _ends_turn(t, k, ts, until, left):
                     break
                 used = slot
                 spare -= worst
+                until = _until(until, ts, span)
+                left -= 3 * cap + cost
                 _row(p, t, k, ts, at + lead, pos, cap, wire, interface, t.links[r + L_LINK], off)
                 p.frame[k] = frame + k
                 _stream(at + _AHEAD, length)
@@ -542,6 +569,7 @@ def walk_pcapng(p, t, n):
         pos += length
     t.walk[W_POS] = pos
     t.walk[W_FRAME] = frame + k
+    t.walk[W_UNTIL], t.walk[W_LEFT] = until, left
     _walked(p, t, k, used, pos, frame + k, spare)
     return k
 
@@ -552,6 +580,8 @@ def walk_batch(p, t, n):
     start, pos, end = t.walk[W_BASE], t.walk[W_POS], t.walk[W_END]
     align, limit = p.st[ST_L3_ALIGN], p.st[ST_LIMIT]
     spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
+    until, left = t.walk[W_UNTIL], t.walk[W_LEFT]
+    span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -566,10 +596,12 @@ def walk_batch(p, t, n):
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
         worst = worst_rows(cap, room) if each == 0 else each
-        if ((slot > ARENA or spare < worst) and k > 0) or _is_due(t, k, ts):
+        if ((slot > ARENA or spare < worst) and k > 0) or _ends_turn(t, k, ts, until, left):
             break
         used = slot
         spare -= worst
+        until = _until(until, ts, span)
+        left -= 3 * cap + cost
         at = start + np.int64(ld64(t.walk[W_B_OFFSET] + 8 * pos))
         wire = np.int64(ld32(t.walk[W_B_WIRE] + 4 * pos))
         in_if = np.int64(np.int32(ld32(t.walk[W_B_IN_IF] + 4 * pos)))
@@ -580,6 +612,7 @@ def walk_batch(p, t, n):
     t.walk[W_POS] = pos
     if k > 0:
         t.walk[W_FRAME] = p.frame[k - 1] + 1
+    t.walk[W_UNTIL], t.walk[W_LEFT] = until, left
     _walked(p, t, k, used, pos, t.walk[W_FRAME], spare)
     return k
 

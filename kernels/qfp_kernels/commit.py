@@ -22,6 +22,7 @@ from qfp_kernels.layout import (
     ST_RX0,
     STAT_DUMMY,
 )
+from qfp_kernels.limits import FOLLOW, ended, inbound
 from qfp_kernels.parse import drop
 from qfp_kernels.replay import M32, U1, accept, infer, refused
 from qfp_kernels.rows import cut
@@ -29,6 +30,7 @@ from qfp_kernels.sns import infer_space, split
 
 STAGE_COMMIT, STAGE_DECAP = STAGES.index("commit"), STAGES.index("decap")
 REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
+SA_EXPIRED = int(Drop.SA_EXPIRED)
 CONSUMED = np.uint8(Verdict.CONSUMED)
 ONE = np.uint32(1)
 REFUSED = 2  # lv_ok of a level that the early check refused
@@ -75,10 +77,14 @@ def _stale(p, t, i):
 
 @inlined
 def _level(p, t, k):
-    """Verdict on one level (index into the lv_ columns): a drop cause or 0; moves the window when it is good."""
+    """Verdict on one level (index into the lv_ columns): a drop cause, 0 or FOLLOW; a good one moves the window."""
     s = p.lv_sa[k]
     state, seq = t.sa_in[s], p.lv_seq[k]
     i = k // LEVELS
+    limited = state.bytes >= state.limit
+    if limited and ended(t, s):
+        p.sa[i] = s
+        return SA_EXPIRED
     spaced = state.sns_at >= 0
     if _in_space(t, state, seq, p.lv_ok[k] == 1) if spaced else refused(t, state, seq):
         state.replays += ONE
@@ -93,17 +99,20 @@ def _level(p, t, k):
         accept(t, state, seq)
     state.packets += U1
     state.bytes += np.uint64(p.lv_len[k])
-    return 0
+    state.last = max(state.last, p.ts[i])
+    return inbound(p, t, i, s) if limited else 0
 
 
 @outlined
 def _levels(p, t, i):
     """Verdict on a row with several levels, outermost first."""
+    follow = 0
     for k in range(i * LEVELS, i * LEVELS + np.int64(p.lv_n[i])):
         cause = _level(p, t, k)
-        if cause != 0:
+        if cause > 0:
             return cause
-    return 0
+        follow = min(follow, cause)
+    return follow
 
 
 @inlined
@@ -123,7 +132,7 @@ def commit(p, t, n):
                 cut(p, t, i)
                 return n
             cause = _levels(p, t, i)
-        if cause != 0:
+        if cause > 0:
             p.notes[i] &= ~np.uint8(NOTE_ECN)  # what a forged or repeated packet said of congestion counts for nothing
             drop(p, i, cause, STAGE_COMMIT)
         elif p.cause[i] == DUMMY:
@@ -131,10 +140,13 @@ def commit(p, t, n):
             p.verdict[i] = CONSUMED
             t.stats[STAT_DUMMY] += U1
         elif p.cause[i] != 0:
-            t.sa_in[p.sa[i]].errors += ONE
+            t.life[p.sa[i]].errors += ONE
             if p.cause[i] == COMP_BAD:
-                t.sa_in[p.sa[i]].comp_failed += ONE
+                t.life[p.sa[i]].comp_failed += ONE
             drop(p, i, np.int64(p.cause[i]), STAGE_DECAP)
         elif p.notes[i] & NOTE_EXPANDED:
-            t.sa_in[p.sa[i]].decompressed += ONE
+            t.life[p.sa[i]].decompressed += ONE
+        if cause == FOLLOW:  # the peer has moved to a new pair of SAs: what comes behind is looked up again
+            cut(p, t, i + 1)
+            return n
     return n

@@ -33,7 +33,7 @@ from qfp_kernels.layout import (
 )
 
 DROPPED = int(Verdict.DROPPED)
-U0, U1 = np.uint64(0), np.uint64(1)
+U0, U1, ONE = np.uint64(0), np.uint64(1), np.uint32(1)
 
 
 @outlined
@@ -76,9 +76,9 @@ def _noted(p, t, i):
         t.ifs[p.in_if[i]].process_in += U1
     if notes & (NOTE_COMPRESSED | NOTE_INCOMPRESSIBLE) and p.sa[i] >= 0 and p.n_out[i] > 0:
         if notes & NOTE_COMPRESSED:
-            t.sa_out[p.sa[i]].compressed += U1
+            t.sa_out[p.sa[i]].compressed += ONE
         else:
-            t.sa_out[p.sa[i]].incompressible += U1
+            t.sa_out[p.sa[i]].incompressible += ONE
 
 
 @inlined

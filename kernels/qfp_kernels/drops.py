@@ -133,6 +133,8 @@ _ROWS = (
      "A policer's rate was exceeded: one of its class (`police`), or that of a priority class while packets waited."),
     ("CRYPTO_TAIL_DROP", "queue", None, "IpsecTailDrop", "OutDiscards",
      "The queue before the crypto engine was full."),
+    ("SA_EXPIRED", "sequence", 44, "OUT_CD_SW_IPSEC_HARD_EXPIRY", "XfrmOutStateExpired",
+     "The SA's lifetime, by time, volume or idleness, is over and no new one exists (inbound: commit, code 18)."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

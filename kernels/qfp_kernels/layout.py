@@ -153,6 +153,7 @@ NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE,
 ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN, IS_PIECE = 1, 2, 4, 8, 16  # bits of `flags`
 CLASSES_ROW = 128  # 64 DSCPs of IPv4, then of IPv6
 ERR_NONE, ERR_BIG, ERR_TTL, ERR_NO_ROUTE, ERR_HOST = range(5)  # column `icmp`
+EV_BORN, EV_HALFWAY, EV_MOVED, EV_SOFT = 1, 2, 4, 8
 STOP_NONE, STOP_MTU = 0, 1  # why a run ends at a row: the control plane has something to do first
 
 # --------------------------------------------------------------------------------------------- struct rows
@@ -207,14 +208,15 @@ SA = [  # 192 bytes: what INBOUND needs stands in the first cache line
 
 SA_OUT = [
     ("next_seq", "u8"),  # next number to hand out
-    ("last_seq", "u8"),  # the largest that may be used: 2^32-1, or 2^64-1 with ESN
+    ("last_seq", "u8"),  # the largest before `limits` is asked; in the end 2^32-1, or 2^64-1 with ESN
     ("packets", "u8"),
     ("bytes", "u8"),  # of plaintext
-    ("errors", "u8"),
-    ("compressed", "u8"),  # packets that comp-lzs made smaller
-    ("incompressible", "u8"),  # packets that it did not
+    ("limit", "u8"),  # bytes at which `limits` is asked: 0 = not in use yet
+    ("last", "i8"),  # ns: latest time at which it was used
+    ("errors", "u4"),
+    ("compressed", "u4"),  # packets that comp-lzs made smaller
+    ("incompressible", "u4"),  # packets that it did not
     ("sns_at", "i4"),  # first of its numbers in `sns_out`, one a sequence-number space; -1 = it has one space
-    ("pad", "u1", (4,)),
 ]
 
 SA_IN = [
@@ -223,11 +225,25 @@ SA_IN = [
     ("win_at", "u4"),  # first word of `win`
     ("packets", "u8"),
     ("bytes", "u8"),  # of the packets that carried it, outer header included: the platform counts inbound volume so
-    ("replays", "u4"), ("bad_icv", "u4"), ("errors", "u4"),
+    ("limit", "u8"), ("last", "i8"),  # as in SA_OUT
+    ("replays", "u4"), ("bad_icv", "u4"),
     ("ring", "u4"),  # bits of the bitmap: N, or for the odd N of a key file the next power of two from 64 up
-    ("decompressed", "u4"), ("comp_failed", "u4"),
     ("sns_at", "i4"),  # first of its rows of `sns_in`; -1 = it has one sequence-number space
-    ("pad", "u1", (4,)),
+]  # fmt: skip
+
+LIFE = [  # of an SA: its limits, what has happened to it, and what is seldom counted
+    ("soft", "u8"), ("hard", "u8"),  # bytes; 2^64-1 = none
+    ("soft_seq", "u8"),  # a number above this one asks for a new SA
+    ("last_seq", "u8"),  # the largest number that it may use
+    ("born", "i8"), ("born_at", "i8"),  # first use: ns, and frame number
+    ("moved", "i8"), ("moved_at", "i8"),  # the packet from which on `heir` sends: ns, and frame number
+    ("heir", "i4"),  # outbound: the SA that follows at the soft limit; -1 = none
+    ("pair", "i4"),  # whose SA it is: see qfp/control/lifetimes.py; -1 = it has no lifetime
+    ("fresh", "u1"),  # 1 = not in use yet
+    ("coming", "u1"),  # 1 = inbound SA of the next generation: the peer may use it first
+    ("events", "u1"),  # what the control plane has not been told yet: EV_ bits
+    ("pad", "u1"),
+    ("errors", "u4"), ("decompressed", "u4"), ("comp_failed", "u4"),  # inbound
 ]  # fmt: skip
 
 SNS_IN = [  # the history of one sequence-number space of an inbound SA; fields as in SA_IN
@@ -392,6 +408,9 @@ TABLE_DTYPES: dict[str, object] = {
     "sa": SA,
     "sa_out": SA_OUT,
     "sa_in": SA_IN,
+    "life": LIFE,
+    "told_out": "i4",  # outbound SAs with events
+    "told_in": "i4",  # inbound ones: apart, because `commit` of the next vectors may run beside `sequence`
     "win": "u8",  # replay bitmaps, N/64 words an inbound SA
     "ctx": "u1",  # crypto contexts, CONTEXT bytes each
     "keys": "u1",  # key material, KEYS bytes each
@@ -446,9 +465,11 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_FRAME_ROWS, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
- CTL_POLICIES, CTL_ICMP_ID6) = range(36)  # fmt: skip
+ CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST) = range(41)  # fmt: skip
 
 NEVER = 2**63 - 1  # ns in ctl[CTL_DUE]: no timer
+NO_BUDGET = 2**62  # bytes in ctl[CTL_BUDGET]: a turn may take any number
+NO_LIMIT = 2**64 - 1  # bytes that no SA gets to
 STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
 STEPS = 8
 LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LIST_ER = range(9)
@@ -477,7 +498,7 @@ STRUCTS = {
     "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
     "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
     "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
-    "sns_in": struct(SNS_IN),
+    "sns_in": struct(SNS_IN), "life": struct(LIFE),
 }  # fmt: skip
 
 

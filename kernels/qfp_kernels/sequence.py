@@ -8,12 +8,13 @@ import numpy as np
 
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined
+from qfp_kernels.limits import ENDED, at_limit, number_of, outbound
 from qfp_kernels.parse import drop
 from qfp_kernels.sns import spaces, take
 
-SEQ_OVERFLOW = int(Drop.SEQ_OVERFLOW)
+SEQ_OVERFLOW, SA_EXPIRED = int(Drop.SEQ_OVERFLOW), int(Drop.SA_EXPIRED)
 STAGE_SEQUENCE = STAGES.index("sequence")
-U1 = np.uint64(1)
+U1, ONE = np.uint64(1), np.uint32(1)
 
 
 @inlined
@@ -34,21 +35,29 @@ def sequence(p, t, n):
     for k in range(n):
         i = p.tx[k]
         s = np.int64(p.sa[i])
-        sa = t.sa[s]
         space = np.int64(0)
         if t.sa_out[s].sns_at >= 0:  # one queue, one space
             space = np.int64(p.cls[i]) & (spaces(t) - 1)
             p.sns[i] = np.uint8(space)
+        if at_limit(t, s, number_of(t, s, space)):
+            s = outbound(p, t, i, s, space)
+            if s == ENDED:
+                t.sa_out[p.sa[i]].errors += ONE
+                drop(p, i, SA_EXPIRED, STAGE_SEQUENCE)
+                continue
+            p.sa[i] = np.int32(s)
+        sa = t.sa[s]
         seq = _next(t, s, space)
         outer = np.int64(sa.next)
         seq2 = _next(t, outer, space) if outer >= 0 and seq != np.uint64(0) else U1
         if seq == np.uint64(0) or seq2 == np.uint64(0):
-            t.sa_out[s].errors += U1
+            t.sa_out[s].errors += ONE
             drop(p, i, SEQ_OVERFLOW, STAGE_SEQUENCE)
             continue
         size = np.uint64(p.ip_len[i])
         t.sa_out[s].packets += U1
         t.sa_out[s].bytes += size
+        t.sa_out[s].last = max(t.sa_out[s].last, p.ts[i])
         if outer >= 0:
             t.sa_out[outer].packets += U1
             t.sa_out[outer].bytes += size

@@ -6,6 +6,8 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from qfp.control.keying import window_of
 from qfp.explain_stages import CONNECTION_BASE, address, sa_end, selector_text
 from qfp.result import counters
@@ -30,6 +32,7 @@ def run_facts(owner: Any, seconds: float) -> Facts:
         "drops": drop_facts(owner.tables.t),
         "interfaces": interface_facts(owner),
         "sas": sa_facts(owner),
+        "lifetimes": lifetime_facts(owner),
         "flow_cache": {"hits": hits, "misses": misses},
         "engine": owner.sad.crypto.name,
         "batch": engine.vector,
@@ -71,10 +74,34 @@ def interface_facts(owner: Any) -> list[Facts]:
 def sa_facts(owner: Any) -> list[Facts]:
     """Counters of every SA, in order of their handles; no keys."""
     sad, t = owner.sad, owner.tables.t
-    return [_sa(sad, t, handle) for handle in range(sad.rows) if t.sa["valid"][handle]]
+    waiting = t.life["coming"] == 1  # those of the next generation are no SAs yet
+    heirs = t.life["heir"][t.life["heir"] >= 0]
+    waiting[heirs] |= t.life["fresh"][heirs] == 1
+    listed = np.flatnonzero((t.sa["valid"] == 1) & ~waiting).tolist()
+    return [_sa(sad, t, handle, _limits(owner, int(t.life["pair"][handle]))) for handle in listed]
 
 
-def _sa(sad: Any, t: Any, handle: int) -> Facts:
+def _limits(owner: Any, k: int) -> Facts:
+    """Lifetimes of pair k, as far as it has some."""
+    if k < 0:
+        return {}
+    limits = owner.lifetimes.limits[k]
+    return {
+        "soft_seconds": limits.soft_seconds, "hard_seconds": limits.hard_seconds,
+        "soft_kilobytes": limits.soft_kilobytes, "hard_kilobytes": limits.kilobytes, "idle_seconds": limits.idle,
+    }  # fmt: skip
+
+
+def lifetime_facts(owner: Any) -> Facts:
+    """What became of SAs in the run: how many, by event and reason."""
+    found: Facts = {}
+    for event in owner.lifetimes.events if hasattr(owner, "lifetimes") else ():
+        reasons = found.setdefault(event.what, {})
+        reasons[event.why or event.what] = reasons.get(event.why or event.what, 0) + 1
+    return found
+
+
+def _sa(sad: Any, t: Any, handle: int, limits: Facts) -> Facts:
     row = t.sa[handle]
     profile = sad.profiles[int(row["profile"])]
     outbound = bool(row["hdr_len"])
@@ -86,10 +113,10 @@ def _sa(sad: Any, t: Any, handle: int) -> Facts:
     }  # fmt: skip
     if outbound:
         out = t.sa_out[handle]
-        return {**facts, **{name: int(out[name]) for name in ("packets", "bytes", "errors", "next_seq")}}
+        return {**facts, **{name: int(out[name]) for name in ("packets", "bytes", "errors", "next_seq")}, **limits}
     state = t.sa_in[handle]
     names = ("packets", "bytes", "errors", "replays", "bad_icv", "window", "top")
-    return {**facts, **{name: int(state[name]) for name in names}}
+    return {**facts, **{name: int((t.life[handle] if name == "errors" else state)[name]) for name in names}, **limits}
 
 
 def spd_facts(router: Any) -> list[Facts]:
@@ -108,24 +135,37 @@ def spd_facts(router: Any) -> list[Facts]:
 
 # ------------------------------------------------------------------------------------------------- key export
 def exported(router: Any) -> list[SecurityAssociation]:
-    """Every SA of a router as it stands before the first packet, keys included, for its peer or for decryption.
+    """Every SA that a router has or had, as it stood before its first packet, keys included, for its peer or for
+    decryption.
 
-    To be called before the run: a file of SAs that have sent already would make its reader take their packets for
-    replays. Selectors are those of the SPD entry, so that a peer with several entries finds each one's SAs.
+    SAs that are not derived are to be exported before the run: a file of SAs that have sent already would make its
+    reader take their packets for replays. Selectors are those of the SPD entry, so that a peer with several entries
+    finds each one's SAs.
     """
     found = []
-    for pair in router.sadb.pairs:
-        for handles, outbound in ((pair.outbound, True), (pair.inbound, False)):
-            selector = pair.want.selector if outbound else pair.want.selector.reversed()
-            name = f"{pair.want.where} entry {pair.want.sp} {'out' if outbound else 'in'}"
-            for handle in handles:
-                sa = router.sad.describe(handle)
-                if outbound:  # the reader opens these: it wants the window, and 0 as the word for fresh
-                    window = 0 if pair.want.manual else window_of(pair.want, router.config)
-                    sa = replace(sa, replay_window=window, seq=0 if sa.seq == 1 else sa.seq)
-                found.append(replace(sa, bundle=name if len(handles) > 1 else None,
-                                     selectors=None if pair.want.vti else selectors_of(selector)))  # fmt: skip
+    for k, pair in enumerate(router.sadb.pairs):
+        for outbound in (True, False):
+            if k not in router.sadb.derived:
+                handles = pair.outbound if outbound else pair.inbound
+                found += _named(router, pair.want, outbound, "", [router.sad.describe(h) for h in handles])
+                continue
+            for want, generation in (*router.lifetimes.past.get(k, ()), (pair.want, pair.generation)):
+                suffix = f" generation {generation}" if generation else ""
+                found += _named(router, want, outbound, suffix, router.sadb.derive(want, generation, outbound))
     return found
+
+
+def _named(
+    router: Any, want: Any, outbound: bool, suffix: str, sas: list[SecurityAssociation]
+) -> list[SecurityAssociation]:
+    """SAs of one direction of an entry as their reader wants them: window, selectors, name of the bundle."""
+    selector = want.selector if outbound else want.selector.reversed()
+    name = f"{want.where} entry {want.sp} {'out' if outbound else 'in'}{suffix}"
+    if outbound:  # the reader opens these: it wants the window, and 0 as the word for fresh
+        window = 0 if want.manual else window_of(want, router.config)
+        sas = [replace(sa, replay_window=window, seq=0 if sa.seq == 1 else sa.seq) for sa in sas]
+    ends = None if want.vti else selectors_of(selector)
+    return [replace(sa, bundle=name if len(sas) > 1 else None, selectors=ends) for sa in sas]
 
 
 def selectors_of(selector: Any) -> Selectors | None:

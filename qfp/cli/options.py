@@ -40,6 +40,10 @@ Log = Annotated[
     str | None,
     typer.Option("--log", metavar="FILE|-", help="IOS log lines of refused packets; - is stdout (stderr with --json)."),
 ]
+Rekey = Annotated[
+    bool,
+    typer.Option("--rekey/--no-rekey", help="New SAs at soft lifetimes; without, SAs end at their hard ones."),
+]
 Engine = Annotated[EngineName | None, typer.Option("--engine", help="Crypto engine; the default is the best here.")]
 BatchSize = Annotated[
     int, typer.Option("--batch", metavar="N", min=0, help="Packets a vector, at most 1024; 0 is the default of 256.")

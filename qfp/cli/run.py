@@ -22,12 +22,14 @@ def run(
     output: o.Output = None,
     verdicts: o.Verdicts = None,
     export_sas: Annotated[
-        Path | None, typer.Option("--export-sas", metavar="S.json", help="SAs as they start, keys included.")
+        Path | None,
+        typer.Option("--export-sas", metavar="S.json", help="SAs as they start, those of rekeys too, keys included."),
     ] = None,
     export_esp_sa: Annotated[
         Path | None, typer.Option("--export-esp-sa", metavar="FILE", help="The same for Wireshark.")
     ] = None,
     log: o.Log = None,
+    rekey: o.Rekey = True,
     engine: o.Engine = None,
     batch: o.BatchSize = 0,
     threads: o.Threads = 1,
@@ -47,7 +49,7 @@ def run(
     outputs.check([path for path in (config, trace, keys) if path is not None])
     with compile_note():
         router = make_router(
-            cfg, keying=keying.value, keys=keys, engine=engine, threads=threads, batch=batch, seed=seed
+            cfg, keying=keying.value, keys=keys, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey
         )
         name = router.interface(ingress)
 
@@ -98,15 +100,17 @@ def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **o
 
 
 def _exporter(router: Any, sas: Path | None, esp_sa: Path | None) -> Any:
-    """Writes the key files that were asked for, with the SAs as they are now; None for none."""
+    """Writes the key files that were asked for: SAs as they stand before their first packet, with those that rekeying
+    brings; None for none."""
     if sas is None and esp_sa is None:
         return None
     from qfp.cli.facts import exported
     from qfp.trace.keyfile import write_esp_sa, write_sas
 
-    found = exported(router)
+    before = exported(router)
 
     def write() -> None:
+        found = exported(router) if router.sadb.derived else before
         if sas is not None:
             write_sas(sas, found)
         if esp_sa is not None:

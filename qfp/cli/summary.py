@@ -8,6 +8,8 @@ from rich.text import Text
 from qfp.cli.output import busiest, clean, console, table
 
 Facts = dict[str, Any]
+LIFETIME_WORDS = {"idle": "deleted as idle", "deleted": "deleted after a rekey", "soft": "that could not be rekeyed",
+                  "peer": "moved to another peer"}  # fmt: skip
 SA_COLUMNS = ("SPI", "dir", "peer", "algorithms", "packets", "bytes", "replays", "bad ICV", "errors")
 
 
@@ -72,6 +74,9 @@ def _lines(facts: Facts) -> list[str]:
             found.append(
                 f"reassembly{where}: {c['merged']:,} fragments became {c['whole']:,} packets, {c['held']:,} wait"
             )
+    for what, reasons in facts["lifetimes"].items():
+        told = ", ".join(f"{count:,} by {why}" if why != what else f"{count:,}" for why, count in reasons.items())
+        found.append(f"SAs {LIFETIME_WORDS.get(what, what)}: {told}")
     lost = facts["reassembly"]["lost"]
     if lost:
         told = ", ".join(f"{count:,} {cause}" for cause, count in lost.items())

@@ -53,8 +53,11 @@ def window_of(want: Want, config: Configuration) -> int:
     return config.ipsec.replay_window if own is None else int(own)
 
 
-def auto(want: Want, config: Configuration, seed: int, outbound: bool) -> list[SecurityAssociation]:
-    """The SAs of one direction: ESP, or AH, or ESP and then the AH over it.
+def auto(
+    want: Want, config: Configuration, seed: int, outbound: bool, generation: int = 0
+) -> list[SecurityAssociation]:
+    """The SAs of one direction: ESP, or AH, or ESP and then the AH over it. `generation`: how often the pair was
+    rekeyed; both ends come to the same SAs.
 
     Raises SaError when the entry names no usable transform set.
     """
@@ -72,6 +75,7 @@ def auto(want: Want, config: Configuration, seed: int, outbound: bool) -> list[S
         if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
             continue
         label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{' '.join(transform.transforms)}"
+        label += f"|{generation}" if generation else ""
         stream = Stream(seed, label)
         spi = stream.spi()
         common: dict[str, Any] = {

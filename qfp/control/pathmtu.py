@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qfp_kernels.layout import CTL_DUE, NEVER, STOP_MTU
+from qfp_kernels.layout import NEVER, STOP_MTU
 
 AGE = 600 * 10**9  # ns
 
@@ -52,16 +52,20 @@ class PathMtus:
             self._resize(row, mtu)
             heapq.heappush(self._ages, (ts + AGE, row))
             self.history.append(Learned(ts, row, mtu, True))
-        self._wake()
 
-    def on_due(self, now: int) -> None:
+    def next_due(self) -> int:
+        """ns at which something ages out, NEVER for nothing."""
+        return self._ages[0][0] if self._ages else NEVER
+
+    def fire(self, now: int) -> None:
         """Let age out what was learned long enough ago; a later error about the same SA starts its time anew."""
         while self._ages and self._ages[0][0] <= now:
             ts, row = heapq.heappop(self._ages)
             if not any(other == row for _, other in self._ages):
                 self._resize(row, self._home(row))
                 self.history.append(Learned(ts, row, self._home(row), False))
-        self._wake()
 
-    def _wake(self) -> None:
-        self._t.ctl[CTL_DUE] = self._ages[0][0] if self._ages else NEVER
+    def hand_on(self, old: int, new: int) -> None:
+        """What is known of the way of an SA holds for the one that follows it."""
+        self._ages = [(ts, new if row == old else row) for ts, row in self._ages]
+        heapq.heapify(self._ages)

@@ -120,11 +120,7 @@ class PolicyBuilder:
         """(peer, local) addresses of an entry: the default peer or the first one, and ours of its family."""
         if not entry.peers:
             return None, None
-        peer = next((p for p in entry.peers if p.default), entry.peers[0])
-        address = peer.address
-        if address is None:
-            known = self.config.hosts.get(peer.hostname or "", [])
-            address = known[0] if known else None
+        address = default_peer(entry, self.config)
         if address is None:
             self.warn(entry.line, f"{where}: the peer's name is not known", "add an `ip host` line")
             return None, None
@@ -172,6 +168,20 @@ class PolicyBuilder:
             home = self.config.interfaces.get(local)
             local = own_address(home, peer.version) if home is not None and peer is not None else None
         return local, peer
+
+
+def default_peer(entry: Any, config: Configuration) -> Address | None:
+    """Address of the peer that an entry goes to at first: the one marked default, else the first. None: not known."""
+    peers = getattr(entry, "peers", ())
+    if not peers:
+        return None
+    return peer_address(next((p for p in peers if p.default), peers[0]), config)
+
+
+def peer_address(peer: Any, config: Configuration) -> Address | None:
+    """Address of one `set peer`, its name resolved; None when the name is not known."""
+    known = config.hosts.get(peer.hostname or "", [])
+    return peer.address if peer.address is not None else next(iter(known), None)
 
 
 def own_address(interface: Any, version: int) -> Address | None:

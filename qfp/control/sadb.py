@@ -20,11 +20,13 @@ class KeyingError(ValueError):
 
 @dataclass(frozen=True)
 class Pair:
-    """SAs of one SPD entry: handles, the payload's SA first; empty where there are none."""
+    """SAs of one SPD entry: handles, the payload's SA first; empty where there are none. `generation`: how often they
+    were rekeyed."""
 
     want: Want
     outbound: tuple[int, ...]
     inbound: tuple[int, ...]
+    generation: int = 0
 
 
 class Sadb:
@@ -32,7 +34,9 @@ class Sadb:
 
     def __init__(self, config: Configuration, tables: Tables, sad: Sad, warn: Callable[[int, str, str], None]):
         self._config, self._tables, self._sad, self._warn = config, tables, sad, warn
+        self._seed = 0
         self.pairs: list[Pair] = []
+        self.derived: set[int] = set()  # pairs whose SAs are derived, and can be derived anew
 
     def key(self, wants: Sequence[Want], how: str, seed: int, given: Sequence[SecurityAssociation] = ()) -> None:
         """Give every SPD entry its SAs. `how`: auto or manual; SAs `given` by a key file come first where they fit.
@@ -42,20 +46,33 @@ class Sadb:
         """
         if how not in KEYINGS:
             raise KeyingError(f"keying {how!r} is not available (use {' or '.join(KEYINGS)})")
+        self._seed = seed
         taken: set[int] = set()
         for want in wants:
-            found = [self._choose(want, how, seed, given, outbound) for outbound in (True, False)]
+            found = [self._choose(want, how, given, outbound) for outbound in (True, False)]
             taken.update(id(sa) for direction in found for sa in direction)
             outbound = self._install(want, found[0], inbound=False)
+            if outbound:
+                self._tables.t.sp["sa_out"][want.sp] = outbound[0]
             inbound = self._install(want, found[1], inbound=True)
+            if outbound and inbound and not given and not want.manual:
+                self.derived.add(len(self.pairs))
             self.pairs.append(Pair(want, outbound, inbound))
         spare = sum(id(sa) not in taken for sa in given)
         if spare:
             self._warn(0, f"{spare} of {len(given)} SAs of the key file serve no entry of the policy",
                        "their addresses must be those of a crypto map's or tunnel's two ends")  # fmt: skip
 
+    def derive(self, want: Want, generation: int, outbound: bool) -> list[SecurityAssociation]:
+        """The SAs of one direction of an entry that is keyed automatically, as both ends derive them."""
+        return keying.auto(want, self._config, self._seed, outbound, generation)
+
+    def prepare(self, want: Want, generation: int, outbound: bool) -> tuple[int, ...]:
+        """Install SAs of a later generation; no packet is sent by them yet. Returns their handles."""
+        return self._install(want, self.derive(want, generation, outbound), not outbound)
+
     def _choose(
-        self, want: Want, how: str, seed: int, given: Sequence[SecurityAssociation], outbound: bool
+        self, want: Want, how: str, given: Sequence[SecurityAssociation], outbound: bool
     ) -> list[SecurityAssociation]:
         if given:
             return keying.from_file(want, given, outbound)
@@ -64,7 +81,7 @@ class Sadb:
         try:
             if want.manual:
                 return keying.manual(want, self._config, outbound)
-            return keying.auto(want, self._config, seed, outbound)
+            return self.derive(want, 0, outbound)
         except SaError as error:
             self._warn(want.settings.line, str(error), "")
             return []
@@ -92,5 +109,4 @@ class Sadb:
         over = self._sad.add(sas[1], inbound=False, df=df, before=before, sns=sns) if len(sas) > 1 else -1
         first = self._sad.add(sas[0], inbound=False, df=df, over=over, before=before, comp=comp, sns=sns)
         t.sa["sp"][[h for h in (first, over) if h >= 0]] = want.sp
-        t.sp["sa_out"][want.sp] = first
         return (first, over) if over >= 0 else (first,)

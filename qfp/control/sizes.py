@@ -5,6 +5,8 @@ Everything is known here at load: where a tunnel's packets leave, what its SA ad
 
 from typing import Any
 
+import numpy as np
+
 from qfp.control.mtu import fragment_room, link_mtu, overhead, tunnel_mtu
 from qfp.sizes import LENGTH_MAX
 from qfp_kernels.layout import CTL_FRAME_ROWS, CTL_MSS, CTL_ROOM, CTL_TUNS, IF_GRE, IF_VTI
@@ -86,13 +88,22 @@ class Sizes:
             return LENGTH_MAX
         return min(self.mtus[name, 4], self.mtus[name, 6])
 
+    def hand_on(self, old: int, new: int) -> None:
+        """An SA follows another: the same way, the same sizes."""
+        for known in (self._homes, self._tunnel_of):
+            if old in known:
+                known[new] = known.pop(old)  # type: ignore[assignment]
+        for name in ("path_mtu", "plain_mtu", "fit"):
+            self._t.sa[name][new] = self._t.sa[name][old]
+
     def home(self, handle: int) -> int:
         """MTU of the interface by which an outbound SA's packets leave."""
         return self._homes[handle]
 
     def set_path_mtu(self, handle: int, mtu: int) -> None:
-        """The way to an SA's peer takes `mtu` bytes from now on."""
-        self._sad.set_path_mtu(handle, mtu, self.own(handle))
+        """The way to an SA's peer takes `mtu` bytes from now on, also for the SA that is prepared to follow it."""
+        heir = int(self._t.life["heir"][handle])
+        self._sad.set_path_mtu(np.array([handle, heir] if heir >= 0 else [handle]), mtu, self.own(handle))
 
     def _bounds(self) -> None:
         """How small a fragment can get, which bounds how many a vector may need; and what stages must look at all."""

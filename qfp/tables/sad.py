@@ -20,7 +20,7 @@ from qfp.tables.headers import NO_AH, Shape, constant_sum, templates
 from qfp.tables.store import SA_TABLES, Tables, words
 from qfp_kernels import contexts, sha
 from qfp_kernels.jit import kernel
-from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_SNS_BITS, CTL_WILD, KEYS
+from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_SNS_BITS, CTL_WILD, KEYS, NO_LIMIT
 from qfp_kernels.lookup import sad_hash
 
 Array = npt.NDArray[Any]
@@ -196,15 +196,39 @@ def _enter(tables: Tables, name: str, mask_at: int, rows: Array, count: int) -> 
     count += len(rows)
     old = getattr(t, name)
     if 2 * count > old.size:
-        size = max(64, 1 << (2 * count - 1).bit_length())
+        known = old["sa"][old["sa"] >= 0].astype(np.int64)
+        live = len(known) + len(rows)
+        spacing = 2 if live == count else 4  # slots of SAs that are gone count no more; room for as many again
+        count = live
+        size = max(64, 1 << (spacing * live - 1).bit_length())
         empty = np.zeros(size, old.dtype)
         empty["sa"] = -1
-        known = old["sa"][old["sa"] >= 0].astype(np.int64)
         tables.replace(name, empty)
         t.ctl[mask_at] = size - 1
         insert(t, known)
     insert(t, rows)
     return count
+
+
+class Pool:
+    """Rows of a table, handed out in blocks. `used`: rows that there must be."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._free: dict[int, list[int]] = {}
+
+    def take(self, n: int, size: int) -> Array:
+        """First rows of n blocks of `size` rows, int64[n]: those that were given back, then fresh ones."""
+        free = self._free.get(size, [])
+        again = [free.pop() for _ in range(min(n, len(free)))]
+        fresh = self.used + np.arange(n - len(again), dtype=np.int64) * size
+        self.used += len(fresh) * size
+        return np.concatenate([np.array(again, np.int64), fresh])
+
+    def give(self, at: int, size: int) -> None:
+        """Take a block back."""
+        if size:
+            self._free.setdefault(size, []).append(at)
 
 
 class Sad:
@@ -216,9 +240,10 @@ class Sad:
         self.crypto = CryptoEngine(engine, tables, self.describe)
         self.rows = 0
         self._free: list[int] = []
-        self._win_words = 0
+        self._retired: list[int] = []
+        self._windows = Pool()  # words of `win`
         self._inbound = self._outbound = 0
-        self._spaces_in = self._spaces_out = 0  # rows of `sns_in`, words of `sns_out`
+        self._spaces_in, self._spaces_out = Pool(), Pool()  # rows of `sns_in`, words of `sns_out`
         self._id_rows: dict[tuple[int, ...], int] = {}
         self._seed = 0
 
@@ -245,7 +270,8 @@ class Sad:
             self.set_path_mtu(rows, LENGTH_MAX)
             self._outbound = _enter(self._tables, "sad_out", CTL_SAD_OUT_MASK, rows, self._outbound)
             t.sa_out["next_seq"][rows] = np.maximum(cols.seq, 1)
-            t.sa_out["last_seq"][rows] = 2**64 - 1 if profile.esn else 2**32 - 1
+            t.sa_out["last_seq"][rows] = t.life["last_seq"][rows] = self._last_number(profile)
+        t.life["soft_seq"][rows] = t.life["last_seq"][rows]
         self._tables.changed()
         return rows
 
@@ -256,6 +282,19 @@ class Sad:
         """Install one SA; returns its handle."""
         outer = np.array([over], np.int64) if over >= 0 else None
         return int(self.install(Profile.of(sa, df, before, comp, sns), columns_of([sa]), inbound, outer)[0])
+
+    def _last_number(self, profile: Profile) -> int:
+        """The largest sequence number of an outbound SA; with several spaces the largest count in one."""
+        bits = (64 if profile.esn else 32) - (int(self._tables.t.ctl[CTL_SNS_BITS]) if profile.sns else 0)
+        return (1 << bits) - 1
+
+    def set_limits(self, rows: Array, soft: int, hard: int, soft_share: int) -> None:
+        """Lifetimes in bytes of SAs that no packet has used yet, and per cent of their numbers that are used before a
+        new SA is asked for; NO_LIMIT = none. They count as not in use until their first packet."""
+        t = self._tables.t
+        t.life["soft"][rows], t.life["hard"][rows], t.life["fresh"][rows] = soft, hard, 1
+        t.life["soft_seq"][rows] = t.life["last_seq"][rows] // np.uint64(100) * np.uint64(soft_share)
+        t.sa_out["limit"][rows] = t.sa_in["limit"][rows] = 0
 
     def sizing(self, handle: int) -> Sizing:
         """How an outbound SA, and the AH SA over it if it has one, change a packet's length."""
@@ -297,6 +336,12 @@ class Sad:
         for name in ("sa_out", "sa_in"):
             getattr(t, name)[rows] = np.zeros(1, getattr(t, name).dtype)
             getattr(t, name)["sns_at"][rows] = -1
+            getattr(t, name)["limit"][rows] = NO_LIMIT
+        t.life[rows] = np.zeros(1, t.life.dtype)
+        for name in ("soft", "hard"):
+            t.life[name][rows] = NO_LIMIT
+        for name in ("heir", "pair", "moved_at"):
+            t.life[name][rows] = -1
         t.sa["generation"][rows] += 1
         return rows
 
@@ -380,27 +425,28 @@ class Sad:
 
     def _spaces(self, cols: SaColumns, rows: Array, inbound: bool) -> None:
         """Sequence-number spaces of new SAs: their next numbers, or their histories."""
-        count = 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
-        first = self._spaces_in if inbound else self._spaces_out
-        at = first + np.arange(len(rows)) * count
+        t, count = self._tables.t, 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
+        pool = self._spaces_in if inbound else self._spaces_out
+        at = pool.take(len(rows), count)
+        each = (at[:, None] + np.arange(count)).reshape(-1)
+        self._tables.grow("sns_in" if inbound else "sns_out", pool.used)
+        (t.sa_in if inbound else t.sa_out)["sns_at"][rows] = at
         if not inbound:
-            self._spaces_out += len(rows) * count
-            self._tables.grow("sns_out", self._spaces_out)
-            self._tables.t.sns_out[first : self._spaces_out] = 1
-            self._tables.t.sa_out["sns_at"][rows] = at
+            t.sns_out[each] = 1
             return
-        self._spaces_in += len(rows) * count
-        self._tables.grow("sns_in", self._spaces_in)
-        self._tables.t.sa_in["sns_at"][rows] = at
-        histories = self._tables.t.sns_in[first : self._spaces_in]
         window = history_of(cols.window)
         ring = max(64, 1 << (window - 1).bit_length()) if window else 0
-        words_each = ring // 64
-        histories["top"], histories["window"], histories["ring"], histories["replays"] = 0, window, ring, 0
-        histories["win_at"] = self._win_words + np.arange(len(histories)) * words_each
-        self._win_words += len(histories) * words_each
-        self._tables.grow("win", self._win_words)
-        self._tables.t.win[self._win_words - len(histories) * words_each : self._win_words] = 0
+        for name, value in (("top", 0), ("window", window), ("ring", ring), ("replays", 0)):
+            t.sns_in[name][each] = value
+        t.sns_in["win_at"][each] = self._window_words(len(each), ring // 64)
+
+    def _window_words(self, n: int, size: int) -> Array:
+        """First words of n empty bitmaps of `size` words."""
+        at = self._windows.take(n, size)
+        self._tables.grow("win", self._windows.used)
+        for k in range(size):
+            self._tables.t.win[at + k] = 0
+        return at
 
     def _inbound_state(self, cols: SaColumns, rows: Array) -> None:
         t = self._tables.t
@@ -408,12 +454,8 @@ class Sad:
         t.sa_in["window"][rows] = cols.window
         ring = max(64, 1 << (cols.window - 1).bit_length()) if cols.window else 0
         t.sa_in["ring"][rows] = ring
-        at = self._win_words + np.arange(len(rows), dtype=np.int64) * (ring // 64)
-        self._win_words += len(rows) * (ring // 64)
-        self._tables.grow("win", self._win_words)
+        at = self._window_words(len(rows), ring // 64)
         t.sa_in["win_at"][rows] = at
-        for k in range(ring // 64):
-            t.win[at + k] = 0
         if ring:  # the highest number that was seen is not new
             seen = np.flatnonzero(cols.seq > 0)
             bit = cols.seq[seen] % np.uint64(ring)
@@ -431,13 +473,43 @@ class Sad:
         sa = self._tables.t.sa
         if not 0 <= handle < self.rows or not sa["valid"][handle] or sa["generation"][handle] != generation:
             raise KeyError(f"SA handle {handle} generation {generation} is not in use")
-        _remove_both(self._tables.t, handle)
-        sa["valid"][handle] = 0
-        sa["generation"][handle] += 1
-        for name, size in (("keys", KEYS), ("ctx", CONTEXT)):
-            getattr(self._tables.t, name)[handle * size : (handle + 1) * size] = 0  # keys do not outlive their SA
+        self._end(handle)
         self._free.append(handle)
+
+    def retire(self, handle: int) -> None:
+        """End an SA in the middle of a run: its handle is given to no other SA before `recycle`, because verdicts name
+        it."""
+        self._end(handle)
+        self._retired.append(handle)
+
+    def recycle(self) -> None:
+        """The handles of retired SAs may be used again."""
+        self._free += self._retired
+        self._retired.clear()
+
+    def _end(self, handle: int) -> None:
+        t = self._tables.t
+        _remove_both(t, handle)
+        t.sa["valid"][handle] = 0
+        t.sa["generation"][handle] += 1
+        for name, size in (("keys", KEYS), ("ctx", CONTEXT)):
+            getattr(t, name)[handle * size : (handle + 1) * size] = 0  # keys do not outlive their SA
+        self._give_back(handle)
         self._tables.changed()
+
+    def _give_back(self, handle: int) -> None:
+        """Windows and sequence-number spaces of an SA serve later ones."""
+        t, count = self._tables.t, 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
+        state, spaces = t.sa_in[handle], int(t.sa_out["sns_at"][handle])
+        self._windows.give(int(state["win_at"]), int(state["ring"]) // 64)
+        if spaces >= 0:
+            self._spaces_out.give(spaces, count)
+        if state["sns_at"] >= 0:
+            first = int(state["sns_at"])
+            for history in t.sns_in[first : first + count]:
+                self._windows.give(int(history["win_at"]), int(history["ring"]) // 64)
+            self._spaces_in.give(first, count)
+        state["ring"], state["sns_at"], t.sa_out["sns_at"][handle] = 0, -1, -1
 
     def describe(self, handle: int) -> SecurityAssociation:
         """The SA of a handle as a record, keys included (for export and the openssl engine)."""

@@ -12,15 +12,18 @@ from qfp_kernels.gcm import COUNTERS
 from qfp_kernels.icmp import CLASSES
 from qfp_kernels.layout import (
     CONTEXT,
+    CTL_BUDGET,
     CTL_DUE,
     CTL_GEN,
     CTL_NATT,
     CTL_ROOM,
     CTL_SNS_BITS,
+    CTL_SPAN,
     CTL_VFR_MASK,
     FRAME_MAX,
     KEYS,
     NEVER,
+    NO_BUDGET,
     STAT_N,
     STEPS,
     TABLE_TYPES,
@@ -30,7 +33,7 @@ from qfp_kernels.reassemble import INSTANCES
 
 Array = npt.NDArray[Any]
 
-SA_TABLES = ("sa", "sa_out", "sa_in", "ctx", "keys")
+SA_TABLES = ("sa", "sa_out", "sa_in", "life", "told_out", "told_in", "ctx", "keys")
 BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
 NATT_PORT = 4500
 SNS_BITS = 4  # of the selector: 16 sequence-number spaces, as the guide prints (`Total SNS: 16`)
@@ -59,7 +62,8 @@ class Tables:
         self.t: Any = Columns("T", arrays)
         self.t.ctl[CTL_GEN] = 1
         self.t.ctl[CTL_NATT] = NATT_PORT
-        self.t.ctl[CTL_DUE] = NEVER
+        self.t.ctl[CTL_DUE] = self.t.ctl[CTL_SPAN] = NEVER
+        self.t.ctl[CTL_BUDGET] = NO_BUDGET
         self.t.ctl[CTL_ROOM] = FRAME_MAX
         self.t.ctl[CTL_VFR_MASK] = -1
         self.t.ctl[CTL_SNS_BITS] = SNS_BITS

@@ -22,7 +22,7 @@ from qfp.trace.compressed import Corrupt
 from qfp.trace.errors import MESSAGES, Damage, TraceError
 from qfp.trace.formats import PCAP_FILE_HEADER, interface_name, pcap_header
 from qfp_kernels import capture as C
-from qfp_kernels.layout import aligned
+from qfp_kernels.layout import NEVER, NO_BUDGET, aligned
 
 WINDOW = 64 << 20  # bytes of a mapped file that may be resident
 BUFFER = 8 << 20  # bytes of the rolling buffer, at first
@@ -40,6 +40,7 @@ class Source:
         self.links: Array = aligned(16 * C.L_N, "i8")
         self.state[C.W_IFS_MAX] = 16
         self.state[[C.W_SECTION, C.W_SECTION_AT]] = -1
+        self.state[C.W_UNTIL], self.state[C.W_LEFT] = NEVER, NO_BUDGET
         self._names: list[str] = []
 
     def __enter__(self) -> Source:

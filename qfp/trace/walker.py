@@ -13,6 +13,7 @@ from qfp_kernels.layout import (
     CTL_DUE,
     CTL_IN_IF,
     CTL_ROOM,
+    CTL_SPAN,
     FRAME_MAX,
     NEVER,
     ST_LIMIT,
@@ -36,6 +37,7 @@ class Walker:
         tables["out"] = aligned(OUT_BLOCK, "u1")
         self.t: Any = Columns("T", tables)
         self.t.ctl[CTL_IN_IF], self.t.ctl[CTL_ROOM], self.t.ctl[CTL_DUE] = -1, FRAME_MAX, NEVER
+        self.t.ctl[CTL_SPAN] = NEVER
         self.p.st[ST_LIMIT] = rows
         self.rebind(source)
 

@@ -1,0 +1,390 @@
+"""Lifetimes of SAs that are derived from the configuration: when they begin, when they are rekeyed, when they end.
+
+An SA pair begins its life with its first packet, in either direction (then a router would have negotiated it). From
+there on (guide chapter 2, `show platform software ipsec fp active flow`, BASE-7):
+
+    soft limit   a new pair follows: by time, by bytes sent, or because numbers run out. The old inbound SA stays for
+                 OLD_INBOUND more, counted from the first packet of the new pair
+    hard limit   the old pair is gone, whatever has come of the new one
+    idle time    the pair is deleted before its time (guide chapter 8); the next packet begins a new one
+
+No IKE tells the peer, so what follows is derived, and both ends know it: the inbound SA of the next generation is
+always installed, and its first authentic packet says that the peer has moved. Time limits are counted at both ends,
+bytes by the sender. Without `rekey` nothing follows, as when the peer's IKE does not answer: SAs end at their hard
+limits.
+"""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qfp.config import Configuration
+from qfp.control.policy import Want, default_peer
+from qfp.control.sadb import Pair, Sadb
+from qfp.control.timers import Wheel
+from qfp.tables.sad import Sad
+from qfp.tables.store import Tables
+from qfp_kernels.layout import (
+    CTL_BUDGET,
+    CTL_FRAME_COST,
+    CTL_SPAN,
+    CTL_TOLD_IN,
+    CTL_TOLD_OUT,
+    EV_BORN,
+    EV_HALFWAY,
+    EV_MOVED,
+    EV_SOFT,
+    NEVER,
+    NO_BUDGET,
+    NO_LIMIT,
+)
+
+Array = npt.NDArray[Any]
+SECOND = 10**9  # ns
+KILOBYTE = 1024
+RESERVE = 32  # s that the hard limit lies before the configured lifetime
+SOFT_BEFORE = 167  # s that the soft limit lies before the hard one; in proportion where that is under 3568 s
+SOFT_VOLUME = 86  # per cent of the hard limit in bytes
+SOFT_NUMBERS = 86  # per cent of the sequence numbers, or of each space's
+OLD_INBOUND = 30 * SECOND  # "a short period": how long an old inbound SA is kept
+FRAME_COST = 1400  # bytes that a frame may make an SA count besides its own, three times: an ICMP error
+EXPANDED_COST = 3 * 65535  # the same where packets are decompressed
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Lifetimes of an SA pair. seconds: as configured; kilobytes, idle (s): None = no limit."""
+
+    seconds: int
+    kilobytes: int | None
+    idle: int | None
+
+    @classmethod
+    def of(cls, settings: Any, config: Configuration) -> "Limits":
+        """Those of a crypto map entry or profile, else the global ones."""
+        own, ipsec = settings, config.ipsec
+        seconds = ipsec.lifetime_seconds if own.lifetime_seconds is None else own.lifetime_seconds
+        volume = ipsec.lifetime_kilobytes if own.lifetime_kilobytes is None else own.lifetime_kilobytes
+        idle = ipsec.idle_time if own.idle_time is None else own.idle_time
+        return cls(seconds, None if volume == "disable" else int(volume), idle)
+
+    @property
+    def hard_seconds(self) -> int:
+        return self.seconds - RESERVE
+
+    @property
+    def soft_seconds(self) -> int:
+        """3401 of 3568."""
+        return self.hard_seconds - min(SOFT_BEFORE, self.hard_seconds * SOFT_BEFORE // 3568)
+
+    @property
+    def soft_kilobytes(self) -> int | None:
+        """3,962,880 of 4,608,000."""
+        return None if self.kilobytes is None else self.kilobytes * SOFT_VOLUME // 100
+
+
+@dataclass(frozen=True)
+class SaEvent:
+    """What became of an SA pair, for logs, tables and tests.
+
+    what: rekeyed, idle, expired, soft (limit reached, nothing follows), deleted (an old inbound SA), cleared, peer
+    (the entry goes to another one). why: time, volume, numbers, peer (it moved first), idle, or empty. spi: of the
+    outbound SA that it was (deleted: of the inbound one); generation: the same.
+    """
+
+    ts: int
+    what: str
+    why: str
+    pair: int
+    peer: str
+    spi: int
+    generation: int
+
+
+class Lifetimes:
+    """Counts the lifetimes of derived SA pairs and replaces them. `rekey`: whether a new pair can be had. `hand_on(old,
+    new)`: called when an outbound SA follows another."""
+
+    def __init__(
+        self, config: Configuration, tables: Tables, sad: Sad, sadb: Sadb, hand_on: Callable[[int, int], None],
+        rekey: bool = True,
+    ):  # fmt: skip
+        self._config, self._tables, self._sad, self._sadb = config, tables, sad, sadb
+        self._hand_on, self.rekey = hand_on, rekey
+        self.events: list[SaEvent] = []
+        count = len(sadb.pairs)
+        self._birth = np.full(count, NEVER, np.int64)
+        self._soft, self._hard, self._idle = (np.full(count, NEVER, np.int64) for _ in range(3))
+        self._out, self._in = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.limits: dict[int, Limits] = {}
+        self.past: dict[int, list[tuple[Want, int]]] = {}  # (entry, generation) of SAs that are gone, by pair
+        self._coming: dict[int, tuple[int, ...]] = {}  # inbound SAs of a pair's next generation
+        self._old: list[tuple[int, int, int, int]] = []  # heap: ns, pair, inbound SA, its generation of the handle
+        self._lingering: dict[int, list[tuple[int, int]]] = {}  # old inbound SAs until the new pair is used
+        self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
+        self._wheel, self._entered = Wheel(self._deadlines), np.zeros(count, bool)
+        for k in sorted(sadb.derived):
+            self._begin(k)
+        self._bounds()
+
+    # ------------------------------------------------------------------------------------------------- set-up
+    def _begin(self, k: int) -> None:
+        pair = self._sadb.pairs[k]
+        limits = self.limits[k] = Limits.of(pair.want.settings, self._config)
+        self._soft[k] = limits.soft_seconds * SECOND if self.rekey else NEVER
+        self._hard[k] = limits.hard_seconds * SECOND
+        self._idle[k] = NEVER if limits.idle is None else limits.idle * SECOND
+        self._current(k, pair)
+        self._mark(k, pair.outbound[0], outbound=True)
+        self._mark(k, pair.inbound[0], outbound=False)
+        if self.rekey:
+            self._await_peer(k, pair)
+
+    def _current(self, k: int, pair: Pair) -> None:
+        self._sadb.pairs[k] = pair
+        self._out[k], self._in[k] = pair.outbound[0], pair.inbound[0]
+
+    def _mark(self, k: int, handle: int, outbound: bool) -> None:
+        """An SA of pair k, not in use yet."""
+        limits = self.limits[k]
+        soft = hard = NO_LIMIT
+        if limits.kilobytes is not None and limits.soft_kilobytes is not None:
+            soft, hard = limits.soft_kilobytes * KILOBYTE, limits.kilobytes * KILOBYTE
+        self._sad.set_limits(np.array([handle]), soft, hard, SOFT_NUMBERS if outbound else 100)
+        self._tables.t.life["pair"][handle] = k
+
+    def _await_peer(self, k: int, pair: Pair) -> None:
+        """Install the inbound SAs of the next generation."""
+        self._coming[k] = self._sadb.prepare(pair.want, pair.generation + 1, outbound=False)
+        self._mark(k, self._coming[k][0], outbound=False)
+        self._tables.t.life["coming"][self._coming[k][0]] = 1
+
+    def _bounds(self) -> None:
+        """How far a turn of the driver may go, in time and in bytes, so that all it sets off comes after it."""
+        if not self.limits:
+            return
+        t = self._tables.t
+        idle = [limits.idle for limits in self.limits.values() if limits.idle is not None]
+        soft = [limits.soft_seconds for limits in self.limits.values()]
+        volumes = [limits.soft_kilobytes for limits in self.limits.values() if limits.soft_kilobytes is not None]
+        t.ctl[CTL_SPAN] = min(OLD_INBOUND, min([*idle, *soft]) * SECOND)
+        t.ctl[CTL_BUDGET] = min(volumes) * KILOBYTE // 2 if volumes and self.rekey else NO_BUDGET
+        t.ctl[CTL_FRAME_COST] = EXPANDED_COST if t.sa["comp"].any() else FRAME_COST
+
+    # ------------------------------------------------------------------------------------------------- timers
+    def _deadlines(self, pairs: Array) -> Array:
+        """ns at which something is to be done for each pair, as things stand; NEVER while it is not in use."""
+        t = self._tables.t
+        birth = self._birth[pairs]
+        last = np.maximum(np.maximum(t.sa_out["last"][self._out[pairs]], t.sa_in["last"][self._in[pairs]]), birth)
+        ends = np.minimum(_later(birth, self._soft[pairs]), _later(birth, self._hard[pairs]))
+        at: Array = np.where(birth == NEVER, NEVER, np.minimum(ends, _later(last, self._idle[pairs])))
+        self._entered[pairs] = at != NEVER  # what is at NEVER leaves the wheel
+        return at
+
+    def _enter(self, pairs: list[int]) -> None:
+        """Pairs that came into use get their timers; one that has one in the wheel keeps it: it is never too late."""
+        new = np.array(pairs, np.int64)
+        new = np.unique(new[~self._entered[new]])
+        self._wheel.add(new, self._deadlines(new))
+
+    def next_due(self) -> int:
+        """ns before which nothing is to be done."""
+        return min(self._wheel.next_due(), self._old[0][0] if self._old else NEVER)
+
+    def fire(self, now: int) -> None:
+        """Do what is due: old inbound SAs go, pairs are rekeyed, deleted or end."""
+        while self._old and self._old[0][0] <= now:
+            ts, k, handle, generation = heapq.heappop(self._old)
+            self._delete_old(ts, k, handle, generation)
+        due = self._wheel.due(now)
+        self._entered[due] = False
+        for k in due.tolist():
+            birth = int(self._birth[k])
+            if _plus(birth, int(self._soft[k])) <= now:
+                self._move(k, now, "rekeyed", "time")
+            elif _plus(birth, int(self._hard[k])) <= now:
+                self._expire(k, now, "expired", "time")
+            elif self.rekey:
+                self._idle_out(k, now)
+            else:
+                self._expire(k, now, "idle", "idle")
+
+    def _idle_out(self, k: int, now: int) -> None:
+        """Nothing was sent or received for the idle time: the pair goes (IDLE-2). Where the entry says `default`, the
+        next connection is to its default peer (IDLE-3)."""
+        want = self._sadb.pairs[k].want
+        home = default_peer(want.settings, self._config) if getattr(want.settings, "idle_default", False) else None
+        self._move(k, now, "idle", "idle", keep_old=False)
+        if home is not None and home != want.peer:
+            self.use_peer(k, home, now)
+
+    # ------------------------------------------------------------------------- what packets have done to their SAs
+    def on_told(self) -> None:
+        """Answer what the data plane noted in the last turn, in the order of the packets."""
+        t = self._tables.t
+        handles = np.concatenate([t.told_out[: t.ctl[CTL_TOLD_OUT]], t.told_in[: t.ctl[CTL_TOLD_IN]]]).tolist()
+        t.ctl[CTL_TOLD_OUT] = t.ctl[CTL_TOLD_IN] = 0
+        todo: list[tuple[int, int, int]] = []
+        for handle in handles:
+            life = t.life[handle]
+            events = int(life["events"])
+            life["events"] = 0
+            if events & EV_BORN:
+                todo.append((int(life["born_at"]), EV_BORN, handle))
+            if events & EV_MOVED:
+                todo.append((int(life["moved_at"]), EV_MOVED, handle))
+            todo += [(NEVER, event, handle) for event in (EV_HALFWAY, EV_SOFT) if events & event]
+        born: list[int] = []
+        for _, event, handle in sorted(todo):
+            k = int(t.life["pair"][handle])
+            if k >= 0 and t.sa["valid"][handle]:
+                self._answer(k, event, handle, born)
+        if born:
+            self._enter(born)
+
+    def _answer(self, k: int, event: int, handle: int, born: list[int]) -> None:
+        life, pair = self._tables.t.life[handle], self._sadb.pairs[k]
+        if event == EV_BORN and handle in (pair.outbound[0], pair.inbound[0]):
+            if self._birth[k] == NEVER:
+                self._use(k, int(life["born"]), born)
+        elif event == EV_BORN and handle == self._coming.get(k, (-1,))[0]:
+            self._move(k, int(life["born"]), "rekeyed", "peer")
+            self._use(k, int(life["born"]), born)
+        elif event == EV_MOVED:
+            numbers = self._tables.t.sa_out["bytes"][handle] < life["soft"]
+            self._move(k, int(life["moved"]), "rekeyed", "numbers" if numbers else "volume")
+            self._use(k, int(life["moved"]), born)
+        elif event == EV_HALFWAY and handle == pair.outbound[0] and life["heir"] < 0 and self.rekey:
+            life["heir"] = self._next_outbound(k, pair)[0]
+        elif event == EV_SOFT and handle == pair.outbound[0]:
+            self._note(int(self._tables.t.sa_out["last"][handle]), "soft", "", k)
+
+    def _use(self, k: int, ts: int, born: list[int]) -> None:
+        """The pair is in use from `ts` on."""
+        self._birth[k] = ts
+        born.append(k)
+        for handle, generation in self._lingering.pop(k, []):
+            heapq.heappush(self._old, (_plus(ts, OLD_INBOUND), k, handle, generation))
+
+    # ------------------------------------------------------------------------------------------- pairs come and go
+    def _next_outbound(self, k: int, pair: Pair) -> tuple[int, ...]:
+        """Install the outbound SAs of the next generation; they know what the present ones know of the way."""
+        handles = self._sadb.prepare(pair.want, pair.generation + 1, outbound=True)
+        self._mark(k, handles[0], outbound=True)
+        for name in ("path_mtu", "plain_mtu", "fit"):
+            self._tables.t.sa[name][handles[0]] = self._tables.t.sa[name][pair.outbound[0]]
+        return handles
+
+    def _move(self, k: int, ts: int, what: str, why: str, keep_old: bool = True) -> None:
+        """The next generation takes the place of a pair; it begins its life with its first packet."""
+        t, old = self._tables.t, self._sadb.pairs[k]
+        heir = int(t.life["heir"][old.outbound[0]])
+        outbound = self._bundle(heir) if heir >= 0 else self._next_outbound(k, old)
+        t.life["heir"][old.outbound[0]] = -1
+        self._note(ts, what, why, k)
+        self.past.setdefault(k, []).append((old.want, old.generation))
+        self._hand_on(old.outbound[0], outbound[0])
+        inbound = self._coming.pop(k)
+        t.life["coming"][inbound[0]] = 0
+        pair = replace(old, outbound=outbound, inbound=inbound, generation=old.generation + 1)
+        t.sp["sa_out"][pair.want.sp] = outbound[0]
+        ends = _plus(int(self._birth[k]), int(self._hard[k]))
+        self._birth[k] = NEVER
+        self._current(k, pair)
+        self._await_peer(k, pair)
+        for handle in old.outbound:
+            self._sad.retire(handle)
+        for handle in old.inbound if keep_old else ():
+            generation = int(t.sa["generation"][handle])
+            self._lingering.setdefault(k, []).append((handle, generation))
+            if ends != NEVER:
+                heapq.heappush(self._old, (max(ends, ts), k, handle, generation))
+        for handle in old.inbound if not keep_old else ():
+            self._sad.retire(handle)
+        self._tables.changed()
+
+    def _bundle(self, handle: int) -> tuple[int, ...]:
+        over = int(self._tables.t.sa["next"][handle])
+        return (handle, over) if over >= 0 else (handle,)
+
+    def _delete_old(self, ts: int, k: int, handle: int, generation: int) -> None:
+        sa = self._tables.t.sa
+        if sa["generation"][handle] != generation:
+            return
+        self._note(ts, "deleted", "", k, handle)
+        self._lingering[k] = [each for each in self._lingering.get(k, []) if each[0] != handle]
+        self._sad.retire(handle)
+
+    def _expire(self, k: int, ts: int, what: str, why: str) -> None:
+        """No packet more: the SAs stay in their places, because nothing follows them."""
+        t, pair = self._tables.t, self._sadb.pairs[k]
+        for table, handle in ((t.sa_out, pair.outbound[0]), (t.sa_in, pair.inbound[0])):
+            t.life["hard"][handle] = table["limit"][handle] = 0
+            t.life["fresh"][handle] = 0
+        self._birth[k] = NEVER
+        self._note(ts, what, why, k)
+
+    def use_peer(self, k: int, peer: Any, ts: int) -> None:
+        """Pair k goes to another peer of its entry from `ts` on: the SAs with the present one are deleted."""
+        t, old = self._tables.t, self._sadb.pairs[k]
+        self._note(ts, "peer", str(peer), k)
+        self.past.setdefault(k, []).append((old.want, old.generation))
+        self._generations[k, str(old.want.peer)] = old.generation + 1
+        heir = int(t.life["heir"][old.outbound[0]])
+        t.life["heir"][old.outbound[0]] = -1
+        gone = [*old.inbound, *self._coming.pop(k), *(self._bundle(heir) if heir >= 0 else ())]
+        want = replace(old.want, peer=peer)
+        generation = self._generations.get((k, str(peer)), 0)
+        outbound, inbound = (self._sadb.prepare(want, generation, way) for way in (True, False))
+        self._hand_on(old.outbound[0], outbound[0])
+        t.sp["sa_out"][want.sp] = outbound[0]
+        self._birth[k] = NEVER
+        self._current(k, Pair(want, outbound, inbound, generation))
+        self._mark(k, outbound[0], outbound=True)
+        self._mark(k, inbound[0], outbound=False)
+        self._await_peer(k, self._sadb.pairs[k])
+        for handle in (*old.outbound, *gone):
+            self._sad.retire(handle)
+
+    def clear(self, ts: int, peer: str = "") -> int:
+        """`clear crypto sa`: pairs (those with a peer) are deleted at `ts`; the next packet begins a new one. Returns
+        how many there were. Pairs whose SAs cannot be derived anew stay."""
+        chosen = [k for k in sorted(self.limits) if peer in ("", str(self._sadb.pairs[k].want.peer)) and self.rekey]
+        for k in chosen:
+            self._move(k, ts, "cleared", "", keep_old=False)
+        return len(chosen)
+
+    def _note(self, ts: int, what: str, why: str, k: int, handle: int | None = None) -> None:
+        pair = self._sadb.pairs[k]
+        spi = int(self._tables.t.sa["spi"][pair.outbound[0] if handle is None else handle])
+        self.events.append(SaEvent(ts, what, why, k, str(pair.want.peer), spi, pair.generation))
+
+    # ------------------------------------------------------------------------------------------------- explain
+    def state(self) -> tuple[Any, ...]:
+        """What packets change here, for `restore`; pairs that were replaced are not brought back."""
+        lingering = {k: list(found) for k, found in self._lingering.items()}
+        return self._birth.copy(), list(self._old), lingering, self._wheel.state(), len(self.events)
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Put it back."""
+        birth, old, lingering, wheel, events = state
+        self._birth[:] = birth
+        self._old, self._lingering = list(old), {k: list(found) for k, found in lingering.items()}
+        self._wheel.restore(wheel)
+        del self.events[events:]
+
+
+def _later(at: Array, after: Array) -> Array:
+    """at + after, where neither is NEVER; else NEVER."""
+    out = np.full(at.shape, NEVER, np.int64)
+    np.add(at, after, out=out, where=(at < NEVER - after) & (after != NEVER))
+    return out
+
+
+def _plus(at: int, after: int) -> int:
+    return min(at + after, NEVER)
