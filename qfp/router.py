@@ -21,6 +21,7 @@ from qfp.control.policy import PolicyBuilder, own_address
 from qfp.control.routing import Routing
 from qfp.control.sadb import Sadb
 from qfp.control.sizes import Sizes
+from qfp.control.takeover import take_over
 from qfp.control.timers import Timers
 from qfp.control.tunnels import GRE_MODES, IPPROTO_GRE, GreTunnel
 from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink, Sink
@@ -81,6 +82,10 @@ class Router:
             bad = [str(i) for i in config.issues if i.severity == "error"]
             raise RouterError("\n".join(bad))
         self.config = config
+        self._options: dict[str, Any] = {
+            "keying": keying, "keys": keys, "engine": engine, "threads": threads, "batch": batch, "seed": seed,
+            "rekey": rekey,
+        }  # fmt: skip
         self.issues: list[Issue] = list(config.issues)
         self.tables = Tables()
         t = self.tables.t
@@ -219,6 +224,16 @@ class Router:
     def _on_stop(self, why: int, handle: int, value: int, ts: int) -> None:
         self.path_mtus.on_stop(why, handle, value, ts)
         self._timers.arm()
+
+    def reconfigured(self, config: Configuration, ts: int) -> "Router":
+        """A router with another configuration that goes on from `ts` (ns) with what this one has: see
+        qfp.control.takeover. This one ends."""
+        self.advance(ts)
+        new = Router(config, **self._options)
+        take_over(new, self, ts)
+        new._timers.arm()
+        self.engine.close()
+        return new
 
     def advance(self, to: int) -> None:
         """Let time pass without packets, up to `to` (ns): timers that are due fire, each at its own time."""

@@ -30,7 +30,7 @@ from qfp_kernels.sns import infer_space, split
 
 STAGE_COMMIT, STAGE_DECAP = STAGES.index("commit"), STAGES.index("decap")
 REPLAY, INTEGRITY, ESN_GUESS = int(Drop.REPLAY), int(Drop.INTEGRITY), int(Drop.ESN_GUESS)
-SA_EXPIRED = int(Drop.SA_EXPIRED)
+SA_EXPIRED, SA_STALE = int(Drop.SA_EXPIRED), int(Drop.SA_STALE)
 CONSUMED = np.uint8(Verdict.CONSUMED)
 ONE = np.uint32(1)
 REFUSED = 2  # lv_ok of a level that the early check refused
@@ -84,7 +84,7 @@ def _level(p, t, k):
     limited = state.bytes >= state.limit
     if limited and ended(t, s):
         p.sa[i] = s
-        return SA_EXPIRED
+        return SA_STALE if t.life[s].stale != 0 else SA_EXPIRED
     spaced = state.sns_at >= 0
     if _in_space(t, state, seq, p.lv_ok[k] == 1) if spaced else refused(t, state, seq):
         state.replays += ONE

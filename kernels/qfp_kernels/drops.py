@@ -135,6 +135,8 @@ _ROWS = (
      "The queue before the crypto engine was full."),
     ("SA_EXPIRED", "sequence", 44, "OUT_CD_SW_IPSEC_HARD_EXPIRY", "XfrmOutStateExpired",
      "The SA's lifetime, by time, volume or idleness, is over and no new one exists (inbound: commit, code 18)."),
+    ("SA_STALE", "sequence", 32, "OUT_V4_PKT_HIT_INVALID_SA", "XfrmOutStateInvalid",
+     "The SA was made before `multi-sn` was switched on or off: its traffic is dropped until it is cleared."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -242,7 +242,8 @@ LIFE = [  # of an SA: its limits, what has happened to it, and what is seldom co
     ("fresh", "u1"),  # 1 = not in use yet
     ("coming", "u1"),  # 1 = inbound SA of the next generation: the peer may use it first
     ("events", "u1"),  # what the control plane has not been told yet: EV_ bits
-    ("pad", "u1"),
+    ("stale", "u1"),  # 1 = made under settings that no longer hold: SA_STALE until it is cleared
+    ("generation", "u4"),  # of its pair
     ("errors", "u4"), ("decompressed", "u4"), ("comp_failed", "u4"),  # inbound
 ]  # fmt: skip
 

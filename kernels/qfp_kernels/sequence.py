@@ -12,7 +12,7 @@ from qfp_kernels.limits import ENDED, at_limit, number_of, outbound
 from qfp_kernels.parse import drop
 from qfp_kernels.sns import spaces, take
 
-SEQ_OVERFLOW, SA_EXPIRED = int(Drop.SEQ_OVERFLOW), int(Drop.SA_EXPIRED)
+SEQ_OVERFLOW, SA_EXPIRED, SA_STALE = int(Drop.SEQ_OVERFLOW), int(Drop.SA_EXPIRED), int(Drop.SA_STALE)
 STAGE_SEQUENCE = STAGES.index("sequence")
 U1, ONE = np.uint64(1), np.uint32(1)
 
@@ -43,7 +43,7 @@ def sequence(p, t, n):
             s = outbound(p, t, i, s, space)
             if s == ENDED:
                 t.sa_out[p.sa[i]].errors += ONE
-                drop(p, i, SA_EXPIRED, STAGE_SEQUENCE)
+                drop(p, i, SA_STALE if t.life[p.sa[i]].stale != 0 else SA_EXPIRED, STAGE_SEQUENCE)
                 continue
             p.sa[i] = np.int32(s)
         sa = t.sa[s]

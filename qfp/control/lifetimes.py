@@ -91,9 +91,9 @@ class Limits:
 class SaEvent:
     """What became of an SA pair, for logs, tables and tests.
 
-    what: rekeyed, idle, expired, soft (limit reached, nothing follows), deleted (an old inbound SA), cleared, peer
-    (the entry goes to another one). why: time, volume, numbers, peer (it moved first), idle, or empty. spi: of the
-    outbound SA that it was (deleted: of the inbound one); generation: the same.
+    what: rekeyed, idle, expired, soft (limit reached, nothing follows), deleted (an old inbound SA), cleared, peer (the
+    entry goes to another one), stale (see take_over). why: time, volume, numbers, peer (it moved first), idle, or
+    empty. spi: of the outbound SA that it was (deleted: of the inbound one); generation: the same.
     """
 
     ts: int
@@ -128,39 +128,42 @@ class Lifetimes:
         self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
         self._wheel, self._entered = Wheel(self._deadlines), np.zeros(count, bool)
         for k in sorted(sadb.derived):
-            self._begin(k)
+            self._begin(k, sadb.pairs[k])
         self._bounds()
 
     # ------------------------------------------------------------------------------------------------- set-up
-    def _begin(self, k: int) -> None:
-        pair = self._sadb.pairs[k]
-        limits = self.limits[k] = Limits.of(pair.want.settings, self._config)
-        self._soft[k] = limits.soft_seconds * SECOND if self.rekey else NEVER
-        self._hard[k] = limits.hard_seconds * SECOND
-        self._idle[k] = NEVER if limits.idle is None else limits.idle * SECOND
+    def _begin(self, k: int, pair: Pair) -> None:
+        """A pair that no packet has used."""
+        self.limits[k] = Limits.of(pair.want.settings, self._config)
         self._current(k, pair)
-        self._mark(k, pair.outbound[0], outbound=True)
-        self._mark(k, pair.inbound[0], outbound=False)
+        self._mark(k, pair.outbound, True, pair.generation)
+        self._mark(k, pair.inbound, False, pair.generation)
         if self.rekey:
             self._await_peer(k, pair)
 
     def _current(self, k: int, pair: Pair) -> None:
+        limits = self.limits[k]
         self._sadb.pairs[k] = pair
+        self._soft[k] = limits.soft_seconds * SECOND if self.rekey else NEVER
+        self._hard[k] = limits.hard_seconds * SECOND
+        self._idle[k] = NEVER if limits.idle is None else limits.idle * SECOND
         self._out[k], self._in[k] = pair.outbound[0], pair.inbound[0]
 
-    def _mark(self, k: int, handle: int, outbound: bool) -> None:
-        """An SA of pair k, not in use yet."""
+    def _mark(self, k: int, handles: tuple[int, ...], outbound: bool, generation: int) -> None:
+        """SAs of a generation of pair k, not in use yet. Of a bundle the payload's SA has the limits."""
         limits = self.limits[k]
         soft = hard = NO_LIMIT
         if limits.kilobytes is not None and limits.soft_kilobytes is not None:
             soft, hard = limits.soft_kilobytes * KILOBYTE, limits.kilobytes * KILOBYTE
+        handle = handles[0]
         self._sad.set_limits(np.array([handle]), soft, hard, SOFT_NUMBERS if outbound else 100)
         self._tables.t.life["pair"][handle] = k
+        self._tables.t.life["generation"][list(handles)] = generation
 
     def _await_peer(self, k: int, pair: Pair) -> None:
         """Install the inbound SAs of the next generation."""
         self._coming[k] = self._sadb.prepare(pair.want, pair.generation + 1, outbound=False)
-        self._mark(k, self._coming[k][0], outbound=False)
+        self._mark(k, self._coming[k], False, pair.generation + 1)
         self._tables.t.life["coming"][self._coming[k][0]] = 1
 
     def _bounds(self) -> None:
@@ -275,7 +278,7 @@ class Lifetimes:
     def _next_outbound(self, k: int, pair: Pair) -> tuple[int, ...]:
         """Install the outbound SAs of the next generation; they know what the present ones know of the way."""
         handles = self._sadb.prepare(pair.want, pair.generation + 1, outbound=True)
-        self._mark(k, handles[0], outbound=True)
+        self._mark(k, handles, True, pair.generation + 1)
         for name in ("path_mtu", "plain_mtu", "fit"):
             self._tables.t.sa[name][handles[0]] = self._tables.t.sa[name][pair.outbound[0]]
         return handles
@@ -316,7 +319,8 @@ class Lifetimes:
         sa = self._tables.t.sa
         if sa["generation"][handle] != generation:
             return
-        self._note(ts, "deleted", "", k, handle)
+        if self._tables.t.life["pair"][handle] == k:  # of a bundle the payload's SA is named
+            self._note(ts, "deleted", "", k, handle)
         self._lingering[k] = [each for each in self._lingering.get(k, []) if each[0] != handle]
         self._sad.retire(handle)
 
@@ -345,11 +349,60 @@ class Lifetimes:
         t.sp["sa_out"][want.sp] = outbound[0]
         self._birth[k] = NEVER
         self._current(k, Pair(want, outbound, inbound, generation))
-        self._mark(k, outbound[0], outbound=True)
-        self._mark(k, inbound[0], outbound=False)
+        self._mark(k, outbound, True, generation)
+        self._mark(k, inbound, False, generation)
         self._await_peer(k, self._sadb.pairs[k])
         for handle in (*old.outbound, *gone):
             self._sad.retire(handle)
+
+    def make_stale(self, k: int, ts: int) -> None:
+        """The SAs of a pair were made under settings that hold no longer: they drop what they are given."""
+        t, pair = self._tables.t, self._sadb.pairs[k]
+        if self._birth[k] == NEVER:
+            return  # nobody has used them yet
+        for table, handle in ((t.sa_out, pair.outbound[0]), (t.sa_in, pair.inbound[0])):
+            t.life["hard"][handle] = table["limit"][handle] = t.life["fresh"][handle] = 0
+            t.life["stale"][handle] = 1
+        self._note(ts, "stale", "", k)
+
+    def jump(self, k: int, want: Want, generation: int) -> None:
+        """Pair k is of a later generation from the start."""
+        t, old = self._tables.t, self._sadb.pairs[k]
+        outbound, inbound = (self._sadb.prepare(want, generation, way) for way in (True, False))
+        self._hand_on(old.outbound[0], outbound[0])
+        t.sp["sa_out"][want.sp] = outbound[0]
+        coming = self._coming.pop(k, ())
+        self._begin(k, Pair(replace(want, sp=old.want.sp), outbound, inbound, generation))
+        for handle in (*old.outbound, *old.inbound, *coming):
+            self._sad.retire(handle)
+
+    def resume(self, k: int, other: "Lifetimes", before: int, copy: Callable[[int, int], None]) -> None:
+        """Pair k goes on as pair `before` of another router's; `copy(handle, theirs)`: state of an inbound SA."""
+        pair, theirs = self._sadb.pairs[k], other._sadb.pairs[before]
+        self._birth[k] = other._birth[before]
+        for limit in ("_soft", "_hard", "_idle"):  # as they were negotiated
+            getattr(self, limit)[k] = getattr(other, limit)[before]
+        for word in (CTL_SPAN, CTL_BUDGET):
+            self._tables.t.ctl[word] = min(self._tables.t.ctl[word], other._tables.t.ctl[word])
+        self.past[k] = [(replace(want, sp=pair.want.sp), g) for want, g in other.past.get(before, ())]
+        if other._tables.t.life["heir"][theirs.outbound[0]] >= 0 and self.rekey:
+            self._tables.t.life["heir"][pair.outbound[0]] = self._next_outbound(k, pair)[0]
+        moved: dict[int, int] = {}
+        for generation, handles in _old_inbound(other, before).items():
+            want = next(want for want, g in self.past[k] if g == generation)
+            again = self._sadb.prepare(want, generation, outbound=False)
+            self._mark(k, again, False, generation)
+            for mine, handle in zip(again, handles, strict=True):
+                copy(mine, handle)
+                moved[handle] = mine
+        generations = self._tables.t.sa["generation"]
+        for ts, j, handle, _ in other._old:
+            if j == before and handle in moved:
+                heapq.heappush(self._old, (ts, k, moved[handle], int(generations[moved[handle]])))
+        lingering = [moved[handle] for handle, _ in other._lingering.get(before, ()) if handle in moved]
+        self._lingering[k] = [(handle, int(generations[handle])) for handle in lingering]
+        if self._birth[k] != NEVER:
+            self._enter([k])
 
     def clear(self, ts: int, peer: str = "") -> int:
         """`clear crypto sa`: pairs (those with a peer) are deleted at `ts`; the next packet begins a new one. Returns
@@ -377,6 +430,16 @@ class Lifetimes:
         self._old, self._lingering = list(old), {k: list(found) for k, found in lingering.items()}
         self._wheel.restore(wheel)
         del self.events[events:]
+
+
+def _old_inbound(lifetimes: Lifetimes, k: int) -> dict[int, list[int]]:
+    """Old inbound SAs of a pair that have not been deleted yet, by generation, the payload's first."""
+    t = lifetimes._tables.t
+    listed = {(handle, g) for _, j, handle, g in lifetimes._old if j == k} | set(lifetimes._lingering.get(k, ()))
+    found: dict[int, list[int]] = {}
+    for handle in sorted((h for h, g in listed if t.sa["generation"][h] == g), key=lambda h: int(t.sa["proto"][h])):
+        found.setdefault(int(t.life["generation"][handle]), []).append(handle)
+    return found
 
 
 def _later(at: Array, after: Array) -> Array:

@@ -53,6 +53,16 @@ class PathMtus:
             heapq.heappush(self._ages, (ts + AGE, row))
             self.history.append(Learned(ts, row, mtu, True))
 
+    def learned(self, handle: int) -> tuple[int, int] | None:
+        """(MTU, ns at which it ages out) of what was learned for an SA, None for nothing."""
+        at = max((ts for ts, row in self._ages if row == handle), default=None)
+        return None if at is None else (int(self._t.sa["path_mtu"][handle]), at)
+
+    def learn(self, handle: int, mtu: int, until: int) -> None:
+        """Know that of an SA."""
+        self._resize(handle, min(mtu, self._home(handle)))
+        heapq.heappush(self._ages, (until, handle))
+
     def next_due(self) -> int:
         """ns at which something ages out, NEVER for nothing."""
         return self._ages[0][0] if self._ages else NEVER

@@ -248,6 +248,11 @@ class Sad:
         self._seed = 0
 
     @property
+    def spaces(self) -> int:
+        """Sequence-number spaces of an SA that has several."""
+        return 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
+
+    @property
     def table(self) -> Array:
         """The rows of the `sa` table (a view)."""
         rows: Array = self._tables.t.sa[: self.rows]
@@ -425,7 +430,7 @@ class Sad:
 
     def _spaces(self, cols: SaColumns, rows: Array, inbound: bool) -> None:
         """Sequence-number spaces of new SAs: their next numbers, or their histories."""
-        t, count = self._tables.t, 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
+        t, count = self._tables.t, self.spaces
         pool = self._spaces_in if inbound else self._spaces_out
         at = pool.take(len(rows), count)
         each = (at[:, None] + np.arange(count)).reshape(-1)
@@ -438,9 +443,9 @@ class Sad:
         ring = max(64, 1 << (window - 1).bit_length()) if window else 0
         for name, value in (("top", 0), ("window", window), ("ring", ring), ("replays", 0)):
             t.sns_in[name][each] = value
-        t.sns_in["win_at"][each] = self._window_words(len(each), ring // 64)
+        t.sns_in["win_at"][each] = self.window_words(len(each), ring // 64)
 
-    def _window_words(self, n: int, size: int) -> Array:
+    def window_words(self, n: int, size: int) -> Array:
         """First words of n empty bitmaps of `size` words."""
         at = self._windows.take(n, size)
         self._tables.grow("win", self._windows.used)
@@ -454,7 +459,7 @@ class Sad:
         t.sa_in["window"][rows] = cols.window
         ring = max(64, 1 << (cols.window - 1).bit_length()) if cols.window else 0
         t.sa_in["ring"][rows] = ring
-        at = self._window_words(len(rows), ring // 64)
+        at = self.window_words(len(rows), ring // 64)
         t.sa_in["win_at"][rows] = at
         if ring:  # the highest number that was seen is not new
             seen = np.flatnonzero(cols.seq > 0)
@@ -499,7 +504,7 @@ class Sad:
 
     def _give_back(self, handle: int) -> None:
         """Windows and sequence-number spaces of an SA serve later ones."""
-        t, count = self._tables.t, 1 << int(self._tables.t.ctl[CTL_SNS_BITS])
+        t, count = self._tables.t, self.spaces
         state, spaces = t.sa_in[handle], int(t.sa_out["sns_at"][handle])
         self._windows.give(int(state["win_at"]), int(state["ring"]) // 64)
         if spaces >= 0:

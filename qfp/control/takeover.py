@@ -1,0 +1,122 @@
+"""A running router gets another configuration: what it has goes on where the new configuration still asks for it.
+
+SAs go on when their entry asks for the same ones (ends, selectors, transforms); with them their numbers, windows,
+counters and lifetimes, which stay as they were negotiated. Path MTUs, fragments that wait, limits of ICMP errors,
+numbers of GRE tunnels and all counters go on too. What depends on the configuration (routes, policies, queues, MTUs)
+is made anew. SAs that were made with one sequence-number space, or with several, before `multi-sn` said otherwise are
+stale: their traffic is dropped until they are cleared (guide chapter 2, AR-8).
+"""
+
+from typing import Any
+
+from qfp.control.sadb import Pair
+
+OUT_STATE = ("next_seq", "packets", "bytes", "last", "limit", "last_seq", "errors", "compressed", "incompressible")
+IN_STATE = ("top", "packets", "bytes", "last", "limit", "replays", "bad_icv", "window", "ring")
+LIFE_STATE = ("soft", "hard", "soft_seq", "last_seq", "fresh", "born", "born_at", "errors", "decompressed",
+              "comp_failed", "stale")  # fmt: skip
+TOTALS = ("causes", "cause_bytes", "verdicts", "stats", "late")
+IF_TOTALS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in")
+ICMP_STATE = ("tokens", "since", "started")
+WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")
+
+
+def take_over(new: Any, old: Any, ts: int) -> None:
+    """Let router `new` go on with what router `old` has at `ts` (ns); `old` is not to be used any more."""
+    known = {_identity(old, k, pair): k for k, pair in enumerate(old.sadb.pairs) if pair.outbound and pair.inbound}
+    for k, pair in enumerate(new.sadb.pairs):
+        before = known.get(_identity(new, k, pair)) if pair.outbound and pair.inbound else None
+        if before is not None:
+            _pair(new, k, old, before, ts)
+    new.lifetimes.events[:0] = old.lifetimes.events
+    _totals(new.tables.t, old.tables.t)
+    for name, row in new.interfaces.row.items():
+        if name in old.interfaces.row:
+            _interface(new.tables.t, row, old.tables.t, old.interfaces.row[name])
+    for name in WAITING:
+        theirs = getattr(old.tables.t, name)
+        if theirs.size == getattr(new.tables.t, name).size:
+            new.tables.t.rebind(name, theirs)
+    for key, row in old.sad._id_rows.items():
+        if key in new.sad._id_rows:
+            new.tables.t.ip_id[new.sad._id_rows[key]] = old.tables.t.ip_id[row]
+    new.tables.changed()
+
+
+def _identity(router: Any, k: int, pair: Pair) -> tuple[Any, ...]:
+    """What makes an entry's SAs these and no others: their SPIs, derived from everything they depend on."""
+    if k in router.sadb.derived:
+        return tuple(sa.spi for way in (True, False) for sa in router.sadb.derive(pair.want, 0, way))
+    return tuple(int(router.tables.t.sa["spi"][h]) for h in (*pair.outbound, *pair.inbound))
+
+
+def _pair(new: Any, k: int, old: Any, before: int, ts: int) -> None:
+    """SAs of one entry."""
+    theirs = old.sadb.pairs[before]
+    if k in new.sadb.derived and theirs.generation:
+        new.lifetimes.jump(k, theirs.want, theirs.generation)
+    mine = new.sadb.pairs[k]
+    for here, there in zip(mine.outbound, theirs.outbound, strict=False):
+        outbound_state(new, here, old, there)
+    for here, there in zip(mine.inbound, theirs.inbound, strict=False):
+        inbound_state(new, here, old, there)
+    if k in new.sadb.derived:
+        new.lifetimes.resume(k, old.lifetimes, before, lambda here, there: inbound_state(new, here, old, there))
+        if bool(new.config.ipsec.multi_sn) != bool(old.config.ipsec.multi_sn):
+            new.lifetimes.make_stale(k, ts)
+    path = old.path_mtus.learned(theirs.outbound[0])
+    if path is not None:
+        new.path_mtus.learn(mine.outbound[0], *path)
+
+
+def outbound_state(new: Any, here: int, old: Any, there: int) -> None:
+    """Numbers and counters of an outbound SA."""
+    t, o = new.tables.t, old.tables.t
+    _copy(t.sa_out, here, o.sa_out, there, OUT_STATE)
+    _copy(t.life, here, o.life, there, LIFE_STATE)
+    mine, theirs = int(t.sa_out["sns_at"][here]), int(o.sa_out["sns_at"][there])
+    if mine >= 0 and theirs >= 0:
+        count = new.sad.spaces
+        t.sns_out[mine : mine + count] = o.sns_out[theirs : theirs + count]
+
+
+def inbound_state(new: Any, here: int, old: Any, there: int) -> None:
+    """Windows and counters of an inbound SA; a window stays as long as it was negotiated."""
+    t, o = new.tables.t, old.tables.t
+    _copy(t.life, here, o.life, there, LIFE_STATE)
+    _window(new, t.sa_in, here, o, o.sa_in, there, IN_STATE)
+    mine, theirs = int(t.sa_in["sns_at"][here]), int(o.sa_in["sns_at"][there])
+    if mine >= 0 and theirs >= 0:
+        for k in range(new.sad.spaces):
+            _window(new, t.sns_in, mine + k, o, o.sns_in, theirs + k, ("top", "window", "ring", "replays"))
+
+
+def _window(new: Any, table: Any, here: int, o: Any, theirs: Any, there: int, names: tuple[str, ...]) -> None:
+    """State with a bitmap: bits of the same length are needed, so words are found for them."""
+    size = int(theirs["ring"][there]) // 64
+    if int(table["ring"][here]) // 64 != size:
+        table["win_at"][here] = new.sad.window_words(1, size)[0]
+    _copy(table, here, theirs, there, names)
+    to, start = int(table["win_at"][here]), int(theirs["win_at"][there])
+    new.tables.t.win[to : to + size] = o.win[start : start + size]
+
+
+def _copy(table: Any, here: int, theirs: Any, there: int, names: tuple[str, ...]) -> None:
+    for name in names:
+        table[name][here] = theirs[name][there]
+
+
+def _totals(t: Any, o: Any) -> None:
+    for name in TOTALS:
+        getattr(t, name)[:] = getattr(o, name)
+    for name in ICMP_STATE:
+        t.icmp[name] = o.icmp[name]
+
+
+def _interface(t: Any, row: int, o: Any, there: int) -> None:
+    """Counters of an interface; of a GRE tunnel also its numbers."""
+    _copy(t.ifs, row, o.ifs, there, IF_TOTALS)
+    mine, theirs = int(t.ifs["tun"][row]), int(o.ifs["tun"][there])
+    if mine >= 0 and theirs >= 0:
+        _copy(t.tun, mine, o.tun, theirs, ("next_seq", "top_seq", "started"))
+
