@@ -8,6 +8,7 @@ from qfp.batch import Batch
 from qfp.lab.flow import Array, Flow, merge_in_order, pick
 from qfp.lab.journeys import Journeys
 from qfp.lab.model import LinkSpec
+from qfp.lab.queueing import Seen
 
 DRAWS = 5  # random numbers a packet: loss, jitter, duplication, jitter of the copy, reordering
 LINK_MTU, LINK_DOWN, LINK_LOSS = "LINK_MTU", "LINK_DOWN", "LINK_LOSS"
@@ -33,8 +34,8 @@ class Line:
         self._draws = np.empty((0, DRAWS))
         self.stats: dict[str, Any] = {"packets": 0, "bytes": 0, "carried": 0, "copies": 0, "wait_max": 0, "lost": {}}
 
-    def offer(self, flow: Flow, clear: Batch | None = None) -> None:
-        """Packets that a router sends, in order of time. clear: how each came into the router (`qos pre-classify`)."""
+    def offer(self, flow: Flow, seen: Seen | None = None) -> None:
+        """Packets that a router sends, in order of time, and what else an output policy looks at."""
         self.stats["packets"] += len(flow)
         self.stats["bytes"] += int(flow.batch.length.sum(dtype=np.int64))
         rows = np.arange(self._offered, self._offered + len(flow))
@@ -45,9 +46,9 @@ class Line:
             self._lost(flow.take(np.flatnonzero(long)), flow.batch.ts[long], LINK_MTU)
             fits = np.flatnonzero(~long)
             flow, rows, draws = flow.take(fits), rows[fits], draws[fits]
-            clear = None if clear is None else pick(clear, fits)
+            seen = None if seen is None else seen.take(fits)
         if len(flow):
-            batch = self.queues.offer(rows, flow.batch, *([] if clear is None else [clear]))
+            batch = self.queues.offer(rows, flow.batch, seen)
             self._held = merge_in_order([self._held, Flow(batch, flow.ids)])
             self._rows, self._draws = np.concatenate([self._rows, rows]), np.concatenate([self._draws, draws])
 

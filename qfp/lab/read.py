@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qfp.lab.errors import LabError
-from qfp.lab.model import OVERHEAD, QUEUE, End, Injection, LabSpec, LinkSpec, RouterSpec, Tap
+from qfp.lab.model import OVERHEAD, QUEUE, End, EngineSpec, Injection, LabSpec, LinkSpec, RouterSpec, Tap
+from qfp.qos.crypto import least_of
+from qfp.qos.policy import RATE_MAX
+from qfp_kernels.queues import BURST_MAX
 
 TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 RATES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -33,6 +36,11 @@ class Section:
     def take(self, name: str, default: Any = None) -> Any:
         self._known.append(name)
         return self._left.pop(name, default)
+
+    def has(self, name: str) -> bool:
+        """Whether a key that is known is there."""
+        self._known.append(name)
+        return name in self._left
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self.take(name, default)
@@ -93,13 +101,7 @@ def load(path: str | Path) -> LabSpec:
 
 def parse(data: bytes, file: str, folder: Path) -> LabSpec:
     """A lab file's bytes."""
-    try:
-        values = tomllib.loads(data.decode())
-    except UnicodeDecodeError as e:
-        raise LabError(file, f"byte {e.start}", "is not UTF-8", "save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as e:
-        raise LabError(file, "syntax", str(e), "see toml.io for how TOML is written") from None
-    top = Section(file, "lab", values)
+    top = Section(file, "lab", _toml(data, file))
     top.only("seed", "routers", "links", "inject", "capture", "events")
     seed = top.number("seed", 1, 0, 2**63 - 1)
     routers = _routers(top, folder)
@@ -111,6 +113,15 @@ def parse(data: bytes, file: str, folder: Path) -> LabSpec:
     return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps))
 
 
+def _toml(data: bytes, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as e:
+        raise LabError(file, f"byte {e.start}", "is not UTF-8", "save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as e:
+        raise LabError(file, "syntax", str(e), "see toml.io for how TOML is written") from None
+
+
 def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
     found = Section(top.file, "routers", top.take("routers", {}))
     if not found._left:
@@ -118,11 +129,47 @@ def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
     routers = {}
     for name in list(found._left):
         each = Section(top.file, f"routers.{name}", found.take(name))
-        routers[name] = RouterSpec(folder / each.text("config"), each.text("add", "!"))
-        if not routers[name].config.is_file():
-            each.fail("config", f"{routers[name].config} is no file", "paths start from the lab file's folder")
+        config, add = folder / each.text("config"), each.text("add", "!")
+        if not config.is_file():
+            each.fail("config", f"{config} is no file", "paths start from the lab file's folder")
+        engine = each.take("engine")
         each.done()
+        section = Section(top.file, f"routers.{name}.engine", engine) if engine is not None else None
+        routers[name] = RouterSpec(config, add, _engine(section, folder) if section is not None else None)
     return routers
+
+
+def _engine(section: Section, folder: Path) -> EngineSpec:
+    """A crypto engine; what a platform file says holds where the section says nothing itself."""
+    kept: dict[str, Any] = {}
+    if (platform := section.take("platform")) is not None:
+        path = folder / str(platform)
+        if not path.is_file():
+            section.fail("platform", f"{path} is no file", "paths start from the lab file's folder")
+        kept = _capacity(Section(str(path), "platform", _toml(path.read_bytes(), str(path))))
+    kept |= _capacity(section)
+    if "rate" not in kept:
+        section.fail("rate", "is missing", "add rate = \"1 G\", or a platform file that has it")
+    spec = EngineSpec(**kept)
+    if least_of(spec.rate, spec.packets) > BURST_MAX:
+        section.fail("packets", f"{spec.packets} packets/s are too few for {spec.rate} bit/s",
+                     f"give at least {-(-spec.rate * 10**9 // BURST_MAX)}")  # fmt: skip
+    return spec
+
+
+def _capacity(section: Section) -> dict[str, Any]:
+    """What a section says of an engine."""
+    out: dict[str, Any] = {}
+    for name, example, low, high in (("rate", "1 G", 1, RATE_MAX), ("packets", "500 k", 1, RATE_MAX)):
+        if section.has(name):
+            out[name] = section.measure(name, RATES, example, high=high)
+            if out[name] < low:
+                section.fail(name, "is nothing", f"give at least {low}, or leave the engine out")
+    for name in ("queue", "llq"):
+        if section.has(name):
+            out[name] = section.number(name, 1, 1, 2**20)
+    section.done()
+    return out
 
 
 def _end(section: Section, name: str, value: Any, routers: dict[str, RouterSpec]) -> End:

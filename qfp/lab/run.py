@@ -17,15 +17,17 @@ import numpy as np
 from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
-from qfp.lab.flow import NEVER, Flow, pick
+from qfp.lab.flow import NEVER, Array, Flow, pick
+from qfp.lab.ingress import Inputs
 from qfp.lab.journeys import CONSUMED, PUNTED, Journeys
 from qfp.lab.line import Line
 from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
-from qfp.lab.queueing import Fifo, PolicyQueues, pre_classifies
+from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
 from qfp.lab.taps import Taps
-from qfp.result import CAUSE_WORDS
+from qfp.qos.port import rate_of
+from qfp.result import CAUSE_WORDS, Result
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
 from qfp_kernels.drops import Verdict
@@ -52,9 +54,9 @@ class Lab:
         self.warnings: list[str] = []
         self.journeys = Journeys()
         self.nodes = {
-            name: Node(name, self._router(name, each, engine)) for name, each in spec.routers.items()
+            name: Node(name, self._router(name, each, engine), each.engine) for name, each in spec.routers.items()
         }
-        self._pre_classified: set[tuple[str, str]] = set()
+        self._pre_classified: dict[tuple[str, str], PreClassify] = {}
         self._lines: dict[tuple[str, str], Line] = {}
         self._targets: dict[tuple[str, str], tuple[Node, str]] = {}
         for link in spec.links:
@@ -67,6 +69,7 @@ class Lab:
                 self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys)
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
+        self._inputs()
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
                            for tap in spec.taps})  # fmt: skip
         for injection in spec.injections:
@@ -94,7 +97,8 @@ class Lab:
 
     def _queues(self, here: tuple[str, str], link: LinkSpec) -> Fifo | PolicyQueues:
         """What packets wait in before a link: the interface's output policy has a say where the link has a rate."""
-        config = self.nodes[here[0]].router.config
+        router = self.nodes[here[0]].router
+        config = router.config
         interface = config.interfaces[here[1]]
         policy = interface.service_policy_out
         if policy is None:
@@ -102,9 +106,21 @@ class Lab:
         if not link.rate:
             self.warnings.append(f"link {link.name}: has no rate, so policy {policy} of {' '.join(here)} does nothing")
             return Fifo(link.rate, link.queue, link.overhead)
-        if pre_classifies(config, interface):
-            self._pre_classified.add(here)
+        if pre := PreClassify(router, interface):
+            self._pre_classified[here] = pre
         return PolicyQueues(config, policy, link.rate, link.overhead)
+
+    def _inputs(self) -> None:
+        """Input policies, where anything can come in: at links and injections."""
+        rates = {here: line.spec.rate for here, line in self._lines.items()}
+        for each in self.spec.injections:
+            rates.setdefault((each.at.router, self._interface(each.at, f"{each.key}.at")), 0)
+        for name, node in self.nodes.items():
+            mine = {interface: rate for (router, interface), rate in rates.items() if router == name}
+            for interface, rate in mine.items():
+                if node.router.config.interfaces[interface].service_policy_in is not None and not rate:
+                    mine[interface] = rate_of(node.router.config.interfaces[interface])
+            node.inputs = Inputs(node.router, mine)
 
     def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
         """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other."""
@@ -153,23 +169,38 @@ class Lab:
 
     def _route(self, node: Node, done: Round) -> None:
         """What a router's round means: ends of journeys, packets on lines, packets that leave the lab."""
-        self._record(node, done)
-        self._taps.see(node.name, "in", node.router.interfaces.names, done.flow.batch)
+        names = node.router.interfaces.names
+        self._taps.see(node.name, "in", names, done.arrived.batch)
+        for lost in done.lost:
+            self.journeys.lost(lost.ids, lost.ts, node.name, lost.cause)
+        if done.result is None:
+            return
+        self._record(node, done, done.result)
         packets = done.result.packets
-        self._taps.see(node.name, "out", node.router.interfaces.names, packets)
+        self._taps.see(node.name, "out", names, packets)
         for row in np.unique(packets.in_if).tolist():
-            here = (node.name, node.router.interfaces.names[row])
+            here = (node.name, names[row])
             rows = np.flatnonzero(packets.in_if == row)
             if here in self._lines:
-                came_from = done.result.came_from[rows]
-                clear = pick(done.flow.batch, came_from) if here in self._pre_classified else None
-                self._lines[here].offer(Flow(pick(packets, rows), done.ids[rows]), clear)
+                flow = Flow(pick(packets, rows), done.ids[rows])
+                self._lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
-    def _record(self, node: Node, done: Round) -> None:
+    def _seen(self, here: tuple[str, str], flow: Flow, result: Result, rows: Array) -> Seen | None:
+        """What an interface's output policy looks at beside the packets that leave by it."""
+        pre = self._pre_classified.get(here)
+        if pre is None and flow.groups is None:
+            return None
+        came_from = result.came_from[rows]
+        groups = None if flow.groups is None else flow.groups[came_from]
+        if pre is None:
+            return Seen(groups=groups)
+        return Seen(pick(flow.batch, came_from), pre.rows(result.verdicts["sa"][came_from]), groups)
+
+    def _record(self, node: Node, done: Round, result: Result) -> None:
         """Journeys that ended in a router."""
-        verdicts, ids = done.result.verdicts, done.flow.ids
+        verdicts, ids = result.verdicts, done.flow.ids
         for cause in np.unique(verdicts["cause"]).tolist():
             rows = np.flatnonzero(verdicts["cause"] == cause)
             if cause:
