@@ -16,11 +16,14 @@ from qfp.config.model import Configuration
 from qfp.lab.ahead import Ahead, ahead
 from qfp.lab.flow import NEVER, Array, Flow, merge, merge_in_order
 from qfp.lab.model import EngineSpec
+from qfp.lab.series import OUT, Series
 from qfp.qos.classes import Classifier
 from qfp.qos.crypto import CryptoQueue
 from qfp.qos.port import InputPolicy
+from qfp.qos.scheduler import Departures
 from qfp.result import CAUSE_WORDS
 from qfp.router import Router
+from qfp_kernels.drops import Drop
 
 POLICED = "POLICED"
 
@@ -87,9 +90,10 @@ class Egress:
 
 
 class CryptoEngine:
-    """The queues before a router's engine, and what waits in them or is being worked on."""
+    """The queues before a router's engine, and what waits in them or is being worked on. name: in series."""
 
-    def __init__(self, router: Router, spec: EngineSpec):
+    def __init__(self, router: Router, spec: EngineSpec, name: str, series: Series):
+        self._name, self._series = name, series
         self._tables = router.tables
         config = router.config
         groups = config.platform.llq_qos_groups
@@ -142,6 +146,7 @@ class CryptoEngine:
         """What is encrypted or decrypted before a time."""
         gone = self._queue.run(horizon)
         dropped = gone.dropped
+        self._count(gone)
         for cause in np.unique(dropped.cause).tolist():
             rows = dropped.cause == cause
             ids = self._held.ids[self._at(dropped.row[rows])]
@@ -159,6 +164,17 @@ class CryptoEngine:
         ready = int(np.searchsorted(self._worked.batch.ts, horizon))
         out, self._worked = self._worked.take(slice(0, ready)), self._worked.take(slice(ready, None))
         return out
+
+    def _count(self, gone: Departures) -> None:
+        """Series of both queues. What is dropped is dropped as it comes."""
+        dropped = gone.dropped
+        for number, queue in enumerate(self._queue.scheduler.policy.classes):
+            rows, lost = gone.cls == number, dropped.cls == number
+            self._series.waited(self._name, queue, gone.arrival[rows], gone.end[rows], gone.length[rows])
+            self._series.count(self._name, OUT, gone.end[rows], gone.length[rows], queue)
+            at, length = dropped.ts[lost], dropped.length[lost]
+            self._series.waited(self._name, queue, at, at, length)
+            self._series.count(self._name, CAUSE_WORDS[Drop.CRYPTO_TAIL_DROP], at, length, queue)
 
     def _at(self, rows: Array) -> Array:
         return np.searchsorted(self._rows, rows)

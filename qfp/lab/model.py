@@ -111,3 +111,4 @@ class LabSpec:
     links: tuple[LinkSpec, ...]
     injections: tuple[Injection, ...]
     taps: tuple[Tap, ...] = ()
+    interval: int = 0  # ns of time series, 0 = as series.interval_for says

@@ -9,6 +9,7 @@ from qfp.batch import Batch
 from qfp.lab.flow import NEVER, Flow, merge
 from qfp.lab.ingress import CryptoEngine, Inputs, Lost
 from qfp.lab.model import EngineSpec
+from qfp.lab.series import Series
 from qfp.result import Result
 from qfp.router import Router
 
@@ -54,10 +55,10 @@ class Waiting:
 class Node:
     """`router`, flows that have yet to arrive at its interfaces, and what packets meet before they enter it."""
 
-    def __init__(self, name: str, router: Router, engine: EngineSpec | None = None):
+    def __init__(self, name: str, router: Router, series: Series, engine: EngineSpec | None = None):
         self.name, self.router = name, router
         self.inputs: Inputs | None = None
-        self.engine = CryptoEngine(router, engine) if engine is not None else None
+        self.engine = CryptoEngine(router, engine, f"{name} crypto engine", series) if engine is not None else None
         self._waiting: list[Waiting] = []
         self._totals: dict[str, Any] = {}
 

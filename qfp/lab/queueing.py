@@ -29,6 +29,8 @@ class Left:
     lost: Array
     lost_at: Array
     causes: Array  # words
+    queue: Array  # number of the queue or class of each row that left: into `names`
+    lost_queue: Array
 
 
 class Fifo:
@@ -40,6 +42,7 @@ class Fifo:
         self._waiting = np.zeros(limit if rate else 0, np.int64)
         self._done: list[tuple[Array, Array, Array]] = []
         self.next = NEVER  # what leaves is known at once
+        self.names = [""]
 
     def offer(self, rows: Array, batch: Batch, seen: "Seen | None" = None) -> Batch:
         depart = np.empty(rows.size, np.int64)
@@ -49,11 +52,13 @@ class Fifo:
 
     def run(self, until: int) -> Left:
         if not self._done:
-            return Left(NONE, NONE, NONE, NONE, WORDS[NONE])
+            return Left(NONE, NONE, NONE, NONE, WORDS[NONE], NONE, NONE)
         rows, ts, depart = (np.concatenate(parts) for parts in zip(*self._done, strict=True))
         self._done = []
         sent, lost = depart >= 0, depart < 0
-        return Left(rows[sent], depart[sent], rows[lost], ts[lost], np.full(int(lost.sum()), QUEUE_FULL))
+        here = np.zeros(rows.size, np.int64)
+        causes = np.full(int(lost.sum()), QUEUE_FULL)
+        return Left(rows[sent], depart[sent], rows[lost], ts[lost], causes, here[sent], here[lost])
 
     def counters(self) -> dict[str, Any]:
         return {}
@@ -85,6 +90,7 @@ class PolicyQueues:
         self._classifier = Classifier(config, policy)
         self._treatment = Treatment(self._classifier, rate)
         self._scheduler = Scheduler(compile_queues(config, policy, rate, classifier=self._classifier), overhead)
+        self.names = self._scheduler.policy.classes
         self._until = 0
 
     def offer(self, rows: Array, batch: Batch, seen: Seen | None = None) -> Batch:
@@ -105,7 +111,7 @@ class PolicyQueues:
         self._until = until
         gone = self._scheduler.run(until)
         lost = gone.dropped
-        return Left(gone.row, gone.end, lost.row, lost.ts, WORDS[lost.cause])
+        return Left(gone.row, gone.end, lost.row, lost.ts, WORDS[lost.cause], gone.cls, lost.cls)
 
     @property
     def next(self) -> int:

@@ -20,6 +20,15 @@ DIRECTIONS = ("in", "out", "both")
 TIME_MAX = 10**6 * 10**9  # ns, eleven days: far from the ends of int64
 
 
+def quantity(text: str, units: dict[str, int]) -> int | None:
+    """A number with a unit, or a whole number alone, in the base unit; None when it is neither."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*?)(?:bit/s|bps)?", text)
+    if not match or match[2] not in {"", *units}:
+        return None
+    unit = units.get(match[2], 1)
+    return round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
+
+
 class Section:
     """A table of the file, whose keys are taken one by one."""
 
@@ -61,11 +70,9 @@ class Section:
         value = self.take(name, default)
         if value is None:
             self.fail(name, "is missing", f"add {name} = \"{example}\"")
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*?)(?:bit/s|bps)?", str(value))
-        if isinstance(value, bool) or not match or match[2] not in {"", *units}:
+        whole = None if isinstance(value, bool) else quantity(str(value), units)
+        if whole is None:
             self.fail(name, f"{value!r} is no such quantity", f"write it like \"{example}\"")
-        unit = units.get(match[2], 1)
-        whole = round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
         if whole > high:
             self.fail(name, f"{value!r} is too large", f"at most {high} in the smallest unit")
         return whole
@@ -102,15 +109,15 @@ def load(path: str | Path) -> LabSpec:
 def parse(data: bytes, file: str, folder: Path) -> LabSpec:
     """A lab file's bytes."""
     top = Section(file, "lab", _toml(data, file))
-    top.only("seed", "routers", "links", "inject", "capture", "events")
-    seed = top.number("seed", 1, 0, 2**63 - 1)
+    top.only("seed", "interval", "routers", "links", "inject", "capture", "events")
+    seed, interval = top.number("seed", 1, 0, 2**63 - 1), top.time("interval", 0)
     routers = _routers(top, folder)
     links = [_link(each, k, routers) for k, each in enumerate(top.tables("links"))]
     links = _events(top, links)
     injections = [_injection(each, routers, folder) for each in top.tables("inject", needed=True)]
     taps = [_tap(each, routers) for each in top.tables("capture")]
     _distinct(top, links, taps)
-    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps))
+    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps), interval)
 
 
 def _toml(data: bytes, file: str) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
 from qfp.lab.flow import NEVER, Array, Flow, pick
-from qfp.lab.ingress import Inputs
-from qfp.lab.journeys import CONSUMED, PUNTED, Journeys
+from qfp.lab.ingress import POLICED, Inputs
+from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
 from qfp.lab.line import Line
 from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
 from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
+from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
 from qfp.qos.port import rate_of
 from qfp.result import CAUSE_WORDS, Result
@@ -36,25 +37,28 @@ ENDED = {int(Verdict.CONSUMED): CONSUMED, int(Verdict.PUNTED): PUNTED}
 
 
 class Outcome:
-    """Results of a run. `journeys`: see Journeys. `taps`: captures (Batch) by file. `facts`: counts, plain data."""
+    """Results of a run. `journeys`: see Journeys. `series`: see Series. `taps`: captures (Batch) by file. `facts`:
+    counts, plain data."""
 
-    def __init__(self, journeys: Journeys, taps: dict[str, Batch], facts: dict[str, Any]):
-        self.journeys, self.taps, self.facts = journeys, taps, facts
+    def __init__(self, journeys: Journeys, series: Series, taps: dict[str, Batch], facts: dict[str, Any]):
+        self.journeys, self.series, self.taps, self.facts = journeys, series, taps, facts
 
 
 class Lab:
-    """A lab ready to run, once. engine: as for Router. threads: routers that run at the same time.
+    """A lab ready to run, once. engine: as for Router. threads: routers that run at the same time. interval: ns of time
+    series, 0 = as the lab file says. `length`: ns from time zero to the last injected packet.
 
     Raises LabError, and what Router and traces raise.
     """
 
-    def __init__(self, spec: LabSpec, *, engine: str | None = None, threads: int = 1):
+    def __init__(self, spec: LabSpec, *, engine: str | None = None, threads: int = 1, interval: int = 0):
         self.spec = spec
         self.threads = max(1, threads)
         self.warnings: list[str] = []
-        self.journeys = Journeys()
+        self.journeys, self.series = Journeys(), Series(1)
         self.nodes = {
-            name: Node(name, self._router(name, each, engine), each.engine) for name, each in spec.routers.items()
+            name: Node(name, self._router(name, each, engine), self.series, each.engine)
+            for name, each in spec.routers.items()
         }
         self._pre_classified: dict[tuple[str, str], PreClassify] = {}
         self._lines: dict[tuple[str, str], Line] = {}
@@ -66,7 +70,7 @@ class Lab:
                     raise LabError(spec.file, f"{link.key}.ends", f"{' '.join(here)} has a link already",
                                    "an interface has one link: give the router another interface")  # fmt: skip
                 queues = self._queues(here, link)
-                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys)
+                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys, self.series)
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
         self._inputs()
@@ -75,7 +79,17 @@ class Lab:
         for injection in spec.injections:
             self._inject(injection)
         self.journeys.start()
+        self.length = int(self.journeys.columns["ts"].max(initial=0))
+        self.series.interval = self._interval(interval or spec.interval)
         self._least = min((link.least for link in spec.links), default=NEVER)
+
+    def _interval(self, wanted: int) -> int:
+        """ns of time series. Raises LabError."""
+        least = -(-self.length // MOST)
+        if wanted and wanted < least:
+            raise LabError(self.spec.file, "lab.interval", f"{wanted} ns make more than {MOST} intervals",
+                           f"give at least \"{least} ns\"")  # fmt: skip
+        return wanted or interval_for(self.length)
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> "Lab":
@@ -155,7 +169,8 @@ class Lab:
                 for here, line in self._lines.items():
                     target, interface = self._targets[here]
                     target.arrive(line.release(horizon), interface)
-        return Outcome(self.journeys, self._taps.batches(), self._facts())
+                self.series.settle()
+        return Outcome(self.journeys, self.series, self._taps.batches(), self._facts())
 
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
@@ -171,12 +186,17 @@ class Lab:
         """What a router's round means: ends of journeys, packets on lines, packets that leave the lab."""
         names = node.router.interfaces.names
         self._taps.see(node.name, "in", names, done.arrived.batch)
+        count = self.series.count
+        count(node.name, IN, done.arrived.batch.ts, done.arrived.batch.length)
         for lost in done.lost:
             self.journeys.lost(lost.ids, lost.ts, node.name, lost.cause)
+            if lost.cause == POLICED:  # the engine counts for itself
+                count(node.name, POLICED, lost.ts, lost.length)
         if done.result is None:
             return
         self._record(node, done, done.result)
         packets = done.result.packets
+        count(node.name, OUT, packets.ts, packets.length)
         self._taps.see(node.name, "out", names, packets)
         for row in np.unique(packets.in_if).tolist():
             here = (node.name, names[row])
@@ -205,9 +225,11 @@ class Lab:
             rows = np.flatnonzero(verdicts["cause"] == cause)
             if cause:
                 self.journeys.lost(ids[rows], verdicts["ts"][rows], node.name, CAUSE_WORDS[cause])
+                self.series.count(node.name, CAUSE_WORDS[cause], verdicts["ts"][rows], verdicts["len_in"][rows])
         for verdict, state in ENDED.items():
             rows = np.flatnonzero(verdicts["verdict"] == verdict)
             self.journeys.ended(ids[rows], verdicts["ts"][rows], node.name, state)
+            self.series.count(node.name, STATES[state], verdicts["ts"][rows], verdicts["len_in"][rows])
 
     def _facts(self) -> dict[str, Any]:
         routers = {name: node.totals for name, node in self.nodes.items() if node.totals}
@@ -215,6 +237,6 @@ class Lab:
             {"link": line.name, **line.stats, "classes": line.queues.counters()} for line in self._lines.values()
         ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
-                "made_by_routers": dict(self.journeys.made)}  # fmt: skip
+                "made_by_routers": dict(self.journeys.made), "interval": self.series.interval}  # fmt: skip
 
 
