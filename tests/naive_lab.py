@@ -2,6 +2,7 @@
 
 import heapq
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
-from qfp.lab.model import LabSpec, LinkSpec
+from qfp.lab.model import EngineSpec, LabSpec, LinkSpec
 from qfp.router import Router
 from qfp.trace import read_trace
 
@@ -56,10 +57,43 @@ class NaiveLine:
 
 
 @dataclass
+class NaiveEngine:
+    """Two lists before a crypto engine, low latency and best effort, and when it is free."""
+
+    spec: EngineSpec
+    queues: tuple[list[Any], list[Any]] = field(default_factory=lambda: ([], []))
+    free: Fraction = Fraction(0)
+    starting: bool = False  # an event for the next start is in the heap
+    lost: int = 0
+
+    def arrives(self, low: bool, packet: Any) -> None:
+        queue, limit = self.queues[not low], self.spec.llq if low else self.spec.queue
+        if limit is not None and len(queue) >= limit:
+            self.lost += 1
+        else:
+            queue.append(packet)
+
+    def start(self, ts: int) -> tuple[int, Any]:
+        """The next packet begins: (ns when it is done, packet)."""
+        packet = (self.queues[0] or self.queues[1]).pop(0)
+        bits = Fraction(8 * len(packet[0]) * NS, self.spec.rate)
+        if self.spec.packets:
+            least = -(-self.spec.rate * NS // self.spec.packets)  # in bits / 10^9, as the engine counts
+            bits = max(bits, Fraction(least, self.spec.rate))
+        self.free = max(Fraction(ts), self.free) + bits
+        return int(self.free), packet
+
+
+@dataclass
 class NaiveLab:
-    """`delivered`: (ns, router, interface, bytes) of everything that leaves the lab, in order of time."""
+    """`delivered`: (ns, router, interface, bytes) of everything that leaves the lab, in order of time.
+
+    low: whether a router's packet (router, bytes) is of low latency. Which packets need a crypto engine is what a
+    second router, that sees each of them beforehand, does with an SA.
+    """
 
     spec: LabSpec
+    low: Callable[[str, bytes], bool] = lambda router, packet: False
 
     def __post_init__(self) -> None:
         self.routers = {name: Router.loads(r.text(), seed=self.spec.seed) for name, r in self.spec.routers.items()}
@@ -70,27 +104,58 @@ class NaiveLab:
                 random = np.random.Generator(np.random.Philox(key=[self.spec.seed, 2 * link.number + back]))
                 self.lines[ends[back]] = NaiveLine(link, random), ends[1 - back]
         self.delivered: list[tuple[int, str, str, bytes]] = []
+        self.engines = {name: NaiveEngine(r.engine) for name, r in self.spec.routers.items() if r.engine}
+        self.scouts = {name: Router.loads(self.spec.routers[name].text(), seed=self.spec.seed) for name in self.engines}
+        self.heap: list[Any] = []
+        self.count = 0
+
+    def _push(self, ts: int, late: int, where: tuple[str, str], done: int, what: Any = None) -> None:
+        """late: 1 = behind all packets of this ns, the start of an engine. done: 1 = the engine is done with it."""
+        heapq.heappush(self.heap, (ts, late, *where, done, self.count, what))
+        self.count += 1
 
     def run(self) -> None:
-        heap: list[Any] = []
-        count = 0
         for injection in self.spec.injections:
             batch = read_trace(Path(injection.trace))
             name = self.routers[injection.at.router].interface(injection.at.interface)
             for k, frame in enumerate(batch.frames()):
                 ts = injection.start + int(batch.ts[k] - batch.ts.min())
-                heapq.heappush(heap, (ts, injection.at.router, name, count, frame, int(batch.link[k])))
-                count += 1
-        while heap:
-            ts, router, interface, _, frame, link = heapq.heappop(heap)
-            machine = self.routers[router]
-            sent = machine.forward(Batch.from_frames([frame], ts=ts, link=link), interface).packets
-            for k, packet in enumerate(sent.frames()):
-                here = (router, machine.interfaces.names[int(sent.in_if[k])])
-                if here not in self.lines:
-                    self.delivered.append((ts, *here, packet))
-                    continue
-                line, there = self.lines[here]
-                for when in line.arrivals(ts, len(packet)):
-                    heapq.heappush(heap, (when, *there, count, packet, 101))
-                    count += 1
+                self._push(ts, 0, (injection.at.router, name), 0, (frame, int(batch.link[k])))
+        while self.heap:
+            ts, late, router, interface, done, _, what = heapq.heappop(self.heap)
+            engine = self.engines.get(router)
+            if late and engine is not None:
+                self._start(ts, router, engine)
+            elif engine is not None and not done and self._needs(router, interface, ts, *what):
+                engine.arrives(self.low(router, what[0]), (*what, interface))
+                self._plan(ts, router, engine)
+            else:
+                self._forward(ts, router, interface, *what)
+
+    def _needs(self, router: str, interface: str, ts: int, frame: bytes, link: int) -> bool:
+        scout = self.scouts[router]
+        found = scout.forward(Batch.from_frames([frame], ts=ts, link=link), interface).verdicts["sa"]
+        return bool(found[0] >= 0)
+
+    def _plan(self, ts: int, router: str, engine: NaiveEngine) -> None:
+        if not engine.starting and any(engine.queues):
+            engine.starting = True
+            self._push(max(ts, int(engine.free)), 1, (router, ""), 0)
+
+    def _start(self, ts: int, router: str, engine: NaiveEngine) -> None:
+        engine.starting = False
+        end, (frame, link, interface) = engine.start(ts)
+        self._push(end, 0, (router, interface), 1, (frame, link))
+        self._plan(ts, router, engine)
+
+    def _forward(self, ts: int, router: str, interface: str, frame: bytes, link: int) -> None:
+        machine = self.routers[router]
+        sent = machine.forward(Batch.from_frames([frame], ts=ts, link=link), interface).packets
+        for k, packet in enumerate(sent.frames()):
+            here = (router, machine.interfaces.names[int(sent.in_if[k])])
+            if here not in self.lines:
+                self.delivered.append((ts, *here, packet))
+                continue
+            line, there = self.lines[here]
+            for when in line.arrivals(ts, len(packet)):
+                self._push(when, 0, there, 0, (packet, 101))

@@ -48,7 +48,7 @@ def test_the_low_latency_queue_overtakes_before_encryption() -> None:
 
 
 def test_a_full_engine_queue_has_a_cause_of_its_own() -> None:
-    engine = CryptoQueue(8_000_000, limit=2)
+    engine = CryptoQueue(8_000_000, limit=2, llq_limit=2)
     engine.offer([0] * 8, np.full(8, 1000), [BEST_EFFORT] * 5 + [LLQ] * 3)
     gone = engine.run()
     assert gone.dropped.row.tolist() == [2, 3, 4, 7]

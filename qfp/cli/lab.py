@@ -12,7 +12,7 @@ from qfp.cli.output import clean, console, note, put_json, table
 Facts = dict[str, Any]
 SCHEMA = "qfp-lab/1"
 JOURNEY_COLUMNS = ("at", "packets", "delivered", "lost", "consumed", "punted", "delay ms: min", "median", "p99", "max")
-JOURNEYS, SUMMARY = "journeys.parquet", "lab.json"
+JOURNEYS, SERIES, SUMMARY = "journeys.parquet", "series.parquet", "lab.json"
 LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms", "lost")
 
 
@@ -20,17 +20,20 @@ LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms",
 def lab(
     file: Annotated[Path, typer.Argument(metavar="LAB.toml", help="Routers, links, traces, captures, events.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for captures, journeys and summary.")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for captures, tables and summary.")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="P", help="Draw journeys over time: .svg, .png or .pdf.")
+    ] = None,
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="T", help='Of time series: "10 ms"; the default is about 1 %.')
     ] = None,
     engine: o.Engine = None,
     threads: o.Threads = 1,
     json_out: o.Json = False,
 ) -> int:
     """Run several routers and the links between them on one clock: one row a packet, from ingress to delivery."""
-    from qfp.cli.progress import compile_note
+    from qfp.cli.progress import Bar, compile_note
     from qfp.lab import Lab
     from qfp.lab.read import load
 
@@ -44,11 +47,12 @@ def lab(
 
         chart.check(picture)
     with compile_note():
-        made = Lab(spec, engine=engine.value if engine else None, threads=threads)
+        made = Lab(spec, engine=engine.value if engine else None, threads=threads, interval=_interval(interval))
         for warning in made.warnings:
             note(warning)
         try:
-            outcome = made.run()
+            with Bar(clean(file.name), made.length) as bar:
+                outcome = made.run(bar.callback)
         finally:
             made.close()
     facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
@@ -64,6 +68,18 @@ def lab(
     return DONE
 
 
+def _interval(text: str | None) -> int:
+    """ns of `--interval`, 0 = not given. Raises CommandError."""
+    from qfp.lab.read import TIME_MAX, TIMES, quantity
+
+    if text is None:
+        return 0
+    found = quantity(text, TIMES)
+    if found is None or not 0 < found <= TIME_MAX:
+        raise CommandError(f"--interval: {text!r} is no length of time: write it like \"10 ms\"")
+    return found
+
+
 def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
     """Captures, one row a packet, and the summary; returns their names."""
     import json
@@ -76,8 +92,9 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
     for name, batch in outcome.taps.items():
         write_trace(folder / name, batch)
     pq.write_table(outcome.journeys.to_arrow(), folder / JOURNEYS)
+    pq.write_table(outcome.series.to_arrow(), folder / SERIES)
     (folder / SUMMARY).write_text(json.dumps(facts, indent=2) + "\n")
-    return [str(folder / name) for name in (*outcome.taps, JOURNEYS, SUMMARY)]
+    return [str(folder / name) for name in (*outcome.taps, JOURNEYS, SERIES, SUMMARY)]
 
 
 def print_lab(facts: Facts) -> None:

@@ -25,10 +25,12 @@ def pick(batch: Batch, rows: Any) -> Batch:
 
 @dataclass(frozen=True)
 class Flow:
-    """`batch`: frames in order of `ts` (ns of lab time). `ids`: int64, the injected packet, -1 = a router made it."""
+    """`batch`: frames in order of `ts` (ns of lab time). `ids`: int64, the injected packet, -1 = a router made it.
+    `groups`: uint8, QoS group that an input policy gave, 0 = none; None where no policy has been met."""
 
     batch: Batch
     ids: Array
+    groups: Array | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -46,7 +48,12 @@ class Flow:
         return cls(batch, ids)
 
     def take(self, rows: Any) -> "Flow":
-        return Flow(pick(self.batch, rows), self.ids[rows])
+        return Flow(pick(self.batch, rows), self.ids[rows], None if self.groups is None else self.groups[rows])
+
+    def at(self, ts: Array) -> "Flow":
+        """The same packets at other times."""
+        batch = Batch(self.batch.arena, {**self.batch.columns, "ts": ts}, self.batch.interfaces)
+        return Flow(batch, self.ids, self.groups)
 
 
 def merge_in_order(flows: Sequence[Flow]) -> Flow:
@@ -54,14 +61,20 @@ def merge_in_order(flows: Sequence[Flow]) -> Flow:
     full = [flow for flow in flows if len(flow)]
     if len(full) < 2:
         return full[0] if full else Flow.empty()
-    return Flow(Batch.concat([flow.batch for flow in full]), np.concatenate([flow.ids for flow in full]))
+    groups = None
+    if any(flow.groups is not None for flow in full):
+        groups = np.concatenate([np.zeros(len(f), np.uint8) if f.groups is None else f.groups for f in full])
+    return Flow(Batch.concat([flow.batch for flow in full]), np.concatenate([flow.ids for flow in full]), groups)
 
 
 def merge(flows: Sequence[Flow]) -> Flow:
     """Several flows as one; at one time the lower interface (`in_if`) comes first, then the earlier flow."""
-    whole = merge_in_order(flows)
-    if len(flows) < 2:
+    full = [flow for flow in flows if len(flow)]
+    whole = merge_in_order(full)
+    if len(full) < 2:
         return whole
     batch = whole.batch
     order = np.lexsort((batch.in_if, batch.ts))
-    return Flow(Batch(batch.arena, {n: batch.columns[n][order] for n in COLUMNS}, batch.interfaces), whole.ids[order])
+    groups = None if whole.groups is None else whole.groups[order]
+    ordered = Batch(batch.arena, {n: batch.columns[n][order] for n in COLUMNS}, batch.interfaces)
+    return Flow(ordered, whole.ids[order], groups)

@@ -1,5 +1,6 @@
 """One direction of a link: the queue before it, its rate, and what happens on the way."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ from qfp.batch import Batch
 from qfp.lab.flow import Array, Flow, merge_in_order, pick
 from qfp.lab.journeys import Journeys
 from qfp.lab.model import LinkSpec
+from qfp.lab.queueing import Left, Seen
+from qfp.lab.series import OUT, Series
 
 DRAWS = 5  # random numbers a packet: loss, jitter, duplication, jitter of the copy, reordering
 LINK_MTU, LINK_DOWN, LINK_LOSS = "LINK_MTU", "LINK_DOWN", "LINK_LOSS"
@@ -20,21 +23,22 @@ class Line:
     time is cut into rounds.
     """
 
-    def __init__(self, spec: LinkSpec, backwards: bool, queues: Any, seed: int, journeys: Journeys):
+    def __init__(self, spec: LinkSpec, backwards: bool, queues: Any, seed: int, journeys: Journeys,
+                 series: Series):  # fmt: skip
         self.spec = spec
         source, target = spec.ends[::-1] if backwards else spec.ends
         self.name = f"{spec.name}: {source.router} to {target.router}"
         self.queues = queues
         self._random = np.random.Generator(np.random.Philox(key=[seed, 2 * spec.number + backwards]))
-        self._journeys = journeys
+        self._journeys, self._series = journeys, series
         self._offered = 0
         self._held = Flow.empty()  # packets in the queues, their numbers, and their random numbers
         self._rows = np.empty(0, np.int64)
         self._draws = np.empty((0, DRAWS))
         self.stats: dict[str, Any] = {"packets": 0, "bytes": 0, "carried": 0, "copies": 0, "wait_max": 0, "lost": {}}
 
-    def offer(self, flow: Flow, clear: Batch | None = None) -> None:
-        """Packets that a router sends, in order of time. clear: how each came into the router (`qos pre-classify`)."""
+    def offer(self, flow: Flow, seen: Seen | None = None) -> None:
+        """Packets that a router sends, in order of time, and what else an output policy looks at."""
         self.stats["packets"] += len(flow)
         self.stats["bytes"] += int(flow.batch.length.sum(dtype=np.int64))
         rows = np.arange(self._offered, self._offered + len(flow))
@@ -42,23 +46,25 @@ class Line:
         draws = self._random.random((len(flow), DRAWS))
         long = (flow.batch.length > self.spec.mtu) & (self.spec.mtu > 0)
         if long.any():
-            self._lost(flow.take(np.flatnonzero(long)), flow.batch.ts[long], LINK_MTU)
+            self._lost(flow.take(np.flatnonzero(long)), flow.batch.ts[long], LINK_MTU, "")
             fits = np.flatnonzero(~long)
             flow, rows, draws = flow.take(fits), rows[fits], draws[fits]
-            clear = None if clear is None else pick(clear, fits)
+            seen = None if seen is None else seen.take(fits)
         if len(flow):
-            batch = self.queues.offer(rows, flow.batch, *([] if clear is None else [clear]))
+            batch = self.queues.offer(rows, flow.batch, seen)
             self._held = merge_in_order([self._held, Flow(batch, flow.ids)])
             self._rows, self._draws = np.concatenate([self._rows, rows]), np.concatenate([self._draws, draws])
 
     def release(self, horizon: int) -> Flow:
         """What was sent before a time, as it arrives at the far end."""
         left = self.queues.run(horizon)
-        for cause in np.unique(left.causes).tolist():
-            mine = left.causes == cause
-            self._lost(self._held.take(self._at(left.lost[mine])), left.lost_at[mine], cause)
+        if left.lost.size:
+            self._dropped(left)
         at = self._at(left.rows)
         flow, draws = self._held.take(at), self._draws[at]
+        self._waited(flow, left.depart, left.queue)
+        for queue, rows in self._by_queue(left.queue):
+            self._series.count(self.name, OUT, left.depart[rows], flow.batch.length[rows], queue)
         if left.rows.size:
             self.stats["wait_max"] = max(self.stats["wait_max"], int((left.depart - flow.batch.ts).max()))
         stay = np.ones(self._rows.size, bool)
@@ -73,7 +79,27 @@ class Line:
         """Where rows stand among those held."""
         return np.searchsorted(self._rows, rows)
 
-    def _lost(self, flow: Flow, ts: Array, cause: str) -> None:
+    def _dropped(self, left: Left) -> None:
+        """What found its queue full, or was policed."""
+        flow = self._held.take(self._at(left.lost))
+        self._waited(flow, left.lost_at, left.lost_queue)
+        for cause in np.unique(left.causes).tolist():
+            for queue, rows in self._by_queue(left.lost_queue):
+                mine = np.flatnonzero((left.causes == cause) & rows)
+                if mine.size:
+                    self._lost(flow.take(mine), left.lost_at[mine], cause, queue)
+
+    def _by_queue(self, queue: Array) -> Iterator[tuple[str, Array]]:
+        """(name of a queue, which rows are its own) of those that there are."""
+        for number in np.unique(queue).tolist():
+            yield self.queues.names[number], queue == number
+
+    def _waited(self, flow: Flow, until: Array, queue: Array) -> None:
+        for name, rows in self._by_queue(queue):
+            self._series.waited(self.name, name, flow.batch.ts[rows], until[rows], flow.batch.length[rows])
+
+    def _lost(self, flow: Flow, ts: Array, cause: str, queue: str) -> None:
+        self._series.count(self.name, cause, ts, flow.batch.length, queue)
         lost = self.stats["lost"]
         lost[cause] = lost.get(cause, 0) + len(flow)
         self._journeys.lost(flow.ids, ts, self.name, cause)
@@ -87,7 +113,7 @@ class Line:
         unlucky = ~down & (draws[:, 0] < spec.loss)
         for gone, cause in ((down, LINK_DOWN), (unlucky, LINK_LOSS)):
             if gone.any():
-                self._lost(flow.take(np.flatnonzero(gone)), depart[gone], cause)
+                self._lost(flow.take(np.flatnonzero(gone)), depart[gone], cause, "")
         kept = np.flatnonzero(~(down | unlucky))
         late = np.where(draws[kept, 4] < spec.reorder, spec.reorder_by, 0)
         twice = kept[draws[kept, 2] < spec.duplicate]

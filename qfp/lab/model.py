@@ -19,11 +19,23 @@ class End:
 
 
 @dataclass(frozen=True)
+class EngineSpec:
+    """A router's crypto engine: bit/s of IP packets as they come to it, packets/s (0 = no limit of them), and packets
+    that may wait for it, of best effort and of low latency (None = as qos/crypto.py says)."""
+
+    rate: int
+    packets: int = 0
+    queue: int | None = None
+    llq: int | None = None
+
+
+@dataclass(frozen=True)
 class RouterSpec:
-    """A router: its configuration file, and lines that are added to it."""
+    """A router: its configuration file, lines that are added to it, and its crypto engine (None = takes no time)."""
 
     config: Path
     add: str = ""
+    engine: EngineSpec | None = None
 
     def text(self) -> str:
         """The configuration. A closing `end` of the file would hide what is added. Raises OSError."""
@@ -99,3 +111,4 @@ class LabSpec:
     links: tuple[LinkSpec, ...]
     injections: tuple[Injection, ...]
     taps: tuple[Tap, ...] = ()
+    interval: int = 0  # ns of time series, 0 = as series.interval_for says

@@ -7,6 +7,9 @@ import numpy as np
 
 from qfp.batch import Batch
 from qfp.lab.flow import NEVER, Flow, merge
+from qfp.lab.ingress import CryptoEngine, Inputs, Lost
+from qfp.lab.model import EngineSpec
+from qfp.lab.series import Series
 from qfp.result import Result
 from qfp.router import Router
 
@@ -15,11 +18,15 @@ ROWS = 1 << 16  # packets that one flow may give to a round: bounds memory
 
 @dataclass(frozen=True)
 class Round:
-    """What went in and what the router made of it. `ids`: injected packet of each packet sent, -1 = made here."""
+    """A router's round. `arrived`: what came to its interfaces; `flow`: what then entered the router (less what was
+    lost before, at the times at which the crypto engine was done with it). `result`: what the router made of `flow`,
+    None when nothing entered. `ids`: injected packet of each packet sent, -1 = made here."""
 
+    arrived: Flow
     flow: Flow
-    result: Result
+    result: Result | None
     ids: Any
+    lost: list[Lost]
 
 
 class Waiting:
@@ -46,12 +53,14 @@ class Waiting:
 
 
 class Node:
-    """`router`, and flows that have yet to arrive at its interfaces."""
+    """`router`, flows that have yet to arrive at its interfaces, and what packets meet before they enter it."""
 
-    def __init__(self, name: str, router: Router):
+    def __init__(self, name: str, router: Router, series: Series, engine: EngineSpec | None = None):
         self.name, self.router = name, router
+        self.inputs: Inputs | None = None
+        self.engine = CryptoEngine(router, engine, f"{name} crypto engine", series) if engine is not None else None
         self._waiting: list[Waiting] = []
-        self.totals: dict[str, Any] = {}
+        self._totals: dict[str, Any] = {}
 
     def arrive(self, flow: Flow, interface: str) -> None:
         """Packets on their way to an interface, in order of time."""
@@ -62,25 +71,39 @@ class Node:
 
     @property
     def next(self) -> int:
-        """ns at which the next packet arrives."""
-        return min((each.next for each in self._waiting), default=NEVER)
+        """ns before which nothing happens here: the next packet arrives, or may leave the crypto engine."""
+        engine = self.engine.next if self.engine is not None else NEVER
+        return min([engine, *(each.next for each in self._waiting)])
 
     @property
     def bound(self) -> int:
         """A time before which no flow has many more than ROWS packets."""
         return min((each.bound for each in self._waiting), default=NEVER)
 
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Counters of the router, and of its crypto engine where it has one; empty when nothing has come here."""
+        engine = {"engine": self.engine.counters()} if self.engine is not None else {}
+        return {**self._totals, **engine}
+
     def run(self, horizon: int) -> Round | None:
-        """Everything that arrives before a time, as one batch; None when nothing does."""
+        """Everything that arrives or leaves the crypto engine before a time, as one batch; None when nothing does."""
+        if self.next >= horizon:
+            return None
         now = [each.before(horizon) for each in self._waiting if each.next < horizon]
         self._waiting = [each for each in self._waiting if each.next < NEVER]
-        if not now:
-            return None
-        flow = merge(now)
+        arrived = merge(now)
+        flow, lost = arrived, list[Lost]()
+        if self.inputs and now:
+            flow = merge(self.inputs.apply(now, lost))
+        if self.engine is not None:
+            flow = merge(self.engine.through(flow, horizon, lost))
+        if not len(flow):
+            return Round(arrived, flow, None, None, lost)
         columns = {**flow.batch.columns, "frame": np.arange(len(flow))}
-        flow = Flow(Batch(flow.batch.arena, columns), flow.ids)
+        flow = Flow(Batch(flow.batch.arena, columns), flow.ids, flow.groups)
         result = self.router.exchange(flow.batch)
-        self.totals = result.counters
+        self._totals = result.counters
         ids = flow.ids[result.came_from]
         errors = result.verdicts["cause"][result.came_from] != 0  # what leaves for a dropped packet is an ICMP error
-        return Round(flow, result, np.where(errors, -1, ids))
+        return Round(arrived, flow, result, np.where(errors, -1, ids), lost)

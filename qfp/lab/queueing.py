@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
-from qfp.lab.flow import NEVER, Array
+from qfp.lab.flow import NEVER, Array, pick
 from qfp.result import CAUSE_WORDS
+from qfp.router import Router
 from qfp_kernels.line import STATE, fifo
 
 NONE = np.empty(0, np.int64)
@@ -28,6 +29,8 @@ class Left:
     lost: Array
     lost_at: Array
     causes: Array  # words
+    queue: Array  # number of the queue or class of each row that left: into `names`
+    lost_queue: Array
 
 
 class Fifo:
@@ -39,8 +42,9 @@ class Fifo:
         self._waiting = np.zeros(limit if rate else 0, np.int64)
         self._done: list[tuple[Array, Array, Array]] = []
         self.next = NEVER  # what leaves is known at once
+        self.names = [""]
 
-    def offer(self, rows: Array, batch: Batch) -> Batch:
+    def offer(self, rows: Array, batch: Batch, seen: "Seen | None" = None) -> Batch:
         depart = np.empty(rows.size, np.int64)
         fifo(batch.ts, batch.length.astype(np.int64) + self._overhead, self._rate, self._state, self._waiting, depart)
         self._done.append((rows, batch.ts, depart))
@@ -48,18 +52,34 @@ class Fifo:
 
     def run(self, until: int) -> Left:
         if not self._done:
-            return Left(NONE, NONE, NONE, NONE, WORDS[NONE])
+            return Left(NONE, NONE, NONE, NONE, WORDS[NONE], NONE, NONE)
         rows, ts, depart = (np.concatenate(parts) for parts in zip(*self._done, strict=True))
         self._done = []
         sent, lost = depart >= 0, depart < 0
-        return Left(rows[sent], depart[sent], rows[lost], ts[lost], np.full(int(lost.sum()), QUEUE_FULL))
+        here = np.zeros(rows.size, np.int64)
+        causes = np.full(int(lost.sum()), QUEUE_FULL)
+        return Left(rows[sent], depart[sent], rows[lost], ts[lost], causes, here[sent], here[lost])
 
     def counters(self) -> dict[str, Any]:
         return {}
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What an output policy looks at beside the packets themselves. clear: the packets as they came into the router;
+    pre: whether classes look at those (`qos pre-classify`). groups: QoS groups, None = none."""
+
+    clear: Batch | None = None
+    pre: Array | None = None
+    groups: Array | None = None
+
+    def take(self, rows: Array) -> "Seen":
+        clear = None if self.clear is None else pick(self.clear, rows)
+        return Seen(clear, *(None if each is None else each[rows] for each in (self.pre, self.groups)))
+
+
 class PolicyQueues:
-    """The queues of an output policy. `clear`: packets as they were before encryption, where classes look at those."""
+    """The queues of an output policy."""
 
     def __init__(self, config: Any, policy: str, rate: int, overhead: int):
         from qfp.qos.classes import Classifier
@@ -70,14 +90,16 @@ class PolicyQueues:
         self._classifier = Classifier(config, policy)
         self._treatment = Treatment(self._classifier, rate)
         self._scheduler = Scheduler(compile_queues(config, policy, rate, classifier=self._classifier), overhead)
+        self.names = self._scheduler.policy.classes
         self._until = 0
 
-    def offer(self, rows: Array, batch: Batch, clear: Batch | None = None) -> Batch:
+    def offer(self, rows: Array, batch: Batch, seen: Seen | None = None) -> Batch:
         """Returns the packets with the DSCPs that the policy sets."""
         from qfp.qos.headers import headers_of, mark
 
         own = headers_of(batch)
-        classes = self._classifier.classify(own if clear is None else headers_of(clear))
+        seen = seen or Seen()
+        classes = self._classifier.classify(_looked_at(own, seen), seen.groups)
         treated = self._treatment.treat(batch.ts, batch.length, classes)
         self._scheduler.offer(batch.ts, batch.length, classes, rows, treated.policed)
         if not (treated.dscp >= 0).any():
@@ -89,7 +111,7 @@ class PolicyQueues:
         self._until = until
         gone = self._scheduler.run(until)
         lost = gone.dropped
-        return Left(gone.row, gone.end, lost.row, lost.ts, WORDS[lost.cause])
+        return Left(gone.row, gone.end, lost.row, lost.ts, WORDS[lost.cause], gone.cls, lost.cls)
 
     @property
     def next(self) -> int:
@@ -101,8 +123,39 @@ class PolicyQueues:
         return dict(self._scheduler.counters())
 
 
-def pre_classifies(config: Any, interface: Any) -> bool:
-    """Whether `qos pre-classify` stands on the interface or on a crypto map that is applied to it."""
-    maps = [config.crypto_maps.get(name) for name in (interface.crypto_map, interface.ipv6_crypto_map)]
-    entries = [entry for each in maps if each is not None for entry in each.entries]
-    return bool(interface.qos_pre_classify or any(entry.qos_pre_classify for entry in entries))
+def _looked_at(own: Array, seen: Seen) -> Array:
+    """Header rows that classes look at. What came in as IPsec was another packet then: its own header counts."""
+    from qfp.qos.headers import headers_of
+
+    if seen.clear is None or seen.pre is None or not seen.pre.any():
+        return own
+    clear = headers_of(seen.clear)
+    came_protected = np.isin(clear["proto"], (50, 51))
+    came_protected |= (clear["proto"] == 17) & ((clear["sport"] == 4500) | (clear["dport"] == 4500))
+    rows = seen.pre & ~came_protected
+    out = own.copy()
+    out[rows] = clear[rows]
+    return out
+
+
+class PreClassify:
+    """Which packets that leave by an interface are classified as they came: those of a crypto map with an entry that
+    has `qos pre-classify`, or of a tunnel interface that has it."""
+
+    def __init__(self, router: Router, interface: Any):
+        config, self._tables = router.config, router.tables
+        maps = [config.crypto_maps.get(name) for name in (interface.crypto_map, interface.ipv6_crypto_map)]
+        entries = [entry for each in maps if each is not None for entry in each.entries]
+        self._maps = bool(interface.qos_pre_classify or any(entry.qos_pre_classify for entry in entries))
+        self._tunnels = np.array([config.interfaces[name].qos_pre_classify for name in router.interfaces.names], bool)
+
+    def __bool__(self) -> bool:
+        return bool(self._maps or self._tunnels.any())
+
+    def rows(self, sa: Array) -> Array:
+        """By the SA (-1 = none) of each packet. A packet without one is the same before and after, but for GRE."""
+        t = self._tables.t
+        entry = np.where(sa >= 0, t.sa["sp"][np.maximum(sa, 0)], -1)
+        tunnel = np.where(entry >= 0, t.sp["tun"][np.maximum(entry, 0)], -1)
+        out: Array = np.where(tunnel >= 0, self._tunnels[np.maximum(tunnel, 0)], self._maps)
+        return np.where(sa >= 0, out, True)

@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qfp.lab.errors import LabError
-from qfp.lab.model import OVERHEAD, QUEUE, End, Injection, LabSpec, LinkSpec, RouterSpec, Tap
+from qfp.lab.model import OVERHEAD, QUEUE, End, EngineSpec, Injection, LabSpec, LinkSpec, RouterSpec, Tap
+from qfp.qos.crypto import least_of
+from qfp.qos.policy import RATE_MAX
+from qfp_kernels.queues import BURST_MAX
 
 TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 RATES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 DIRECTIONS = ("in", "out", "both")
 TIME_MAX = 10**6 * 10**9  # ns, eleven days: far from the ends of int64
+
+
+def quantity(text: str, units: dict[str, int]) -> int | None:
+    """A number with a unit, or a whole number alone, in the base unit; None when it is neither."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*?)(?:bit/s|bps)?", text)
+    if not match or match[2] not in {"", *units}:
+        return None
+    unit = units.get(match[2], 1)
+    return round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
 
 
 class Section:
@@ -33,6 +45,11 @@ class Section:
     def take(self, name: str, default: Any = None) -> Any:
         self._known.append(name)
         return self._left.pop(name, default)
+
+    def has(self, name: str) -> bool:
+        """Whether a key that is known is there."""
+        self._known.append(name)
+        return name in self._left
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self.take(name, default)
@@ -53,11 +70,9 @@ class Section:
         value = self.take(name, default)
         if value is None:
             self.fail(name, "is missing", f"add {name} = \"{example}\"")
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*?)(?:bit/s|bps)?", str(value))
-        if isinstance(value, bool) or not match or match[2] not in {"", *units}:
+        whole = None if isinstance(value, bool) else quantity(str(value), units)
+        if whole is None:
             self.fail(name, f"{value!r} is no such quantity", f"write it like \"{example}\"")
-        unit = units.get(match[2], 1)
-        whole = round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
         if whole > high:
             self.fail(name, f"{value!r} is too large", f"at most {high} in the smallest unit")
         return whole
@@ -93,22 +108,25 @@ def load(path: str | Path) -> LabSpec:
 
 def parse(data: bytes, file: str, folder: Path) -> LabSpec:
     """A lab file's bytes."""
-    try:
-        values = tomllib.loads(data.decode())
-    except UnicodeDecodeError as e:
-        raise LabError(file, f"byte {e.start}", "is not UTF-8", "save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as e:
-        raise LabError(file, "syntax", str(e), "see toml.io for how TOML is written") from None
-    top = Section(file, "lab", values)
-    top.only("seed", "routers", "links", "inject", "capture", "events")
-    seed = top.number("seed", 1, 0, 2**63 - 1)
+    top = Section(file, "lab", _toml(data, file))
+    top.only("seed", "interval", "routers", "links", "inject", "capture", "events")
+    seed, interval = top.number("seed", 1, 0, 2**63 - 1), top.time("interval", 0)
     routers = _routers(top, folder)
     links = [_link(each, k, routers) for k, each in enumerate(top.tables("links"))]
     links = _events(top, links)
     injections = [_injection(each, routers, folder) for each in top.tables("inject", needed=True)]
     taps = [_tap(each, routers) for each in top.tables("capture")]
     _distinct(top, links, taps)
-    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps))
+    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps), interval)
+
+
+def _toml(data: bytes, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as e:
+        raise LabError(file, f"byte {e.start}", "is not UTF-8", "save the file as UTF-8") from None
+    except tomllib.TOMLDecodeError as e:
+        raise LabError(file, "syntax", str(e), "see toml.io for how TOML is written") from None
 
 
 def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
@@ -118,11 +136,47 @@ def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
     routers = {}
     for name in list(found._left):
         each = Section(top.file, f"routers.{name}", found.take(name))
-        routers[name] = RouterSpec(folder / each.text("config"), each.text("add", "!"))
-        if not routers[name].config.is_file():
-            each.fail("config", f"{routers[name].config} is no file", "paths start from the lab file's folder")
+        config, add = folder / each.text("config"), each.text("add", "!")
+        if not config.is_file():
+            each.fail("config", f"{config} is no file", "paths start from the lab file's folder")
+        engine = each.take("engine")
         each.done()
+        section = Section(top.file, f"routers.{name}.engine", engine) if engine is not None else None
+        routers[name] = RouterSpec(config, add, _engine(section, folder) if section is not None else None)
     return routers
+
+
+def _engine(section: Section, folder: Path) -> EngineSpec:
+    """A crypto engine; what a platform file says holds where the section says nothing itself."""
+    kept: dict[str, Any] = {}
+    if (platform := section.take("platform")) is not None:
+        path = folder / str(platform)
+        if not path.is_file():
+            section.fail("platform", f"{path} is no file", "paths start from the lab file's folder")
+        kept = _capacity(Section(str(path), "platform", _toml(path.read_bytes(), str(path))))
+    kept |= _capacity(section)
+    if "rate" not in kept:
+        section.fail("rate", "is missing", "add rate = \"1 G\", or a platform file that has it")
+    spec = EngineSpec(**kept)
+    if least_of(spec.rate, spec.packets) > BURST_MAX:
+        section.fail("packets", f"{spec.packets} packets/s are too few for {spec.rate} bit/s",
+                     f"give at least {-(-spec.rate * 10**9 // BURST_MAX)}")  # fmt: skip
+    return spec
+
+
+def _capacity(section: Section) -> dict[str, Any]:
+    """What a section says of an engine."""
+    out: dict[str, Any] = {}
+    for name, example, low, high in (("rate", "1 G", 1, RATE_MAX), ("packets", "500 k", 1, RATE_MAX)):
+        if section.has(name):
+            out[name] = section.measure(name, RATES, example, high=high)
+            if out[name] < low:
+                section.fail(name, "is nothing", f"give at least {low}, or leave the engine out")
+    for name in ("queue", "llq"):
+        if section.has(name):
+            out[name] = section.number(name, 1, 1, 2**20)
+    section.done()
+    return out
 
 
 def _end(section: Section, name: str, value: Any, routers: dict[str, RouterSpec]) -> End:

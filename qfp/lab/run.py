@@ -17,15 +17,18 @@ import numpy as np
 from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
-from qfp.lab.flow import NEVER, Flow, pick
-from qfp.lab.journeys import CONSUMED, PUNTED, Journeys
+from qfp.lab.flow import NEVER, Array, Flow, pick
+from qfp.lab.ingress import POLICED, Inputs
+from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
 from qfp.lab.line import Line
 from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
-from qfp.lab.queueing import Fifo, PolicyQueues, pre_classifies
+from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
+from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
-from qfp.result import CAUSE_WORDS
+from qfp.qos.port import rate_of
+from qfp.result import CAUSE_WORDS, Result
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
 from qfp_kernels.drops import Verdict
@@ -34,27 +37,30 @@ ENDED = {int(Verdict.CONSUMED): CONSUMED, int(Verdict.PUNTED): PUNTED}
 
 
 class Outcome:
-    """Results of a run. `journeys`: see Journeys. `taps`: captures (Batch) by file. `facts`: counts, plain data."""
+    """Results of a run. `journeys`: see Journeys. `series`: see Series. `taps`: captures (Batch) by file. `facts`:
+    counts, plain data."""
 
-    def __init__(self, journeys: Journeys, taps: dict[str, Batch], facts: dict[str, Any]):
-        self.journeys, self.taps, self.facts = journeys, taps, facts
+    def __init__(self, journeys: Journeys, series: Series, taps: dict[str, Batch], facts: dict[str, Any]):
+        self.journeys, self.series, self.taps, self.facts = journeys, series, taps, facts
 
 
 class Lab:
-    """A lab ready to run, once. engine: as for Router. threads: routers that run at the same time.
+    """A lab ready to run, once. engine: as for Router. threads: routers that run at the same time. interval: ns of time
+    series, 0 = as the lab file says. `length`: ns from time zero to the last injected packet.
 
     Raises LabError, and what Router and traces raise.
     """
 
-    def __init__(self, spec: LabSpec, *, engine: str | None = None, threads: int = 1):
+    def __init__(self, spec: LabSpec, *, engine: str | None = None, threads: int = 1, interval: int = 0):
         self.spec = spec
         self.threads = max(1, threads)
         self.warnings: list[str] = []
-        self.journeys = Journeys()
+        self.journeys, self.series = Journeys(), Series(1)
         self.nodes = {
-            name: Node(name, self._router(name, each, engine)) for name, each in spec.routers.items()
+            name: Node(name, self._router(name, each, engine), self.series, each.engine)
+            for name, each in spec.routers.items()
         }
-        self._pre_classified: set[tuple[str, str]] = set()
+        self._pre_classified: dict[tuple[str, str], PreClassify] = {}
         self._lines: dict[tuple[str, str], Line] = {}
         self._targets: dict[tuple[str, str], tuple[Node, str]] = {}
         for link in spec.links:
@@ -64,15 +70,26 @@ class Lab:
                     raise LabError(spec.file, f"{link.key}.ends", f"{' '.join(here)} has a link already",
                                    "an interface has one link: give the router another interface")  # fmt: skip
                 queues = self._queues(here, link)
-                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys)
+                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys, self.series)
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
+        self._inputs()
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
                            for tap in spec.taps})  # fmt: skip
         for injection in spec.injections:
             self._inject(injection)
         self.journeys.start()
+        self.length = int(self.journeys.columns["ts"].max(initial=0))
+        self.series.interval = self._interval(interval or spec.interval)
         self._least = min((link.least for link in spec.links), default=NEVER)
+
+    def _interval(self, wanted: int) -> int:
+        """ns of time series. Raises LabError."""
+        least = -(-self.length // MOST)
+        if wanted and wanted < least:
+            raise LabError(self.spec.file, "lab.interval", f"{wanted} ns make more than {MOST} intervals",
+                           f"give at least \"{least} ns\"")  # fmt: skip
+        return wanted or interval_for(self.length)
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> "Lab":
@@ -94,7 +111,8 @@ class Lab:
 
     def _queues(self, here: tuple[str, str], link: LinkSpec) -> Fifo | PolicyQueues:
         """What packets wait in before a link: the interface's output policy has a say where the link has a rate."""
-        config = self.nodes[here[0]].router.config
+        router = self.nodes[here[0]].router
+        config = router.config
         interface = config.interfaces[here[1]]
         policy = interface.service_policy_out
         if policy is None:
@@ -102,9 +120,21 @@ class Lab:
         if not link.rate:
             self.warnings.append(f"link {link.name}: has no rate, so policy {policy} of {' '.join(here)} does nothing")
             return Fifo(link.rate, link.queue, link.overhead)
-        if pre_classifies(config, interface):
-            self._pre_classified.add(here)
+        if pre := PreClassify(router, interface):
+            self._pre_classified[here] = pre
         return PolicyQueues(config, policy, link.rate, link.overhead)
+
+    def _inputs(self) -> None:
+        """Input policies, where anything can come in: at links and injections."""
+        rates = {here: line.spec.rate for here, line in self._lines.items()}
+        for each in self.spec.injections:
+            rates.setdefault((each.at.router, self._interface(each.at, f"{each.key}.at")), 0)
+        for name, node in self.nodes.items():
+            mine = {interface: rate for (router, interface), rate in rates.items() if router == name}
+            for interface, rate in mine.items():
+                if node.router.config.interfaces[interface].service_policy_in is not None and not rate:
+                    mine[interface] = rate_of(node.router.config.interfaces[interface])
+            node.inputs = Inputs(node.router, mine)
 
     def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
         """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other."""
@@ -139,7 +169,8 @@ class Lab:
                 for here, line in self._lines.items():
                     target, interface = self._targets[here]
                     target.arrive(line.release(horizon), interface)
-        return Outcome(self.journeys, self._taps.batches(), self._facts())
+                self.series.settle()
+        return Outcome(self.journeys, self.series, self._taps.batches(), self._facts())
 
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
@@ -153,30 +184,52 @@ class Lab:
 
     def _route(self, node: Node, done: Round) -> None:
         """What a router's round means: ends of journeys, packets on lines, packets that leave the lab."""
-        self._record(node, done)
-        self._taps.see(node.name, "in", node.router.interfaces.names, done.flow.batch)
+        names = node.router.interfaces.names
+        self._taps.see(node.name, "in", names, done.arrived.batch)
+        count = self.series.count
+        count(node.name, IN, done.arrived.batch.ts, done.arrived.batch.length)
+        for lost in done.lost:
+            self.journeys.lost(lost.ids, lost.ts, node.name, lost.cause)
+            if lost.cause == POLICED:  # the engine counts for itself
+                count(node.name, POLICED, lost.ts, lost.length)
+        if done.result is None:
+            return
+        self._record(node, done, done.result)
         packets = done.result.packets
-        self._taps.see(node.name, "out", node.router.interfaces.names, packets)
+        count(node.name, OUT, packets.ts, packets.length)
+        self._taps.see(node.name, "out", names, packets)
         for row in np.unique(packets.in_if).tolist():
-            here = (node.name, node.router.interfaces.names[row])
+            here = (node.name, names[row])
             rows = np.flatnonzero(packets.in_if == row)
             if here in self._lines:
-                came_from = done.result.came_from[rows]
-                clear = pick(done.flow.batch, came_from) if here in self._pre_classified else None
-                self._lines[here].offer(Flow(pick(packets, rows), done.ids[rows]), clear)
+                flow = Flow(pick(packets, rows), done.ids[rows])
+                self._lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
-    def _record(self, node: Node, done: Round) -> None:
+    def _seen(self, here: tuple[str, str], flow: Flow, result: Result, rows: Array) -> Seen | None:
+        """What an interface's output policy looks at beside the packets that leave by it."""
+        pre = self._pre_classified.get(here)
+        if pre is None and flow.groups is None:
+            return None
+        came_from = result.came_from[rows]
+        groups = None if flow.groups is None else flow.groups[came_from]
+        if pre is None:
+            return Seen(groups=groups)
+        return Seen(pick(flow.batch, came_from), pre.rows(result.verdicts["sa"][came_from]), groups)
+
+    def _record(self, node: Node, done: Round, result: Result) -> None:
         """Journeys that ended in a router."""
-        verdicts, ids = done.result.verdicts, done.flow.ids
+        verdicts, ids = result.verdicts, done.flow.ids
         for cause in np.unique(verdicts["cause"]).tolist():
             rows = np.flatnonzero(verdicts["cause"] == cause)
             if cause:
                 self.journeys.lost(ids[rows], verdicts["ts"][rows], node.name, CAUSE_WORDS[cause])
+                self.series.count(node.name, CAUSE_WORDS[cause], verdicts["ts"][rows], verdicts["len_in"][rows])
         for verdict, state in ENDED.items():
             rows = np.flatnonzero(verdicts["verdict"] == verdict)
             self.journeys.ended(ids[rows], verdicts["ts"][rows], node.name, state)
+            self.series.count(node.name, STATES[state], verdicts["ts"][rows], verdicts["len_in"][rows])
 
     def _facts(self) -> dict[str, Any]:
         routers = {name: node.totals for name, node in self.nodes.items() if node.totals}
@@ -184,6 +237,6 @@ class Lab:
             {"link": line.name, **line.stats, "classes": line.queues.counters()} for line in self._lines.values()
         ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
-                "made_by_routers": dict(self.journeys.made)}  # fmt: skip
+                "made_by_routers": dict(self.journeys.made), "interval": self.series.interval}  # fmt: skip
 
 

@@ -20,11 +20,16 @@ LLQ, BEST_EFFORT = 0, 1
 CONTROL_DSCP = 48  # CS6, and above
 
 
+def least_of(bits_per_second: int, packets_per_second: int) -> int:
+    """Nanobits of the engine that a packet takes at least; 0 packets/s is no limit of packets."""
+    return -(-bits_per_second * 10**9 // packets_per_second) if packets_per_second else 0
+
+
 class CryptoQueue:
     """Packets before the engine: offered in order of time, they leave in the order in which they are encrypted.
 
-    limit: packets of each queue; the guide names none, so best effort has the default of a class queue at the engine's
-    rate, and the low-latency queue that of a priority queue.
+    limit, llq_limit: packets of the best-effort and of the low-latency queue; the guide names none, so best effort has
+    the default of a class queue at the engine's rate, and the low-latency queue that of a priority queue.
     """
 
     def __init__(
@@ -34,14 +39,15 @@ class CryptoQueue:
         llq_groups: Iterable[int] = (),
         egress: QueuePolicy | None = None,
         limit: int | None = None,
+        llq_limit: int | None = None,
     ):
         policy = flat(bits_per_second, [(1, 1), (0, 1)])
         d = Defaults()
         best = max(d.queue_min, bits_per_second * d.queue_ms // (8000 * d.queue_packet))
-        for element, default in zip(policy.elements[1:], (d.priority_queue, best), strict=True):
-            element.limit = default if limit is None else limit
+        policy.elements[1 + LLQ].limit = d.priority_queue if llq_limit is None else llq_limit
+        policy.elements[1 + BEST_EFFORT].limit = best if limit is None else limit
         policy.classes[:] = ["llq", "best effort"]
-        least = -(-bits_per_second * 10**9 // packets_per_second) if packets_per_second else 0
+        least = least_of(bits_per_second, packets_per_second)
         self.scheduler = Scheduler(policy, tail=int(Drop.CRYPTO_TAIL_DROP), least=least)
         self._groups = np.zeros(256, bool)
         self._groups[list(llq_groups)] = True
@@ -49,13 +55,15 @@ class CryptoQueue:
         self._priority = np.array(levels, int) > 0
 
     def queue_of(
-        self, cls: Array | None, qos_group: Array | None = None, own: Array | None = None, tos: Array | None = None
-    ) -> Array:
+        self, cls: Array | None, qos_group: Array | None = None, own: Array | None = None, tos: Array | None = None,
+        priority: Array | None = None,
+    ) -> Array:  # fmt: skip
         """LLQ or BEST_EFFORT of each row.
 
         cls: its class in the egress policy. own: whether the router made it itself; tos: the octet of its header.
+        priority: instead of cls, whether its class has priority, for a router with several egress policies.
         """
-        parts = []
+        parts = [] if priority is None else [np.asarray(priority, bool)]
         if cls is not None and self._priority.size:
             parts.append(self._priority[cls])
         if qos_group is not None:
