@@ -128,6 +128,7 @@ def test_a_switchover_of_redundant_processors(tmp_path: Path) -> None:
     assert losses(ran(branch(tmp_path, FULL, policy=SHARES)), "REPLAY") == []
     lost = losses(ran(branch(tmp_path, FULL, over, policy=SHARES)), "REPLAY")
     assert lost and lost[0] >= 2 and lost[-1] < 4
+    over = event("2000300 us", "a", 'switchover = "100 ms"')  # between packets
     assert losses(ran(branch(tmp_path, FULL, over, rate="1G", policy=SHARES)), "REPLAY") == []
 
 
