@@ -93,9 +93,11 @@ class Node:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """Counters of the router, and of its crypto engine where it has one; empty when nothing has come here."""
+        """Counters of the router, what became of its SAs, and its crypto engine's counters where it has one; empty when
+        nothing has come here."""
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
-        return {**self._totals, **engine}
+        sas = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
+        return {**self._totals, **sas, **engine}
 
     def run(self, horizon: int) -> Round | None:
         """Everything that arrives or leaves the crypto engine before a time, as one batch; None when nothing does."""
