@@ -151,3 +151,13 @@ def test_a_policy_needs_a_rate(tmp_path: Path) -> None:
     lab.close()
     assert any("has no rate" in warning for warning in lab.warnings)
     assert len(leaving(ran(path))) > 100
+
+
+@pytest.mark.req("AR-6", "AR-7")
+def test_the_figure_as_a_sample() -> None:
+    """traces/figure: 1 to 38 are lost, in order, and none with sixteen spaces."""
+    folder = TOP / "traces" / "figure"
+    outcome = ran(folder / "one-space.toml")
+    assert numbers(outcome.taps["line.pcapng"]) == [101, 102, *range(1, 101)]
+    assert states(outcome) == ["REPLAY"] * 38 + ["delivered"] * 64
+    assert set(states(ran(folder / "sixteen-spaces.toml"))) == {"delivered"}
