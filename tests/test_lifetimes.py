@@ -535,6 +535,16 @@ def test_clearing_takes_old_inbound_sas_too() -> None:
     assert [e.what for e in far.lifetimes.events] == ["rekeyed", "cleared"]
 
 
+def test_a_peer_with_the_key_file_opens_every_generation() -> None:
+    """`--keys` with what `--export-sas` wrote; a bundle too."""
+    for transform in ("esp-gcm", "ah-sha-hmac esp-aes"):
+        near = router(kilobytes=20, transform=transform)
+        sent = send(near, [0.01 * k for k in range(60)], size=1000)
+        far = Router(loads(text(2, transform=transform)), keys=exported(near))
+        assert words(far.forward(sent.packets, OUTSIDE)) == ["forwarded"] * 60 and near.sadb.pairs[0].generation == 3
+        assert not [issue for issue in far.issues if "key file" in issue.message]
+
+
 def test_sas_of_a_key_file_have_no_lifetime() -> None:
     """Nobody knows when they began."""
     keys = exported(router())

@@ -138,11 +138,12 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
     return out
 
 
-def from_file(want: Want, sas: Sequence[SecurityAssociation], outbound: bool) -> list[SecurityAssociation]:
-    """The SAs of a key file that serve an entry in one direction: equal ends, and selectors that cover the entry's.
+def from_file(want: Want, sas: Sequence[SecurityAssociation], outbound: bool) -> list[list[SecurityAssociation]]:
+    """The SAs of a key file that serve an entry in one direction, the best first: equal ends, and selectors that cover
+    the entry's; each ESP SA with the AH SA over it, which is that of the same `bundle` name.
 
-    A bundle is the ESP SA and the AH SA of one `bundle` name. The SA with the narrowest selectors is taken, the first
-    of equals.
+    The narrowest selectors win, the first of equals. Others of the same selectors (a file from a run with rekeys holds
+    several generations) follow in the file's order.
     """
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
@@ -151,8 +152,12 @@ def from_file(want: Want, sas: Sequence[SecurityAssociation], outbound: bool) ->
     first = next((sa for sa in fits if sa.proto == "esp"), next(iter(fits), None))
     if first is None:
         return []
-    over = [sa for sa in fits if first.bundle is not None and sa.bundle == first.bundle and sa.proto == "ah"]
-    return [first, *(over[:1] if first.proto == "esp" else [])]
+    alike = [sa for sa in fits if sa.proto == first.proto and sa.selectors == first.selectors]
+    found = []
+    for sa in alike:
+        over = [ah for ah in fits if sa.bundle is not None and ah.bundle == sa.bundle and ah.proto == "ah"]
+        found.append([sa, *(over[:1] if sa.proto == "esp" else [])])
+    return found
 
 
 def breadth(selectors: Selectors | None) -> tuple[int, int]:

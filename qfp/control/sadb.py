@@ -50,11 +50,15 @@ class Sadb:
         self._seed = seed
         taken: set[int] = set()
         jobs: list[Job] = []
+        more: list[Job] = []
         for want in wants:
-            found = [self._choose(want, how, given, outbound) for outbound in (True, False)]
-            taken.update(id(sa) for direction in found for sa in direction)
-            jobs += [(want, sas, not outbound) for sas, outbound in zip(found, (True, False), strict=True)]
+            for inward in (False, True):
+                groups = keying.from_file(want, given, not inward) if given else [self._choose(want, how, not inward)]
+                jobs.append((want, groups[0] if groups else [], inward))
+                more += [(want, group, True) for group in groups[1:] if inward]
+                taken.update(id(sa) for group in groups for sa in group)
         handles = self._install(jobs)
+        self._install(more)  # a key file's SAs of other generations: the peer may send by them
         for want, outbound, inbound in zip(wants, handles[::2], handles[1::2], strict=True):
             if outbound:
                 self._tables.t.sp["sa_out"][want.sp] = outbound[0]
@@ -75,11 +79,7 @@ class Sadb:
         handles of each."""
         return self._install([(want, self.derive(want, g, outbound), not outbound) for want, g, outbound in wanted])
 
-    def _choose(
-        self, want: Want, how: str, given: Sequence[SecurityAssociation], outbound: bool
-    ) -> list[SecurityAssociation]:
-        if given:
-            return keying.from_file(want, given, outbound)
+    def _choose(self, want: Want, how: str, outbound: bool) -> list[SecurityAssociation]:
         if not want.manual and how == "manual":
             return []
         try:
