@@ -17,7 +17,7 @@ import numpy as np
 from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
-from qfp.lab.flow import NEVER, Array, Flow, pick
+from qfp.lab.flow import NEVER, Flow, numbers_in, pick, rows_of
 from qfp.lab.ingress import POLICED, Inputs
 from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
 from qfp.lab.line import Line
@@ -198,16 +198,16 @@ class Lab:
         packets = done.result.packets
         count(node.name, OUT, packets.ts, packets.length)
         self._taps.see(node.name, "out", names, packets)
-        for row in np.unique(packets.in_if).tolist():
+        for row in numbers_in(packets.in_if):
             here = (node.name, names[row])
-            rows = np.flatnonzero(packets.in_if == row)
+            rows = rows_of(packets.in_if, row)
             if here in self._lines:
                 flow = Flow(pick(packets, rows), done.ids[rows])
                 self._lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
-    def _seen(self, here: tuple[str, str], flow: Flow, result: Result, rows: Array) -> Seen | None:
+    def _seen(self, here: tuple[str, str], flow: Flow, result: Result, rows: Any) -> Seen | None:
         """What an interface's output policy looks at beside the packets that leave by it."""
         pre = self._pre_classified.get(here)
         if pre is None and flow.groups is None:
@@ -221,13 +221,16 @@ class Lab:
     def _record(self, node: Node, done: Round, result: Result) -> None:
         """Journeys that ended in a router."""
         verdicts, ids = result.verdicts, done.flow.ids
-        for cause in np.unique(verdicts["cause"]).tolist():
-            rows = np.flatnonzero(verdicts["cause"] == cause)
+        for cause in numbers_in(verdicts["cause"]):
             if cause:
+                rows = rows_of(verdicts["cause"], cause)
                 self.journeys.lost(ids[rows], verdicts["ts"][rows], node.name, CAUSE_WORDS[cause])
                 self.series.count(node.name, CAUSE_WORDS[cause], verdicts["ts"][rows], verdicts["len_in"][rows])
-        for verdict, state in ENDED.items():
-            rows = np.flatnonzero(verdicts["verdict"] == verdict)
+        for verdict in numbers_in(verdicts["verdict"]):
+            state = ENDED.get(verdict)
+            if state is None:
+                continue
+            rows = rows_of(verdicts["verdict"], verdict)
             self.journeys.ended(ids[rows], verdicts["ts"][rows], node.name, state)
             self.series.count(node.name, STATES[state], verdicts["ts"][rows], verdicts["len_in"][rows])
 
