@@ -9,8 +9,9 @@ from qfp.batch import Batch
 from qfp.lab.flow import NEVER, Flow, merge
 from qfp.lab.ingress import CryptoEngine, Inputs, Lost
 from qfp.lab.model import EngineSpec
+from qfp.lab.passing import Passage, Passed
 from qfp.lab.series import Series
-from qfp.result import Result
+from qfp.result import counters
 from qfp.router import Router
 
 ROWS = 1 << 16  # packets that one flow may give to a round: bounds memory
@@ -20,11 +21,11 @@ ROWS = 1 << 16  # packets that one flow may give to a round: bounds memory
 class Round:
     """A router's round. `arrived`: what came to its interfaces; `flow`: what then entered the router (less what was
     lost before, at the times at which the crypto engine was done with it). `result`: what the router made of `flow`,
-    None when nothing entered. `ids`: injected packet of each packet sent, -1 = made here."""
+    None when nothing entered. `ids`: injected packet of each packet sent, -1 = made here. `lost`: before the router."""
 
     arrived: Flow
     flow: Flow
-    result: Result | None
+    result: Passed | None
     ids: Any
     lost: list[Lost]
 
@@ -60,7 +61,8 @@ class Node:
         self.inputs: Inputs | None = None
         self.engine = CryptoEngine(router, engine, f"{name} crypto engine", series) if engine is not None else None
         self._waiting: list[Waiting] = []
-        self._totals: dict[str, Any] = {}
+        self._passage = Passage(router)
+        self._ran = False
 
     def arrive(self, flow: Flow, interface: str) -> None:
         """Packets on their way to an interface, in order of time."""
@@ -84,7 +86,7 @@ class Node:
     def totals(self) -> dict[str, Any]:
         """Counters of the router, and of its crypto engine where it has one; empty when nothing has come here."""
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
-        return {**self._totals, **engine}
+        return {**(counters(self.router.tables) if self._ran else {}), **engine}
 
     def run(self, horizon: int) -> Round | None:
         """Everything that arrives or leaves the crypto engine before a time, as one batch; None when nothing does."""
@@ -102,8 +104,8 @@ class Node:
             return Round(arrived, flow, None, None, lost)
         columns = {**flow.batch.columns, "frame": np.arange(len(flow))}
         flow = Flow(Batch(flow.batch.arena, columns), flow.ids, flow.groups)
-        result = self.router.exchange(flow.batch)
-        self._totals = result.counters
+        result = self._passage.exchange(flow.batch)
+        self._ran = True
         ids = flow.ids[result.came_from]
         errors = result.verdicts["cause"][result.came_from] != 0  # what leaves for a dropped packet is an ICMP error
         return Round(arrived, flow, result, np.where(errors, -1, ids), lost)

@@ -6,9 +6,8 @@ all links): whole batches, no router ever sees a packet late, and the outcome do
 the routers of a round (conservative synchronisation, Chandy and Misra 1979).
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from os import PathLike
 from typing import Any
 
@@ -23,12 +22,13 @@ from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
 from qfp.lab.line import Line
 from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
+from qfp.lab.passing import Passed
 from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
 from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
 from qfp.qos.port import rate_of
-from qfp.result import CAUSE_WORDS, Result
+from qfp.result import CAUSE_WORDS
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
 from qfp_kernels.drops import Verdict
@@ -162,15 +162,26 @@ class Lab:
                 horizon = min([now + self._least, *(node.bound for node in self.nodes.values())])
                 if progress:
                     progress(now)
-                rounds = pool.map(Node.run, self.nodes.values(), repeat(horizon))
-                for node, done in zip(self.nodes.values(), rounds, strict=True):
-                    if done is not None:
-                        self._route(node, done)
+                for node, done in self._round(pool, horizon):
+                    self._route(node, done)
                 for here, line in self._lines.items():
                     target, interface = self._targets[here]
                     target.arrive(line.release(horizon), interface)
                 self.series.settle()
         return Outcome(self.journeys, self.series, self._taps.batches(), self._facts())
+
+    def _round(self, pool: ThreadPoolExecutor, horizon: int) -> Iterator[tuple[Node, Round]]:
+        """Rounds of routers that do anything before a time, as each is done. The outcome is the same in any order:
+        every line has one router that sends, and journeys and series heed no order."""
+        busy = [node for node in self.nodes.values() if node.next < horizon]
+        if self.threads == 1 or len(busy) < 2:
+            rounds = ((node, node.run(horizon)) for node in busy)
+        else:
+            running = {pool.submit(node.run, horizon): node for node in busy}
+            rounds = ((running[done], done.result()) for done in as_completed(running))
+        for node, done in rounds:
+            if done is not None:
+                yield node, done
 
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
@@ -207,7 +218,7 @@ class Lab:
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
-    def _seen(self, here: tuple[str, str], flow: Flow, result: Result, rows: Any) -> Seen | None:
+    def _seen(self, here: tuple[str, str], flow: Flow, result: Passed, rows: Any) -> Seen | None:
         """What an interface's output policy looks at beside the packets that leave by it."""
         pre = self._pre_classified.get(here)
         if pre is None and flow.groups is None:
@@ -218,7 +229,7 @@ class Lab:
             return Seen(groups=groups)
         return Seen(pick(flow.batch, came_from), pre.rows(result.verdicts["sa"][came_from]), groups)
 
-    def _record(self, node: Node, done: Round, result: Result) -> None:
+    def _record(self, node: Node, done: Round, result: Passed) -> None:
         """Journeys that ended in a router."""
         verdicts, ids = result.verdicts, done.flow.ids
         for cause in numbers_in(verdicts["cause"]):
