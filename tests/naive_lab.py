@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
+from qfp.config import loads
 from qfp.lab.model import EngineSpec, LabSpec, LinkSpec
 from qfp.router import Router
 from qfp.trace import read_trace
@@ -110,7 +111,8 @@ class NaiveLab:
         self.count = 0
 
     def _push(self, ts: int, late: int, where: tuple[str, str], done: int, what: Any = None) -> None:
-        """late: 1 = behind all packets of this ns, the start of an engine. done: 1 = the engine is done with it."""
+        """late: 1 = behind all packets of this ns, the start of an engine; -1 = before them, an event. done: 1 = the
+        engine is done with it."""
         heapq.heappush(self.heap, (ts, late, *where, done, self.count, what))
         self.count += 1
 
@@ -121,8 +123,14 @@ class NaiveLab:
             for k, frame in enumerate(batch.frames()):
                 ts = injection.start + int(batch.ts[k] - batch.ts.min())
                 self._push(ts, 0, (injection.at.router, name), 0, (frame, int(batch.link[k])))
+        self._texts = {name: spec.text() for name, spec in self.spec.routers.items()}
+        for event in self.spec.events:
+            self._push(event.at, -1, (event.router, ""), 0, event)
         while self.heap:
             ts, late, router, interface, done, _, what = heapq.heappop(self.heap)
+            if late < 0:
+                self._happens(ts, router, what)
+                continue
             engine = self.engines.get(router)
             if late and engine is not None:
                 self._start(ts, router, engine)
@@ -131,6 +139,15 @@ class NaiveLab:
                 self._plan(ts, router, engine)
             else:
                 self._forward(ts, router, interface, *what)
+
+    def _happens(self, ts: int, router: str, event: Any) -> None:
+        if event.what == "clear":
+            self.routers[router].clear(ts, event.value)
+            return
+        self._texts[router] = event.text(self._texts[router])
+        for known in (self.routers, self.scouts):
+            if router in known:
+                known[router] = known[router].reconfigured(loads(self._texts[router]), ts)
 
     def _needs(self, router: str, interface: str, ts: int, frame: bytes, link: int) -> bool:
         scout = self.scouts[router]

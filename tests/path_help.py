@@ -62,7 +62,7 @@ class Pair:
 
     def __init__(self, text: str, keys: Sequence[SecurityAssociation] = (), **options: Any):
         config = loads(text)
-        config.ipsec.lifetime_seconds = 10**9  # this twin rekeys nothing: see naive_lifetimes.py
+        config.ipsec.lifetime_seconds = 8 * 10**9  # this twin rekeys nothing: see naive_lifetimes.py
         self.router = Router(config, keys=keys, **options)
         self.twin = NaiveRouter(loads(text), self.router)
 

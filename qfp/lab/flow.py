@@ -63,6 +63,11 @@ class Flow:
             return cls(pick(batch, order), ids[order])
         return cls(batch, ids)
 
+    def renumbered(self, rows: Array) -> "Flow":
+        """The flow at a router where row k of the interfaces is now row `rows[k]`."""
+        columns = {**self.batch.columns, "in_if": rows[self.batch.in_if]}
+        return Flow(Batch(self.batch.arena, columns), self.ids, self.groups)
+
     def take(self, rows: Any) -> "Flow":
         return Flow(pick(self.batch, rows), self.ids[rows], None if self.groups is None else self.groups[rows])
 

@@ -94,18 +94,27 @@ class CryptoEngine:
 
     def __init__(self, router: Router, spec: EngineSpec, name: str, series: Series):
         self._name, self._series = name, series
-        self._tables = router.tables
-        config = router.config
-        groups = config.platform.llq_qos_groups
+        groups = router.config.platform.llq_qos_groups
         self._queue = CryptoQueue(spec.rate, spec.packets, groups, limit=spec.queue, llq_limit=spec.llq)
-        policies = {name: each.service_policy_out for name, each in config.interfaces.items()}
-        self._egress = {router.interfaces.row[n]: Egress(config, p) for n, p in policies.items() if p is not None}
+        self._look_at(router)
         self._offered = 0
         self._held = Flow.empty()  # in the queues
         self._rows = np.empty(0, np.int64)  # their numbers
         self._worked = Flow.empty()  # left the queues; done at `ts`
         self._until = 0
         self.stats: dict[str, Any] = {"packets": 0, "bytes": 0, "wait_max": 0}
+
+    def _look_at(self, router: Router) -> None:
+        """The router whose policies say what needs the engine, and what is of low latency."""
+        self._tables, config = router.tables, router.config
+        policies = {name: each.service_policy_out for name, each in config.interfaces.items()}
+        self._egress = {router.interfaces.row[n]: Egress(config, p) for n, p in policies.items() if p is not None}
+        self._queue.set_groups(config.platform.llq_qos_groups)
+
+    def follow(self, router: Router, rows: Array) -> None:
+        """The router has another configuration; row k of its interfaces is now row `rows[k]`. What waits goes on."""
+        self._look_at(router)
+        self._held, self._worked = self._held.renumbered(rows), self._worked.renumbered(rows)
 
     def through(self, flow: Flow, horizon: int, lost: list[Lost]) -> list[Flow]:
         """Packets that arrive before a time, in order; returns what reaches the router before it: what needs no engine,

@@ -32,6 +32,7 @@ class Line:
         self._chance = bool(spec.jitter or spec.loss or spec.duplicate or spec.reorder or spec.down)
         self._random = np.random.Generator(np.random.Philox(key=[seed, 2 * spec.number + backwards]))
         self._journeys, self._series = journeys, series
+        self.past: list[dict[str, Any]] = []  # counters of queues that were replaced, and until when they were there
         self._offered = 0
         self._held = Flow.empty()  # packets in the queues, their numbers, and their random numbers, if any are needed
         self._rows = np.empty(0, np.int64)
@@ -77,6 +78,20 @@ class Line:
         if self._chance:
             return self._travel(flow, left.depart, draws)
         return self._arrives(flow, left.depart)
+
+    def change(self, queues: Any, at: int) -> tuple[Array, list[str]]:
+        """Other queues from `at` (ns) on. Returns what waits in the present ones, in order of arrival: its numbers, and
+        the classes that it waits in; see `readmit`. What is being sent goes on."""
+        self.past.append({"until": at, "classes": self.queues.counters()})
+        waiting: tuple[Array, list[str]] = self.queues.waiting()
+        queues.begin(self.queues.free)
+        self.queues = queues
+        return waiting
+
+    def readmit(self, rows: Array, classes: list[str], at: int) -> None:
+        """Packets that waited elsewhere come into these queues at `at` (ns)."""
+        if len(rows):
+            self.queues.readmit(rows, self._held.batch.length[self._at(rows)], classes, at)
 
     def _at(self, rows: Array) -> Any:
         """Where rows stand among those held: all of them as a slice."""

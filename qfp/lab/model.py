@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 QUEUE = 64  # packets that wait for a line, where the file names no limit: a hold queue of a small router
 OVERHEAD = 38  # bytes of Ethernet around a packet on the line: preamble, header, FCS, gap
@@ -39,10 +40,7 @@ class RouterSpec:
 
     def text(self) -> str:
         """The configuration. A closing `end` of the file would hide what is added. Raises OSError."""
-        lines = self.config.read_bytes().decode("utf-8-sig", "replace").rstrip().splitlines()
-        if self.add and lines and lines[-1].strip() == "end":
-            lines.pop()
-        return "\n".join([*lines, self.add, ""])
+        return with_lines(self.config.read_bytes().decode("utf-8-sig", "replace"), self.add)
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,33 @@ class Tap:
 
 
 @dataclass(frozen=True)
+class Event:
+    """Something that happens to a router at `at` (ns), see qfp.lab.events. what: `add` (lines added to its
+    configuration), `config` (another one), `clear` (`crypto sa`; value: the peer, empty = all), `switchover` (value: ns
+    of the handover)."""
+
+    key: str
+    at: int
+    router: str
+    what: str
+    value: Any
+
+    def text(self, before: str) -> str:
+        """The configuration that a router has then. Raises OSError."""
+        if self.what == "add":
+            return with_lines(before, self.value)
+        return str(self.value.read_bytes().decode("utf-8-sig", "replace"))
+
+
+def with_lines(text: str, lines: str) -> str:
+    """A configuration with lines added: a closing `end` would hide them."""
+    kept = text.rstrip().splitlines()
+    if lines and kept and kept[-1].strip() == "end":
+        kept.pop()
+    return "\n".join([*kept, lines, ""])
+
+
+@dataclass(frozen=True)
 class LabSpec:
     """A whole lab file."""
 
@@ -112,3 +137,4 @@ class LabSpec:
     injections: tuple[Injection, ...]
     taps: tuple[Tap, ...] = ()
     interval: int = 0  # ns of time series, 0 = as series.interval_for says
+    events: tuple[Event, ...] = ()  # of routers; those of links stand in `links`

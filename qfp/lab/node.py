@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
+from qfp.config import Configuration
 from qfp.lab.flow import NEVER, Flow, merge
 from qfp.lab.ingress import CryptoEngine, Inputs, Lost
 from qfp.lab.model import EngineSpec
@@ -70,6 +71,17 @@ class Node:
             row = np.full(len(flow), self.router.interfaces.row[interface], np.int32)
             batch = Batch(flow.batch.arena, {**flow.batch.columns, "in_if": row})
             self._waiting.append(Waiting(Flow(batch, flow.ids)))
+
+    def reconfigure(self, config: Configuration, at: int) -> None:
+        """The router has another configuration from `at` (ns) on; interfaces may have other rows in it."""
+        names = self.router.interfaces.names
+        self.router = self.router.reconfigured(config, at)
+        self._passage = Passage(self.router)
+        rows = np.array([self.router.interfaces.row[name] for name in names], np.int32)
+        for each in self._waiting:
+            each.flow = each.flow.renumbered(rows)
+        if self.engine is not None:
+            self.engine.follow(self.router, rows)
 
     @property
     def next(self) -> int:

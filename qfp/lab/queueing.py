@@ -13,7 +13,7 @@ from qfp.batch import Batch
 from qfp.lab.flow import NEVER, Array, pick
 from qfp.result import CAUSE_WORDS
 from qfp.router import Router
-from qfp_kernels.line import STATE, fifo
+from qfp_kernels.line import FREE, REST, STATE, fifo
 
 NONE = np.empty(0, np.int64)
 WORDS = np.array(CAUSE_WORDS)
@@ -59,6 +59,25 @@ class Fifo:
         here = np.zeros(rows.size, np.int64)
         causes = np.full(int(lost.sum()), QUEUE_FULL)
         return Left(rows[sent], depart[sent], rows[lost], ts[lost], causes, here[sent], here[lost])
+
+    @property
+    def free(self) -> int:
+        """ns at which the line has sent everything."""
+        return int(self._state[FREE]) + int(self._state[REST] > 0)
+
+    def begin(self, free: int) -> None:
+        """The line is busy until `free` (ns)."""
+        self._state[FREE] = free
+
+    def waiting(self) -> tuple[Array, list[str]]:
+        """Nothing: what leaves is known as it comes."""
+        return NONE, []
+
+    def readmit(self, rows: Array, length: Array, classes: list[str], at: int) -> None:
+        """Packets that waited in other queues, as if they came at `at`."""
+        ts, depart = np.full(rows.size, at), np.empty(rows.size, np.int64)
+        fifo(ts, length.astype(np.int64) + self._overhead, self._rate, self._state, self._waiting, depart)
+        self._done.append((rows, ts, depart))
 
     def counters(self) -> dict[str, Any]:
         return {}
@@ -112,6 +131,27 @@ class PolicyQueues:
         gone = self._scheduler.run(until)
         lost = gone.dropped
         return Left(gone.row, gone.end, lost.row, lost.ts, WORDS[lost.cause], gone.cls, lost.cls)
+
+    @property
+    def free(self) -> int:
+        """ns at which the line has sent what it has begun."""
+        return self._scheduler.free
+
+    def begin(self, free: int) -> None:
+        """The line is busy until `free` (ns)."""
+        self._scheduler.begin(free)
+
+    def waiting(self) -> tuple[Array, list[str]]:
+        """Packets in the queues, in order of arrival, and their classes."""
+        rows, classes = self._scheduler.waiting()
+        return rows, [self.names[k] for k in classes.tolist()]
+
+    def readmit(self, rows: Array, length: Array, classes: list[str], at: int) -> None:
+        """Packets that waited in other queues, as if they came at `at`: to the class of the same name, else to
+        class-default."""
+        known = {name: k for k, name in enumerate(self.names)}
+        numbers = np.array([known.get(name, len(known) - 1) for name in classes])
+        self._scheduler.offer(np.full(rows.size, at), length, numbers, rows)
 
     @property
     def next(self) -> int:

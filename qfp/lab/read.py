@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qfp.lab.errors import LabError
-from qfp.lab.model import OVERHEAD, QUEUE, End, EngineSpec, Injection, LabSpec, LinkSpec, RouterSpec, Tap
+from qfp.lab.model import OVERHEAD, QUEUE, End, EngineSpec, Event, Injection, LabSpec, LinkSpec, RouterSpec, Tap
 from qfp.qos.crypto import least_of
 from qfp.qos.policy import RATE_MAX
 from qfp_kernels.queues import BURST_MAX
@@ -113,11 +113,11 @@ def parse(data: bytes, file: str, folder: Path) -> LabSpec:
     seed, interval = top.number("seed", 1, 0, 2**63 - 1), top.time("interval", 0)
     routers = _routers(top, folder)
     links = [_link(each, k, routers) for k, each in enumerate(top.tables("links"))]
-    links = _events(top, links)
+    links, events = _events(top, links, routers, folder)
     injections = [_injection(each, routers, folder) for each in top.tables("inject", needed=True)]
     taps = [_tap(each, routers) for each in top.tables("capture")]
     _distinct(top, links, taps)
-    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps), interval)
+    return LabSpec(file, seed, routers, tuple(links), tuple(injections), tuple(taps), interval, events)
 
 
 def _toml(data: bytes, file: str) -> dict[str, Any]:
@@ -210,10 +210,39 @@ def _link(section: Section, number: int, routers: dict[str, RouterSpec]) -> Link
     return link
 
 
-def _events(top: Section, links: list[LinkSpec]) -> list[LinkSpec]:
-    """Links with the times at which events take them down."""
+def _router_event(section: Section, routers: dict[str, RouterSpec], folder: Path) -> Event:
+    router, at = section.text("router"), section.time("at")
+    if router not in routers:
+        section.fail("router", f"there is no router {router!r}", f"there are: {', '.join(routers)}")
+    found = [name for name in ("add", "config", "clear", "switchover") if section.has(name)]
+    if len(found) != 1:
+        section.fail("", f"says {' and '.join(found) or 'nothing'} of router {router}",
+                     "give one of add, config, clear, switchover")  # fmt: skip
+    what = found[0]
+    value: Any = section.time(what) if what == "switchover" else section.text(what)
+    section.done()
+    if what == "config":
+        value = folder / value
+        if not value.is_file():
+            section.fail("config", f"{value} is no file", "paths start from the lab file's folder")
+    if what == "clear":
+        match = re.fullmatch(r"(?:clear\s+)?crypto\s+sa(?:\s+peer\s+(\S+))?", value.strip())
+        if match is None:
+            section.fail("clear", f"{value!r} is not known", "write \"crypto sa\" or \"crypto sa peer ADDRESS\"")
+        value = match[1] or ""
+    return Event(section.key, at, router, what, value)
+
+
+def _events(
+    top: Section, links: list[LinkSpec], routers: dict[str, RouterSpec], folder: Path
+) -> tuple[list[LinkSpec], tuple[Event, ...]]:
+    """Links with the times at which events take them down; events of routers."""
     states: dict[str, list[tuple[int, str]]] = {}
+    events: list[Event] = []
     for each in top.tables("events"):
+        if each.has("router"):
+            events.append(_router_event(each, routers, folder))
+            continue
         name, at, state = each.text("link"), each.time("at"), each.text("state")
         if name not in [link.name for link in links]:
             each.fail("link", f"there is no link {name!r}", f"there are: {', '.join(x.name for x in links) or 'none'}")
@@ -233,7 +262,7 @@ def _events(top: Section, links: list[LinkSpec]) -> list[LinkSpec]:
         if since is not None:
             down.append((since, 2**62))
         out.append(replace(link, down=tuple(down)))
-    return out
+    return out, tuple(events)
 
 
 def _injection(section: Section, routers: dict[str, RouterSpec], folder: Path) -> Injection:

@@ -16,6 +16,7 @@ import numpy as np
 from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
+from qfp.lab.events import Events
 from qfp.lab.flow import NEVER, Flow, numbers_in, pick, rows_of
 from qfp.lab.ingress import POLICED, Inputs
 from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
@@ -60,20 +61,21 @@ class Lab:
             name: Node(name, self._router(name, each, engine), self.series, each.engine)
             for name, each in spec.routers.items()
         }
-        self._pre_classified: dict[tuple[str, str], PreClassify] = {}
-        self._lines: dict[tuple[str, str], Line] = {}
+        self.pre_classified: dict[tuple[str, str], PreClassify] = {}
+        self.lines: dict[tuple[str, str], Line] = {}
         self._targets: dict[tuple[str, str], tuple[Node, str]] = {}
         for link in spec.links:
             ends = [(end.router, self._interface(end, f"{link.key}.ends")) for end in link.ends]
             for backwards, (here, there) in enumerate([ends, ends[::-1]]):
-                if here in self._lines or here == there:
+                if here in self.lines or here == there:
                     raise LabError(spec.file, f"{link.key}.ends", f"{' '.join(here)} has a link already",
                                    "an interface has one link: give the router another interface")  # fmt: skip
-                queues = self._queues(here, link)
-                self._lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys, self.series)
+                queues = self.queues(here, link)
+                self.lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys, self.series)
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
-        self._inputs()
+        for name in self.nodes:
+            self.set_inputs(name)
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
                            for tap in spec.taps})  # fmt: skip
         for injection in spec.injections:
@@ -82,6 +84,7 @@ class Lab:
         self.length = int(self.journeys.columns["ts"].max(initial=0))
         self.series.interval = self._interval(interval or spec.interval)
         self._least = min((link.least for link in spec.links), default=NEVER)
+        self._events = Events(self, spec.events)
 
     def _interval(self, wanted: int) -> int:
         """ns of time series. Raises LabError."""
@@ -109,7 +112,7 @@ class Lab:
         except RouterError as e:
             raise LabError(self.spec.file, key, f"{end.router}: {e}", "name one of these") from None
 
-    def _queues(self, here: tuple[str, str], link: LinkSpec) -> Fifo | PolicyQueues:
+    def queues(self, here: tuple[str, str], link: LinkSpec) -> Fifo | PolicyQueues:
         """What packets wait in before a link: the interface's output policy has a say where the link has a rate."""
         router = self.nodes[here[0]].router
         config = router.config
@@ -120,21 +123,27 @@ class Lab:
         if not link.rate:
             self.warnings.append(f"link {link.name}: has no rate, so policy {policy} of {' '.join(here)} does nothing")
             return Fifo(link.rate, link.queue, link.overhead)
-        if pre := PreClassify(router, interface):
-            self._pre_classified[here] = pre
+        self.set_pre_classify(here)
         return PolicyQueues(config, policy, link.rate, link.overhead)
 
-    def _inputs(self) -> None:
-        """Input policies, where anything can come in: at links and injections."""
-        rates = {here: line.spec.rate for here, line in self._lines.items()}
-        for each in self.spec.injections:
-            rates.setdefault((each.at.router, self._interface(each.at, f"{each.key}.at")), 0)
-        for name, node in self.nodes.items():
-            mine = {interface: rate for (router, interface), rate in rates.items() if router == name}
-            for interface, rate in mine.items():
-                if node.router.config.interfaces[interface].service_policy_in is not None and not rate:
-                    mine[interface] = rate_of(node.router.config.interfaces[interface])
-            node.inputs = Inputs(node.router, mine)
+    def set_pre_classify(self, here: tuple[str, str]) -> None:
+        """Whether the output policy of an interface looks at packets as they came."""
+        router = self.nodes[here[0]].router
+        self.pre_classified.pop(here, None)
+        if pre := PreClassify(router, router.config.interfaces[here[1]]):
+            self.pre_classified[here] = pre
+
+    def set_inputs(self, name: str) -> None:
+        """Input policies of a router, where anything can come in: at links and injections."""
+        node, injections = self.nodes[name], self.spec.injections
+        mine = {here[1]: line.spec.rate for here, line in self.lines.items() if here[0] == name}
+        for each in injections:
+            if each.at.router == name:
+                mine.setdefault(self._interface(each.at, f"{each.key}.at"), 0)
+        for interface, rate in mine.items():
+            if node.router.config.interfaces[interface].service_policy_in is not None and not rate:
+                mine[interface] = rate_of(node.router.config.interfaces[interface])
+        node.inputs = Inputs(node.router, mine)
 
     def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
         """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other."""
@@ -158,17 +167,24 @@ class Lab:
     def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
         """Run until nothing is under way. `progress` hears the lab time in ns."""
         with ThreadPoolExecutor(self.threads) as pool:
-            while (now := self._next()) < NEVER:
-                horizon = min([now + self._least, *(node.bound for node in self.nodes.values())])
+            while (now := min(self._next(), self._events.next)) < NEVER:
+                if self._events.next <= now:
+                    self._events.apply()
+                    continue
+                horizon = min([now + self._least, self._events.next, *(node.bound for node in self.nodes.values())])
                 if progress:
                     progress(now)
                 for node, done in self._round(pool, horizon):
                     self._route(node, done)
-                for here, line in self._lines.items():
-                    target, interface = self._targets[here]
-                    target.arrive(line.release(horizon), interface)
+                for here in self.lines:
+                    self.release(here, horizon)
                 self.series.settle()
         return Outcome(self.journeys, self.series, self._taps.batches(), self._facts())
+
+    def release(self, here: tuple[str, str], horizon: int) -> None:
+        """What a line has sent before a time is on its way."""
+        target, interface = self._targets[here]
+        target.arrive(self.lines[here].release(horizon), interface)
 
     def _round(self, pool: ThreadPoolExecutor, horizon: int) -> Iterator[tuple[Node, Round]]:
         """Rounds of routers that do anything before a time, as each is done. The outcome is the same in any order:
@@ -186,7 +202,7 @@ class Lab:
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
         times = [node.next for node in self.nodes.values()]
-        return min(times + [int(line.queues.next) for line in self._lines.values()])
+        return min(times + [int(line.queues.next) for line in self.lines.values()])
 
     def close(self) -> None:
         """End the routers' threads."""
@@ -212,15 +228,15 @@ class Lab:
         for row in numbers_in(packets.in_if):
             here = (node.name, names[row])
             rows = rows_of(packets.in_if, row)
-            if here in self._lines:
+            if here in self.lines:
                 flow = Flow(pick(packets, rows), done.ids[rows])
-                self._lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
+                self.lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
     def _seen(self, here: tuple[str, str], flow: Flow, result: Passed, rows: Any) -> Seen | None:
         """What an interface's output policy looks at beside the packets that leave by it."""
-        pre = self._pre_classified.get(here)
+        pre = self.pre_classified.get(here)
         if pre is None and flow.groups is None:
             return None
         came_from = result.came_from[rows]
@@ -248,7 +264,8 @@ class Lab:
     def _facts(self) -> dict[str, Any]:
         routers = {name: node.totals for name, node in self.nodes.items() if node.totals}
         links = [
-            {"link": line.name, **line.stats, "classes": line.queues.counters()} for line in self._lines.values()
+            {"link": line.name, **line.stats, "classes": line.queues.counters(), "classes_before": line.past}
+            for line in self.lines.values()
         ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
                 "made_by_routers": dict(self.journeys.made), "interval": self.series.interval}  # fmt: skip

@@ -49,10 +49,14 @@ class CryptoQueue:
         policy.classes[:] = ["llq", "best effort"]
         least = least_of(bits_per_second, packets_per_second)
         self.scheduler = Scheduler(policy, tail=int(Drop.CRYPTO_TAIL_DROP), least=least)
-        self._groups = np.zeros(256, bool)
-        self._groups[list(llq_groups)] = True
+        self.set_groups(llq_groups)
         levels = [egress.priority(k) for k in range(len(egress.classes))] if egress is not None else []
         self._priority = np.array(levels, int) > 0
+
+    def set_groups(self, llq_groups: Iterable[int]) -> None:
+        """QoS groups of low latency (`platform ipsec llq qos-group`)."""
+        self._groups = np.zeros(256, bool)
+        self._groups[list(llq_groups)] = True
 
     def queue_of(
         self, cls: Array | None, qos_group: Array | None = None, own: Array | None = None, tos: Array | None = None,

@@ -147,6 +147,27 @@ class Scheduler:
         return int(self._q.st[q.ST_FREE])
 
     @property
+    def free(self) -> int:
+        """The first whole ns in which the link is free."""
+        return self.busy_until + int(self._q.st[q.ST_REST] > 0)
+
+    def begin(self, free: int) -> None:
+        """The link of a fresh scheduler is busy until `free` (ns)."""
+        self._q.st[q.ST_FREE] = free
+
+    def waiting(self) -> tuple[Array, Array]:
+        """(rows, classes) of the packets in the queues, in order of arrival."""
+        found = []
+        for element in self._q.el:
+            at = int(element["head"]) if element["packets"] else -1
+            while at >= 0:
+                slot = self._q.slot[at]
+                found.append((int(slot["order"]) >> 8, int(slot["row"]), int(slot["order"]) & 255))
+                at = int(slot["next"])
+        columns = np.array(sorted(found), np.int64).reshape(-1, 3)
+        return columns[:, 1], columns[:, 2]
+
+    @property
     def next_start(self) -> int:
         """The first ns in which a packet of those offered may start; queues.NEVER without any.
 
