@@ -100,6 +100,11 @@ class Node:
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
         return {**(counters(self.router.tables) if self._ran else {}), **engine}
 
+    def close(self) -> None:
+        """End the router's threads, and give memory back."""
+        self.router.engine.close()
+        self._passage.close()
+
     def run(self, horizon: int) -> Round | None:
         """Everything that arrives or leaves the crypto engine before a time, as one batch; None when nothing does."""
         if self.next >= horizon:

@@ -110,6 +110,10 @@ class Passage:
         self.router = router
         self._buffers = Buffers()
 
+    def close(self) -> None:
+        """Give memory back that waits to be used again."""
+        self._buffers = Buffers()
+
     def exchange(self, batch: Batch) -> Passed:
         """Everything that the router does with frames that arrive at the interfaces `batch.in_if`, one at least."""
         router = self.router

@@ -207,7 +207,7 @@ class Lab:
     def close(self) -> None:
         """End the routers' threads."""
         for node in self.nodes.values():
-            node.router.engine.close()
+            node.close()
 
     def _route(self, node: Node, done: Round) -> None:
         """What a router's round means: ends of journeys, packets on lines, packets that leave the lab."""
