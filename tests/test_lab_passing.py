@@ -8,7 +8,7 @@ from packets import ip4, udp
 from test_lab import SITE
 
 from qfp.batch import Batch
-from qfp.lab.passing import TOLD, Buffers, Passage
+from qfp.lab.passing import KEPT, TOLD, Buffers, Passage
 from qfp.router import Router
 
 GRE = """interface Tunnel1
@@ -62,10 +62,15 @@ def test_as_exchange(name: str, easy: bool) -> None:
 def test_buffers() -> None:
     buffers = Buffers()
     first = buffers.take(100)
-    view = first[10:20]
-    where = first.ctypes.data
+    assert first is not None
+    view, where = first[10:20], first.ctypes.data
     del first
-    assert buffers.take(100).ctypes.data != where, "a view of it is left"
+    held = [buffers.take(100) for _ in range(KEPT - 1)]
+    assert all(each is not None and each.ctypes.data != where for each in held), "a view of it is left"
+    assert buffers.take(100) is None
     del view
-    assert buffers.take(100).ctypes.data == where
-    assert buffers.take(1000).size == 1000
+    again = buffers.take(100)
+    assert again is not None and again.ctypes.data == where
+    held.clear()
+    larger = buffers.take(1000)
+    assert larger is not None and larger.size == 1000

@@ -22,7 +22,7 @@ from qfp_kernels.capture import MEMORY_HEADER
 from qfp_kernels.layout import CTL_IN_IF, CTL_OUT_LIMIT, CTL_OUT_SEQ, CTL_TUNS, OUT_MEMORY
 
 TOLD = ("ts", "verdict", "cause", "sa", "out_if", "len_in", "len_out", "n_out")  # verdict columns that labs look at
-KEPT = 4  # buffers that wait to be used again, at most. Of what the engine wants behind the records little is touched
+KEPT = 4  # buffers of a router. Each is as large as the engine wants a block to be; what is not written takes no memory
 FREE = 3  # references to a buffer that nobody uses: the list, the loop, and the one that asks
 
 
@@ -37,51 +37,51 @@ class Passed:
 
 
 class Buffers:
-    """Byte arrays that are used again as soon as no view of them is left."""
+    """A few byte arrays, each used again as soon as no view of it is left."""
 
     def __init__(self) -> None:
         self._all: list[Array] = []
 
-    def take(self, size: int) -> Array:
-        """One of at least `size` bytes."""
+    def take(self, size: int) -> Array | None:
+        """One of at least `size` bytes; None while all of them are in use."""
         for buffer in self._all:
             if buffer.size >= size and sys.getrefcount(buffer) == FREE:
                 return buffer
         self._all = [buffer for buffer in self._all if sys.getrefcount(buffer) > FREE or buffer.size >= size]
-        new = np.empty(size, np.uint8)
-        if len(self._all) < KEPT:
-            self._all.append(new)
-        return new
+        if len(self._all) == KEPT:
+            return None
+        self._all.append(np.empty(size, np.uint8))
+        return self._all[-1]
 
 
 class InPlace(MemorySink):
     """The engine's output block is the free part of a buffer, so that records are where they stay.
 
-    `block`: the engine's own, as large as it wants one. It makes another where it is not content, and then records are
-    copied.
+    `block`: the engine's own, as large as it wants one. Where it is not content with ours, or while packets are held in
+    all buffers, records are copied out of it.
     """
 
     def __init__(self, t: Any, buffers: Buffers, expected: int):
-        self._t, self._buffers, self.block = t, buffers, t.out
-        self._buffer = buffers.take(expected + expected // 4 + self.block.size)
-        self._size = 0
-        t.rebind("out", self._buffer)
+        super().__init__()
+        self._t, self.block = t, t.out
+        self._expected = expected + expected // 4
+        found = buffers.take(self._expected + self.block.size)
+        if found is None:
+            self._buffer = np.empty(self._expected, np.uint8)
+        else:
+            self._buffer = found
+            t.rebind("out", found)
 
     def write(self, block: Any) -> None:
-        start, end = self._size, self._size + len(block)
-        mine = self._t.out.ctypes.data == self._buffer.ctypes.data + start
-        if not mine:
-            self.block = self._t.out
-        if end + self.block.size > self._buffer.size:
-            larger = self._buffers.take(2 * end + self.block.size)
-            larger[: end if mine else start] = self._buffer[: end if mine else start]
-            self._buffer = larger
-        if not mine:
-            self._buffer[start:end] = np.frombuffer(block, np.uint8)
+        out, end = self._t.out, self._size + len(block)
+        if out.ctypes.data != self._buffer.ctypes.data + self._size:  # not ours
+            self.block = out
+            super().write(block)
+            return
         self._size = end
-        self._t.rebind("out", self._buffer[end:])
-        # The engine looks in after OUT_BLOCK bytes, of which it wants as much more room as its block has behind them.
-        self._t.ctl[CTL_OUT_LIMIT] = OUT_BLOCK + self._buffer.size - end - self.block.size
+        spare = self._buffer.size - end - self.block.size  # beyond what the engine wants of a block
+        self._t.rebind("out", self._buffer[end:] if spare >= 0 else self.block)
+        self._t.ctl[CTL_OUT_LIMIT] = OUT_BLOCK + max(0, spare)  # bytes after which the engine looks in
 
     def close(self) -> None:
         """The engine gets its own block back."""
