@@ -77,11 +77,18 @@ class Origin:
     owner: Any
     ingress: int
     before: dict[str, Any]
+    fresh: bool  # nothing had come through the owner, and a new one would be the same
 
     @classmethod
     def now(cls, owner: Any, ingress: int = 0) -> "Origin":
         """The present state, to be run from again."""
-        return cls(owner, ingress, state_of(owner))
+        return cls(owner, ingress, state_of(owner), getattr(owner, "is_fresh", False))
+
+    def replica(self) -> Any:
+        """An owner as this one was then. Raises ExplainError when there is no way back to that."""
+        if not self.fresh:
+            raise ExplainError("SAs or policy have changed since this result was made: run the batch again")
+        return self.owner.again()
 
 
 def state_of(owner: Any) -> dict[str, Any]:
@@ -111,7 +118,8 @@ def restore(owner: Any, state: dict[str, Any]) -> None:
 def explain(result: Any, frame: int) -> dict[str, Any]:
     """The facts of row `frame` of a result; the router is left as it was.
 
-    Raises IndexError for a row that is not there, ExplainError when SAs or policy have changed since the run.
+    Raises IndexError for a row that is not there, ExplainError when SAs or policy have changed since the run, unless
+    the result is that of a router's first frames.
     """
     origin: Origin = result.origin
     batch = result.source
@@ -119,7 +127,9 @@ def explain(result: Any, frame: int) -> dict[str, Any]:
         raise IndexError(f"the result has {len(batch)} frames, 0 to {len(batch) - 1}: there is no {frame}")
     owner = origin.owner
     if owner.tables.t.ctl[CTL_GEN] != origin.before["ctl"][CTL_GEN]:
-        raise ExplainError("SAs or policy have changed since this result was made: run the batch again")
+        owner = origin.replica()  # SAs were rekeyed in the run
+        _skip(owner, origin.ingress, rows_of(batch, 0, frame))
+        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1))
     present = state_of(owner)
     try:
         restore(owner, origin.before)
@@ -190,11 +200,14 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
     """Run the one frame of a batch stage by stage; its facts. `sent_before`: packets sent before the run began."""
     t, p = owner.tables.t, owner.engine.workspaces[0]
     source = BatchSource(batch)
+    if hasattr(owner, "advance"):
+        owner.advance(int(batch.ts[0]))  # what is due before it
     source.bind(t)
     t.ctl[CTL_IN_IF], t.ctl[CTL_CUT_VECTOR], t.ctl[CTL_V_ON] = ingress, -1, 0
     t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS] = OUT_NONE, 0
     t.ctl[CTL_OUT_SEQ] = int(t.stats[STAT_OUT]) - sent_before
     p.st[ST_ROWS], p.st[ST_VECTOR] = 0, 0
+    p.more[0] = -1  # a fresh workspace holds zeros, and `parse` writes it first
     steps = []
     stages = stages_of(owner, source)
     owner.engine.load(stages)

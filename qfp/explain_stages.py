@@ -308,8 +308,12 @@ def _commit(owner: Any, before: Look, after: Look) -> Said | None:
     if not after.cause:
         word = "taken in" if after.verdict == drops.Verdict.CONSUMED else "accepted"
         was = f"it was {where}" if size else "no replay check"
-        return f"number {seq} of SA {sa} {word}: {was}; top {top} -> {after.windows[0][0]}", facts
+        moved = "; the peer has moved to this SA, and so do we" if owner.tables.t.life["coming"][sa] else ""
+        return f"number {seq} of SA {sa} {word}: {was}; top {top} -> {after.windows[0][0]}{moved}", facts
     name = drops.CAUSES[after.cause].name
+    if after.cause in (drops.Drop.SA_EXPIRED, drops.Drop.SA_STALE):
+        t = owner.tables.t
+        return f"refused ({name}): SA {sa} takes nothing more: {_spent(t.life[sa], t.sa_in[sa])}", facts
     return f"refused ({name}): number {seq} of SA {sa} is {where} (top {top}, size {size})", facts
 
 
@@ -437,15 +441,28 @@ def _forward(owner: Any, before: Look, after: Look) -> Said:
 
 
 def _sequence(owner: Any, before: Look, after: Look) -> Said:
-    out = owner.tables.t.sa_out
+    t = owner.tables.t
+    if after.cause == drops.Drop.SEQ_OVERFLOW:
+        return f"SA {after.sa} has no number left (last {int(t.life['last_seq'][after.sa])})", {}
     if after.cause:
-        return f"SA {after.sa} has no number left (last {int(out['last_seq'][after.sa])})", {}
-    facts = {"sa": after.sa, "seq": after.seq, "ip_id": after.ip_id, "next_seq": int(out["next_seq"][after.sa])}
-    outer = int(owner.tables.t.sa["next"][after.sa])
+        return f"SA {after.sa} sends nothing more: {_spent(t.life[after.sa], t.sa_out[after.sa])}", {}
+    facts = {"sa": after.sa, "seq": after.seq, "ip_id": after.ip_id, "next_seq": int(t.sa_out["next_seq"][after.sa])}
+    follows = ""
+    if after.sa != before.sa:
+        facts["follows"] = before.sa
+        follows = f"SA {before.sa} has reached its soft limit ({_spent(t.life[before.sa], t.sa_out[before.sa])}); "
+    outer = int(t.sa["next"][after.sa])
     if outer < 0:
-        return f"number {after.seq} of SA {after.sa}, IP identification {after.ip_id}", facts
+        return f"{follows}number {after.seq} of SA {after.sa}, IP identification {after.ip_id}", facts
     facts |= {"ah_sa": outer, "ah_seq": after.seq2}
-    return f"numbers {after.seq} of SA {after.sa} and {after.seq2} of SA {outer} (AH)", facts
+    return f"{follows}numbers {after.seq} of SA {after.sa} and {after.seq2} of SA {outer} (AH)", facts
+
+
+def _spent(life: Any, state: Any) -> str:
+    """What an SA has carried, and why it ends."""
+    if life["stale"]:
+        return "it was made before multi-sn was switched, and waits to be cleared"
+    return f"{int(state['packets']):,} packets, {int(state['bytes']):,} bytes"
 
 
 def _encap(owner: Any, before: Look, after: Look) -> Said:

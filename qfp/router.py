@@ -37,6 +37,7 @@ from qfp.trace.source import BatchSource, Source
 from qfp_kernels import capture as C
 from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
 from qfp_kernels.layout import (
+    CTL_GEN,
     CTL_IN_IF,
     CTL_MODE,
     CTL_POLICIES,
@@ -50,6 +51,7 @@ from qfp_kernels.layout import (
     OUT_NONE,
     OUT_PCAP,
     OUT_PCAPNG,
+    STAT_IN,
 )
 
 EMITTERS: dict[int, Any] = {
@@ -119,6 +121,7 @@ class Router:
         self._timers = Timers(self.tables, [self.lifetimes, self.path_mtus])
         self.engine.on_told, self.engine.on_due = self._on_told, self._timers.advance
         self.engine.on_stop = self._on_stop
+        self._first = int(t.ctl[CTL_GEN])
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> "Router":
@@ -224,6 +227,15 @@ class Router:
     def _on_stop(self, why: int, handle: int, value: int, ts: int) -> None:
         self.path_mtus.on_stop(why, handle, value, ts)
         self._timers.arm()
+
+    def again(self) -> "Router":
+        """A router as this one was at first."""
+        return Router(self.config, **self._options)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has happened to the router yet."""
+        return not self.tables.t.stats[STAT_IN] and self.tables.t.ctl[CTL_GEN] == self._first
 
     def reconfigured(self, config: Configuration, ts: int) -> "Router":
         """A router with another configuration that goes on from `ts` (ns) with what this one has: see

@@ -539,3 +539,23 @@ def test_what_a_run_tells() -> None:
     assert facts["lifetimes"]["rekeyed"] == {"volume": r.sadb.pairs[0].generation}
     assert [sa["direction"] for sa in facts["sas"]].count("out") == 1, "SAs that wait for their time are not listed"
     assert facts["sas"][0].keys() >= {"soft_seconds", "hard_seconds", "soft_kilobytes", "hard_kilobytes"}
+
+
+@pytest.mark.req("USE-3", "BASE-7")
+def test_rekeys_are_explained() -> None:
+    """Frames before, at and behind rekeys, and where an SA ends."""
+    r = router(kilobytes=20)
+    result = send(r, [0.01 * k for k in range(30)] + [3401, 3402], size=1000)
+    for k in (0, 17, 18, 19, 29, 30, 31):
+        facts = result.explain(k)
+        assert facts["seq"] == result.verdicts["seq"][k] and facts["cause"] is None
+        told = next(stage for stage in facts["stages"] if stage["stage"] == "sequence")
+        assert ("has reached its soft limit (18 packets, 18,000 bytes)" in str(told)) == (k == 18), (k, told)
+    ended = router(rekey=False)
+    facts = send(ended, [0, 3568]).explain(1)
+    assert facts["cause"]["cause"] == "SA_EXPIRED"
+    assert "sends nothing more: 1 packets, 100 bytes" in str(facts["stages"])
+    far = router(2)
+    wire = send(router(1), [0, 3401]).packets.frames()
+    got = far.forward(Batch.from_frames(wire, ts=[0, 3000 * S]), OUTSIDE)
+    assert "the peer has moved to this SA" in str(got.explain(1)["stages"])

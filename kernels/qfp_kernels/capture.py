@@ -255,7 +255,7 @@ def _ends_turn(t, k, ts, until, left):
 @inlined
 def _until(until, ts, span):
     """The first ns that is no longer of this turn, with a record at `ts` in it."""
-    return min(until, ts + span) if ts < NEVER - span else until
+    return min(until, ts + span) if span != NEVER and ts < NEVER - span else until
 
 
 # ---------------------------------------------------------------------------------------------------- pcap
