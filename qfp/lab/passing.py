@@ -18,7 +18,7 @@ from qfp.lab.flow import Array
 from qfp.result import index_records
 from qfp.router import EMITTERS, GROWTH, Router
 from qfp.trace.source import BatchSource
-from qfp_kernels.capture import MEMORY_HEADER
+from qfp_kernels.capture import MEMORY_HEADER, walk_batch
 from qfp_kernels.layout import CTL_IN_IF, CTL_OUT_LIMIT, CTL_OUT_SEQ, CTL_TUNS, OUT_MEMORY
 
 TOLD = ("ts", "verdict", "cause", "sa", "out_if", "len_in", "len_out", "n_out")  # verdict columns that labs look at
@@ -108,6 +108,7 @@ class Passage:
 
     def __init__(self, router: Router):
         self.router = router
+        self._stages = router.stages(walk_batch, EMITTERS[OUT_MEMORY])
         self._buffers = Buffers()
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class Passage:
         expected = int(batch.length.sum(dtype=np.int64)) + len(batch) * GROWTH
         sink, verdicts, source = InPlace(t, self._buffers, expected), Verdicts(), BatchSource(batch)
         try:
-            router.engine.run(source, router.stages(source.walk, EMITTERS[OUT_MEMORY]), sink, verdicts.add)
+            router.engine.run(source, self._stages, sink, verdicts.add)
         finally:
             sink.close()
         told = verdicts.columns()

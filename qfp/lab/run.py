@@ -7,7 +7,7 @@ the routers of a round (conservative synchronisation, Chandy and Misra 1979).
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
 
@@ -166,7 +166,7 @@ class Lab:
 
     def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
         """Run until nothing is under way. `progress` hears the lab time in ns."""
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(max(1, self.threads - 1)) as pool:
             while (now := min(self._next(), self._events.next)) < NEVER:
                 if self._events.next <= now:
                     self._events.apply()
@@ -187,15 +187,15 @@ class Lab:
         target.arrive(self.lines[here].release(horizon), interface)
 
     def _round(self, pool: ThreadPoolExecutor, horizon: int) -> Iterator[tuple[Node, Round]]:
-        """Rounds of routers that do anything before a time, as each is done. The outcome is the same in any order:
-        every line has one router that sends, and journeys and series heed no order."""
+        """Rounds of routers that do anything before a time, as they are done. The outcome is the same in any order:
+        every line has one router that sends, and journeys and series heed no order.
+
+        This thread takes a part too, and goes on with one router's packets while others still run.
+        """
         busy = [node for node in self.nodes.values() if node.next < horizon]
-        if self.threads == 1 or len(busy) < 2:
-            rounds = ((node, node.run(horizon)) for node in busy)
-        else:
-            running = {pool.submit(node.run, horizon): node for node in busy}
-            rounds = ((running[done], done.result()) for done in as_completed(running))
-        for node, done in rounds:
+        others = [pool.submit(node.run, horizon) if self.threads > 1 else None for node in busy[:-1]]
+        for node, other in zip(busy[-1:] + busy[:-1], [None, *others], strict=False):
+            done = node.run(horizon) if other is None or other.cancel() else other.result()
             if done is not None:
                 yield node, done
 
