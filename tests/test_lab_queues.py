@@ -151,3 +151,25 @@ def test_a_policy_needs_a_rate(tmp_path: Path) -> None:
     lab.close()
     assert any("has no rate" in warning for warning in lab.warnings)
     assert len(leaving(ran(path))) > 100
+
+
+@pytest.mark.req("AR-6", "AR-7")
+def test_the_figure_as_a_sample() -> None:
+    """traces/figure: 1 to 38 are lost, in order, and none with sixteen spaces."""
+    folder = TOP / "traces" / "figure"
+    outcome = ran(folder / "one-space.toml")
+    assert numbers(outcome.taps["line.pcapng"]) == [101, 102, *range(1, 101)]
+    assert states(outcome) == ["REPLAY"] * 38 + ["delivered"] * 64
+    assert set(states(ran(folder / "sixteen-spaces.toml"))) == {"delivered"}
+
+
+@pytest.mark.req("AR-7", "QOS-2")
+@pytest.mark.parametrize("dscp", [EF, AF31, 0])
+def test_a_single_class_never_reorders(tmp_path: Path, dscp: int) -> None:
+    """Twice what the line takes, all in one queue: tail drops, and not one replay drop; the rest is delivered."""
+    path = figure(tmp_path, 1, extra=" service-policy output OUT\n")
+    rng = np.random.default_rng(dscp)
+    frames = [packet(dscp, int(size)) for size in rng.integers(60, 1400, 1500)]
+    write_trace(tmp_path / "in.pcap", Batch.from_frames(frames, ts=np.cumsum(rng.integers(0, 6_000_000, 1500))))
+    lost = Counter(row["cause"] or row["state"] for row in ran(path).journeys.to_arrow().to_pylist())
+    assert set(lost) == {"delivered", "TAIL_DROP"} and sum(lost.values()) == 1500 and lost["delivered"] > 500

@@ -525,6 +525,16 @@ def test_clearing() -> None:
     assert words(near.forward(late.packets, OUTSIDE)) == ["forwarded"]
 
 
+def test_clearing_takes_old_inbound_sas_too() -> None:
+    near, far = router(1), router(2)
+    wire = send(near, [0, 1, 3401]).packets.frames()
+    assert words(far.forward(Batch.from_frames(wire[:1] + wire[2:]), OUTSIDE)) == ["forwarded"] * 2
+    far.clear(1 * S)
+    assert words(far.forward(Batch.from_frames(wire[1:2], ts=2 * S), OUTSIDE)) == ["NO_SA"]
+    far.advance(10_000 * S)
+    assert [e.what for e in far.lifetimes.events] == ["rekeyed", "cleared"]
+
+
 def test_sas_of_a_key_file_have_no_lifetime() -> None:
     """Nobody knows when they began."""
     keys = exported(router())

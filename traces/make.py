@@ -41,8 +41,19 @@ def busy_line() -> Batch:
     return Batch.from_frames(frames, [START + t for t, _, _, _ in timed], RAW_IP, interfaces=[LAN])
 
 
+def figure() -> Batch:
+    """The guide's figure: a long packet that keeps the line busy (to the far router, in the clear), 100 data packets,
+    two priority packets, 10 us apart."""
+    far = bytes([192, 0, 2, 2])
+    timed = [(far, 1372, 0), *[(FAR + b"\x09", 172, AF31)] * 100, *[(FAR + b"\x09", 172, P.EF)] * 2]
+    frames = [P.ip(HOST + b"\x07", to, 17, P.udp(HOST + b"\x07", to, 1000, 2000, bytes(size)), dscp, k)
+              for k, (to, size, dscp) in enumerate(timed)]  # fmt: skip
+    return Batch.from_frames(frames, [START + 10_000 * k for k in range(len(frames))], RAW_IP, interfaces=[LAN])
+
+
 CAPTURES: dict[str, Callable[[], Batch]] = {
     "branch/office.pcapng": branch_office,
+    "figure/figure.pcapng": figure,
     "voice/voice.pcapng.zst": busy_line,
 }
 

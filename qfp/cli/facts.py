@@ -32,7 +32,7 @@ def run_facts(owner: Any, seconds: float) -> Facts:
         "drops": drop_facts(owner.tables.t),
         "interfaces": interface_facts(owner),
         "sas": sa_facts(owner),
-        "lifetimes": lifetime_facts(owner),
+        "lifetimes": owner.lifetimes.summary() if hasattr(owner, "lifetimes") else {},
         "flow_cache": {"hits": hits, "misses": misses},
         "engine": owner.sad.crypto.name,
         "batch": engine.vector,
@@ -90,15 +90,6 @@ def _limits(owner: Any, k: int) -> Facts:
         "soft_seconds": limits.soft_seconds, "hard_seconds": limits.hard_seconds,
         "soft_kilobytes": limits.soft_kilobytes, "hard_kilobytes": limits.kilobytes, "idle_seconds": limits.idle,
     }  # fmt: skip
-
-
-def lifetime_facts(owner: Any) -> Facts:
-    """What became of SAs in the run: how many, by event and reason."""
-    found: Facts = {}
-    for event in owner.lifetimes.events if hasattr(owner, "lifetimes") else ():
-        reasons = found.setdefault(event.what, {})
-        reasons[event.why or event.what] = reasons.get(event.why or event.what, 0) + 1
-    return found
 
 
 def _sa(sad: Any, t: Any, handle: int, limits: Facts) -> Facts:

@@ -15,7 +15,7 @@ limits.
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,8 +127,10 @@ class Lifetimes:
         self._lingering: dict[int, list[tuple[int, int]]] = {}  # old inbound SAs until the new pair is used
         self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
         self._wheel, self._entered = Wheel(self._deadlines), np.zeros(count, bool)
-        for k in sorted(sadb.derived):
+        known = sorted(sadb.derived)
+        for k in known:
             self._begin(k, sadb.pairs[k])
+        self._await_peers(known)
         self._bounds()
 
     # ------------------------------------------------------------------------------------------------- set-up
@@ -138,8 +140,6 @@ class Lifetimes:
         self._current(k, pair)
         self._mark(k, pair.outbound, True, pair.generation)
         self._mark(k, pair.inbound, False, pair.generation)
-        if self.rekey:
-            self._await_peer(k, pair)
 
     def _current(self, k: int, pair: Pair) -> None:
         limits = self.limits[k]
@@ -160,11 +160,16 @@ class Lifetimes:
         self._tables.t.life["pair"][handle] = k
         self._tables.t.life["generation"][list(handles)] = generation
 
-    def _await_peer(self, k: int, pair: Pair) -> None:
-        """Install the inbound SAs of the next generation."""
-        self._coming[k] = self._sadb.prepare(pair.want, pair.generation + 1, outbound=False)
-        self._mark(k, self._coming[k], False, pair.generation + 1)
-        self._tables.t.life["coming"][self._coming[k][0]] = 1
+    def _await_peers(self, pairs: Sequence[int]) -> None:
+        """Install the inbound SAs of the next generation of these pairs."""
+        if not self.rekey:
+            return
+        known = [self._sadb.pairs[k] for k in pairs]
+        made = self._sadb.prepare([(pair.want, pair.generation + 1, False) for pair in known])
+        for k, pair, handles in zip(pairs, known, made, strict=True):
+            self._coming[k] = handles
+            self._mark(k, handles, False, pair.generation + 1)
+            self._tables.t.life["coming"][handles[0]] = 1
 
     def _bounds(self) -> None:
         """How far a turn of the driver may go, in time and in bytes, so that all it sets off comes after it."""
@@ -206,11 +211,11 @@ class Lifetimes:
             self._delete_old(ts, k, handle, generation)
         due = self._wheel.due(now)
         self._entered[due] = False
-        for k in due.tolist():
+        soft = [k for k in due.tolist() if _plus(int(self._birth[k]), int(self._soft[k])) <= now]
+        self._move(soft, now, "rekeyed", "time")
+        for k in sorted(set(due.tolist()) - set(soft)):
             birth = int(self._birth[k])
-            if _plus(birth, int(self._soft[k])) <= now:
-                self._move(k, now, "rekeyed", "time")
-            elif _plus(birth, int(self._hard[k])) <= now:
+            if _plus(birth, int(self._hard[k])) <= now:
                 self._expire(k, now, "expired", "time")
             elif self.rekey:
                 self._idle_out(k, now)
@@ -222,7 +227,7 @@ class Lifetimes:
         next connection is to its default peer (IDLE-3)."""
         want = self._sadb.pairs[k].want
         home = default_peer(want.settings, self._config) if getattr(want.settings, "idle_default", False) else None
-        self._move(k, now, "idle", "idle", keep_old=False)
+        self._move([k], now, "idle", "idle", keep_old=False)
         if home is not None and home != want.peer:
             self.use_peer(k, home, now)
 
@@ -256,14 +261,14 @@ class Lifetimes:
             if self._birth[k] == NEVER:
                 self._use(k, int(life["born"]), born)
         elif event == EV_BORN and handle == self._coming.get(k, (-1,))[0]:
-            self._move(k, int(life["born"]), "rekeyed", "peer")
+            self._move([k], int(life["born"]), "rekeyed", "peer")
             self._use(k, int(life["born"]), born)
         elif event == EV_MOVED:
             numbers = self._tables.t.sa_out["bytes"][handle] < life["soft"]
-            self._move(k, int(life["moved"]), "rekeyed", "numbers" if numbers else "volume")
+            self._move([k], int(life["moved"]), "rekeyed", "numbers" if numbers else "volume")
             self._use(k, int(life["moved"]), born)
-        elif event == EV_HALFWAY and handle == pair.outbound[0] and life["heir"] < 0 and self.rekey:
-            life["heir"] = self._next_outbound(k, pair)[0]
+        elif event == EV_HALFWAY and handle == pair.outbound[0] and self.rekey:
+            self._prepare([k])
         elif event == EV_SOFT and handle == pair.outbound[0]:
             self._note(int(self._tables.t.sa_out["last"][handle]), "soft", "", k)
 
@@ -275,41 +280,48 @@ class Lifetimes:
             heapq.heappush(self._old, (_plus(ts, OLD_INBOUND), k, handle, generation))
 
     # ------------------------------------------------------------------------------------------- pairs come and go
-    def _next_outbound(self, k: int, pair: Pair) -> tuple[int, ...]:
+    def _prepare(self, pairs: Sequence[int]) -> None:
         """Install the outbound SAs of the next generation; they know what the present ones know of the way."""
-        handles = self._sadb.prepare(pair.want, pair.generation + 1, outbound=True)
-        self._mark(k, handles, True, pair.generation + 1)
-        for name in ("path_mtu", "plain_mtu", "fit"):
-            self._tables.t.sa[name][handles[0]] = self._tables.t.sa[name][pair.outbound[0]]
-        return handles
+        sa, life = self._tables.t.sa, self._tables.t.life
+        known = [self._sadb.pairs[k] for k in pairs if life["heir"][self._out[k]] < 0]
+        made = self._sadb.prepare([(pair.want, pair.generation + 1, True) for pair in known])
+        sa, life = self._tables.t.sa, self._tables.t.life  # they may have grown
+        for pair, handles in zip(known, made, strict=True):
+            self._mark(int(life["pair"][pair.outbound[0]]), handles, True, pair.generation + 1)
+            for name in ("path_mtu", "plain_mtu", "fit"):
+                sa[name][handles[0]] = sa[name][pair.outbound[0]]
+            life["heir"][pair.outbound[0]] = handles[0]
 
-    def _move(self, k: int, ts: int, what: str, why: str, keep_old: bool = True) -> None:
-        """The next generation takes the place of a pair; it begins its life with its first packet."""
+    def _move(self, pairs: Sequence[int], ts: int, what: str, why: str, keep_old: bool = True) -> None:
+        """The next generation takes the place of these pairs; each begins its life with its first packet."""
+        self._prepare(pairs)
+        old = [self._sadb.pairs[k] for k in pairs]
+        for k in pairs:
+            self._note(ts, what, why, k)
+            self._succeed(k, ts, keep_old)
+        self._await_peers(pairs)
+        for pair in old:
+            for handle in (*pair.outbound, *(() if keep_old else pair.inbound)):
+                self._sad.retire(handle)
+        self._tables.changed()
+
+    def _succeed(self, k: int, ts: int, keep_old: bool) -> None:
+        """The SAs that wait take over from a pair's present ones."""
         t, old = self._tables.t, self._sadb.pairs[k]
-        heir = int(t.life["heir"][old.outbound[0]])
-        outbound = self._bundle(heir) if heir >= 0 else self._next_outbound(k, old)
+        outbound, inbound = self._bundle(int(t.life["heir"][old.outbound[0]])), self._coming.pop(k)
         t.life["heir"][old.outbound[0]] = -1
-        self._note(ts, what, why, k)
+        t.life["coming"][inbound[0]] = 0
+        t.sp["sa_out"][old.want.sp] = outbound[0]
         self.past.setdefault(k, []).append((old.want, old.generation))
         self._hand_on(old.outbound[0], outbound[0])
-        inbound = self._coming.pop(k)
-        t.life["coming"][inbound[0]] = 0
-        pair = replace(old, outbound=outbound, inbound=inbound, generation=old.generation + 1)
-        t.sp["sa_out"][pair.want.sp] = outbound[0]
         ends = _plus(int(self._birth[k]), int(self._hard[k]))
         self._birth[k] = NEVER
-        self._current(k, pair)
-        self._await_peer(k, pair)
-        for handle in old.outbound:
-            self._sad.retire(handle)
+        self._current(k, replace(old, outbound=outbound, inbound=inbound, generation=old.generation + 1))
         for handle in old.inbound if keep_old else ():
             generation = int(t.sa["generation"][handle])
             self._lingering.setdefault(k, []).append((handle, generation))
             if ends != NEVER:
                 heapq.heappush(self._old, (max(ends, ts), k, handle, generation))
-        for handle in old.inbound if not keep_old else ():
-            self._sad.retire(handle)
-        self._tables.changed()
 
     def _bundle(self, handle: int) -> tuple[int, ...]:
         over = int(self._tables.t.sa["next"][handle])
@@ -344,14 +356,14 @@ class Lifetimes:
         gone = [*old.inbound, *self._coming.pop(k), *(self._bundle(heir) if heir >= 0 else ())]
         want = replace(old.want, peer=peer)
         generation = self._generations.get((k, str(peer)), 0)
-        outbound, inbound = (self._sadb.prepare(want, generation, way) for way in (True, False))
+        outbound, inbound = self._sadb.prepare([(want, generation, way) for way in (True, False)])
         self._hand_on(old.outbound[0], outbound[0])
         t.sp["sa_out"][want.sp] = outbound[0]
         self._birth[k] = NEVER
         self._current(k, Pair(want, outbound, inbound, generation))
         self._mark(k, outbound, True, generation)
         self._mark(k, inbound, False, generation)
-        self._await_peer(k, self._sadb.pairs[k])
+        self._await_peers([k])
         for handle in (*old.outbound, *gone):
             self._sad.retire(handle)
 
@@ -368,11 +380,12 @@ class Lifetimes:
     def jump(self, k: int, want: Want, generation: int) -> None:
         """Pair k is of a later generation from the start."""
         t, old = self._tables.t, self._sadb.pairs[k]
-        outbound, inbound = (self._sadb.prepare(want, generation, way) for way in (True, False))
+        outbound, inbound = self._sadb.prepare([(want, generation, way) for way in (True, False)])
         self._hand_on(old.outbound[0], outbound[0])
         t.sp["sa_out"][want.sp] = outbound[0]
         coming = self._coming.pop(k, ())
         self._begin(k, Pair(replace(want, sp=old.want.sp), outbound, inbound, generation))
+        self._await_peers([k])
         for handle in (*old.outbound, *old.inbound, *coming):
             self._sad.retire(handle)
 
@@ -386,11 +399,11 @@ class Lifetimes:
             self._tables.t.ctl[word] = min(self._tables.t.ctl[word], other._tables.t.ctl[word])
         self.past[k] = [(replace(want, sp=pair.want.sp), g) for want, g in other.past.get(before, ())]
         if other._tables.t.life["heir"][theirs.outbound[0]] >= 0 and self.rekey:
-            self._tables.t.life["heir"][pair.outbound[0]] = self._next_outbound(k, pair)[0]
+            self._prepare([k])
         moved: dict[int, int] = {}
         for generation, handles in _old_inbound(other, before).items():
             want = next(want for want, g in self.past[k] if g == generation)
-            again = self._sadb.prepare(want, generation, outbound=False)
+            again = self._sadb.prepare([(want, generation, False)])[0]
             self._mark(k, again, False, generation)
             for mine, handle in zip(again, handles, strict=True):
                 copy(mine, handle)
@@ -408,14 +421,27 @@ class Lifetimes:
         """`clear crypto sa`: pairs (those with a peer) are deleted at `ts`; the next packet begins a new one. Returns
         how many there were. Pairs whose SAs cannot be derived anew stay."""
         chosen = [k for k in sorted(self.limits) if peer in ("", str(self._sadb.pairs[k].want.peer)) and self.rekey]
+        old = [handle for k in chosen for handles in _old_inbound(self, k).values() for handle in handles]
+        self._move(chosen, ts, "cleared", "", keep_old=False)
         for k in chosen:
-            self._move(k, ts, "cleared", "", keep_old=False)
+            self._lingering.pop(k, None)
+        for handle in old:
+            self._sad.retire(handle)
         return len(chosen)
 
     def _note(self, ts: int, what: str, why: str, k: int, handle: int | None = None) -> None:
         pair = self._sadb.pairs[k]
         spi = int(self._tables.t.sa["spi"][pair.outbound[0] if handle is None else handle])
         self.events.append(SaEvent(ts, what, why, k, str(pair.want.peer), spi, pair.generation))
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """How many pairs met each event, by reason: {"rekeyed": {"time": 2}}. Without a reason the event is named."""
+        found: dict[str, dict[str, int]] = {}
+        for event in self.events:
+            why = event.why if event.what != "peer" else ""
+            reasons = found.setdefault(event.what, {})
+            reasons[why or event.what] = reasons.get(why or event.what, 0) + 1
+        return found
 
     # ------------------------------------------------------------------------------------------------- explain
     def state(self) -> tuple[Any, ...]:

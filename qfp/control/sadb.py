@@ -1,17 +1,18 @@
 """The SADB of a router: SPD entries get their SAs, by whichever keying was asked for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qfp.config import Configuration
 from qfp.control import keying
 from qfp.control.mtu import df_rule, fragments_before
 from qfp.control.policy import Want
 from qfp.sa import SaError, SecurityAssociation
-from qfp.tables.sad import Sad
+from qfp.tables.sad import Profile, Sad, Wanted
 from qfp.tables.store import Tables
 
 KEYINGS = ("auto", "manual")
+Job = tuple[Want, list[SecurityAssociation], bool]  # SAs of one direction of an entry; whether it is the inbound one
 
 
 class KeyingError(ValueError):
@@ -48,13 +49,15 @@ class Sadb:
             raise KeyingError(f"keying {how!r} is not available (use {' or '.join(KEYINGS)})")
         self._seed = seed
         taken: set[int] = set()
+        jobs: list[Job] = []
         for want in wants:
             found = [self._choose(want, how, given, outbound) for outbound in (True, False)]
             taken.update(id(sa) for direction in found for sa in direction)
-            outbound = self._install(want, found[0], inbound=False)
+            jobs += [(want, sas, not outbound) for sas, outbound in zip(found, (True, False), strict=True)]
+        handles = self._install(jobs)
+        for want, outbound, inbound in zip(wants, handles[::2], handles[1::2], strict=True):
             if outbound:
                 self._tables.t.sp["sa_out"][want.sp] = outbound[0]
-            inbound = self._install(want, found[1], inbound=True)
             if outbound and inbound and not given and not want.manual:
                 self.derived.add(len(self.pairs))
             self.pairs.append(Pair(want, outbound, inbound))
@@ -67,9 +70,10 @@ class Sadb:
         """The SAs of one direction of an entry that is keyed automatically, as both ends derive them."""
         return keying.auto(want, self._config, self._seed, outbound, generation)
 
-    def prepare(self, want: Want, generation: int, outbound: bool) -> tuple[int, ...]:
-        """Install SAs of a later generation; no packet is sent by them yet. Returns their handles."""
-        return self._install(want, self.derive(want, generation, outbound), not outbound)
+    def prepare(self, wanted: Sequence[tuple[Want, int, bool]]) -> list[tuple[int, ...]]:
+        """Install SAs of later generations: (entry, generation, outbound); no packet is sent by them yet. Returns the
+        handles of each."""
+        return self._install([(want, self.derive(want, g, outbound), not outbound) for want, g, outbound in wanted])
 
     def _choose(
         self, want: Want, how: str, given: Sequence[SecurityAssociation], outbound: bool
@@ -91,22 +95,38 @@ class Sadb:
         sets = (self._config.transform_sets.get(name) for name in want.settings.transform_sets)
         return next((found.comp_lzs for found in sets if found is not None), False)
 
-    def _install(self, want: Want, sas: list[SecurityAssociation], inbound: bool) -> tuple[int, ...]:
-        """Tables of one direction of an entry. A bundle is ESP first, then the AH over it."""
-        if not sas:
-            return ()
-        t = self._tables.t
-        comp, sns = sas[0].proto == "esp" and self._compresses(want), self._config.ipsec.multi_sn
+    def _install(self, jobs: Sequence[Job]) -> list[tuple[int, ...]]:
+        """Tables of one direction of each entry. A bundle is ESP first, then the AH over it."""
+        wanted: list[Wanted] = []
+        places: list[list[int]] = []
+        for want, sas, inbound in jobs:
+            order = sas if inbound else sas[::-1]  # outbound the AH SA comes first: the ESP SA leads to it
+            first = len(wanted)
+            wanted += [self._wanted(want, sa, inbound) for sa in order]
+            here = list(range(first, len(wanted)))
+            if not inbound and len(sas) > 1:
+                wanted[-1] = replace(wanted[-1], over=first)
+            places.append(here if inbound else here[::-1])
+        rows = self._sad.add_all(wanted)
+        found = [tuple(rows[here].tolist()) for here in places]
+        for (want, _, inbound), handles in zip(jobs, found, strict=True):
+            self._belong(want, handles, inbound)
+        return found
+
+    def _wanted(self, want: Want, sa: SecurityAssociation, inbound: bool) -> Wanted:
+        comp, sns = sa.proto == "esp" and self._compresses(want), self._config.ipsec.multi_sn
         if inbound:
-            handles = [self._sad.add(sa, inbound=True, comp=comp and sa.proto == "esp", sns=sns) for sa in sas]
-            t.sp["levels"][want.sp] = len(handles)
-            for handle in handles:
-                t.sa["sp"][handle] = want.sp
-                t.sa["checks"][handle] = not want.tunnel  # what a tunnel's SA may carry, its interface says
-            return tuple(handles)
+            return Wanted(sa, Profile.of(sa, comp=comp, sns=sns), True)
         df = df_rule(self._config, want.interface, want.settings)
         before = fragments_before(self._config, want.interface)
-        over = self._sad.add(sas[1], inbound=False, df=df, before=before, sns=sns) if len(sas) > 1 else -1
-        first = self._sad.add(sas[0], inbound=False, df=df, over=over, before=before, comp=comp, sns=sns)
-        t.sa["sp"][[h for h in (first, over) if h >= 0]] = want.sp
-        return (first, over) if over >= 0 else (first,)
+        return Wanted(sa, Profile.of(sa, df, before, comp, sns), False)
+
+    def _belong(self, want: Want, handles: tuple[int, ...], inbound: bool) -> None:
+        """The SPD entry of SAs."""
+        t = self._tables.t
+        for handle in handles:
+            t.sa["sp"][handle] = want.sp
+            if inbound:
+                t.sa["checks"][handle] = not want.tunnel  # what a tunnel's SA may carry, its interface says
+        if inbound and handles:
+            t.sp["levels"][want.sp] = len(handles)

@@ -96,9 +96,11 @@ class Node:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """Counters of the router, and of its crypto engine where it has one; empty when nothing has come here."""
+        """Counters of the router, what became of its SAs, and its crypto engine's counters where it has one; empty when
+        nothing has come here."""
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
-        return {**(counters(self.router.tables) if self._ran else {}), **engine}
+        sas = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
+        return {**(counters(self.router.tables) if self._ran else {}), **sas, **engine}
 
     def close(self) -> None:
         """End the router's threads, and give memory back."""

@@ -102,6 +102,16 @@ class Profile:
         return self.key_len if self.encr.startswith("aes-") else 0
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """An SA to install with others. over: place among them of the AH SA over it, outbound; -1 = none."""
+
+    sa: SecurityAssociation
+    profile: Profile
+    inbound: bool
+    over: int = -1
+
+
 @dataclass
 class SaColumns:
     """n SAs of one profile. src, dst: uint64[n, 2] words; keys: uint8[n, KEYS] (cipher 0, salt 32, MAC 48)."""
@@ -259,9 +269,13 @@ class Sad:
         return rows
 
     # ------------------------------------------------------------------------------------------- install
-    def install(self, profile: Profile, cols: SaColumns, inbound: bool, over: Array | None = None) -> Array:
-        """Add n SAs; returns their handles (int64[n]). `over`: handles of the AH SAs of bundles, outbound."""
-        rows = self._allocate(len(cols.spi))
+    def install(
+        self, profile: Profile, cols: SaColumns, inbound: bool, over: Array | None = None, rows: Array | None = None
+    ) -> Array:
+        """Add n SAs; returns their handles (int64[n]). `over`: handles of the AH SAs of bundles, outbound. `rows`:
+        handles that were allocated for them."""
+        if rows is None:
+            rows = self._allocate(len(cols.spi))
         self._configure(profile, cols, rows, inbound)
         self._keys(profile, cols, rows, inbound)
         t = self._tables.t
@@ -287,6 +301,18 @@ class Sad:
         """Install one SA; returns its handle."""
         outer = np.array([over], np.int64) if over >= 0 else None
         return int(self.install(Profile.of(sa, df, before, comp, sns), columns_of([sa]), inbound, outer)[0])
+
+    def add_all(self, wanted: Sequence[Wanted]) -> Array:
+        """Install SAs of any kinds, those of one kind together; returns their handles, int64, in order."""
+        rows = self._allocate(len(wanted))
+        groups: dict[tuple[bool, Profile, int, bool], list[int]] = {}
+        for k, each in enumerate(wanted):
+            groups.setdefault((each.over >= 0, each.profile, each.sa.replay_window, each.inbound), []).append(k)
+        for bundled, profile, window, inbound in sorted(groups, key=lambda each: each[0]):  # bundles last
+            members = groups[bundled, profile, window, inbound]
+            over = rows[[wanted[k].over for k in members]] if bundled else None
+            self.install(profile, columns_of([wanted[k].sa for k in members]), inbound, over, rows[members])
+        return rows
 
     def _last_number(self, profile: Profile) -> int:
         """The largest sequence number of an outbound SA; with several spaces the largest count in one."""
