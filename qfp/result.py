@@ -206,12 +206,17 @@ def _index(block: Any, size: int, columns: Any) -> int:
     return n
 
 
+def index_records(block: Array, count: int) -> Array:
+    """int64[5, count]: offset, length, ns, interface, input frame of the records of a memory sink."""
+    found = np.zeros((5, count), np.int64)
+    _index(block, block.size, found)
+    return found
+
+
 def _packets(sink: MemorySink, count: int, interfaces: Sequence[str]) -> Batch:
     """The `count` records of a memory sink as a batch: `in_if` is the interface that each left by."""
     block = sink.records
-    found = np.zeros((5, count), np.int64)
-    _index(block, block.size, found)
-    offset, length, ts, left_by, _ = found
+    offset, length, ts, left_by, _ = index_records(block, count)
     columns = {
         "offset": offset, "length": length, "wire": length, "ts": ts, "in_if": left_by,
         "link": np.full(count, RAW_IP), "frame": np.arange(count),

@@ -15,6 +15,7 @@ from qfp.bench import (
     command,
     files,
     fragments,
+    labs,
     lookups,
     paths,
     peers,
@@ -53,13 +54,14 @@ def once(cases: Any) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def many_rows() -> list[Row]:
+def many_rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """Every kind of row but those of other processes, from as few packets as will do."""
     rows = once([*paths.path_cases(packets=TINY, transforms=(GCM, budgets.CBC)), *paths.long_cases(packets=TINY)])
     rows += once([*paths.stage_cases((64, 1420), packets=TINY), *lookups.spd_cases(1024), *lookups.replay_cases(TINY)])
     rows += once([lookups.idle_case(TINY), lookups.route_case(), *lookups.fib_cases()])
     rows += once([*fragments.fragment_cases(TINY), fragments.flood_case(), *windows.window_cases(TINY)])
     rows += once(queues.queue_cases(4096))
+    rows += once(labs.lab_cases(tmp_path_factory.mktemp("lab"), TINY))
     rows += once(scale.scale_cases(budgets.MANY, TINY))
     rows += scale.setup_rows(budgets.MANY, 1) + lookups.fib_rows()
     return rows + threads.thread_rows(2, 1, 4 * TINY)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from qfp.bench import fragments, lookups, machine, paths, peers, queues, rows, scale, windows
+from qfp.bench import fragments, labs, lookups, machine, paths, peers, queues, rows, scale, windows
 from qfp.bench.child import start_rows, threads_in_child
 from qfp.bench.files import capture_cases, copy_case, decrypt_cases, run_case, workspace
 from qfp.bench.rows import Row
@@ -96,6 +96,16 @@ def thread_rows(plan: Plan, say: Say = quiet) -> list[Row]:
     return threads_in_child(2, plan.rounds if plan.long else 5, plan.packets // 4)
 
 
+def lab_rows(plan: Plan, say: Say = quiet) -> list[Row]:
+    """A lab of two routers, one thread and two."""
+    with workspace() as folder:
+        say("lab")
+        cases = list(labs.lab_cases(folder, plan.packets // 4))
+        for case in cases:
+            case.sample()
+        return interleaved(cases, plan.slow_rounds)
+
+
 def peer_rows(plan: Plan, say: Say = quiet) -> list[Row]:
     """Libraries that do the crypto work one call a packet."""
     with machine.pinned():
@@ -104,7 +114,7 @@ def peer_rows(plan: Plan, say: Say = quiet) -> list[Row]:
 
 
 PARTS: tuple[Callable[[Plan, Say], list[Row]], ...] = (
-    path_rows, stage_rows, thread_rows, scale_rows, peer_rows, file_rows,
+    path_rows, stage_rows, thread_rows, scale_rows, peer_rows, file_rows, lab_rows,
 )  # fmt: skip
 
 

@@ -13,8 +13,24 @@ Array = npt.NDArray[Any]
 NEVER = 2**62  # ns
 
 
+def numbers_in(column: Array) -> list[int]:
+    """The different values of a column of small numbers, rising; faster than np.unique where there are few."""
+    if not column.size:
+        return []
+    low, high = int(column.min()), int(column.max())
+    return [low] if low == high else np.unique(column).tolist()
+
+
+def rows_of(column: Array, value: int) -> Any:
+    """Rows with a value, for `pick` and for columns: all of them as a slice, so that nothing is copied."""
+    here = column == value
+    return slice(None) if here.all() else np.flatnonzero(here)
+
+
 def pick(batch: Batch, rows: Any) -> Batch:
     """These rows of a batch (index array or slice), over the part of its arena that they need."""
+    if isinstance(rows, slice) and rows == slice(None):
+        return batch
     columns = {name: batch.columns[name][rows] for name in COLUMNS}
     start = columns["offset"]
     if start.size == 0:

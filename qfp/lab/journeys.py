@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from qfp.lab.flow import Array
+from qfp.lab.flow import Array, numbers_in
 
 SCHEMA = "qfp-journeys/1"
 STATES = ("under way", "delivered", "lost", "consumed", "punted")
@@ -71,6 +71,8 @@ class Journeys:
 
     def _one_each(self, ids: Array, ts: Array, first: bool) -> tuple[Array, Array]:
         """The first or last time of each packet."""
+        if (ids[1:] > ids[:-1]).all():
+            return ids, ts
         order = np.lexsort((ts if first else -ts, ids))
         ids, ts = ids[order], ts[order]
         head = np.ones(ids.size, bool)
@@ -83,22 +85,29 @@ class Journeys:
 
     def delivered(self, ids: Array, ts: Array, where: str) -> None:
         """Packets that left the lab, in order of time."""
-        known = ids >= 0
-        self.made["delivered"] += int(ids.size - known.sum())
-        ids, ts = ids[known], ts[known]
-        np.add.at(self.columns["copies"], ids, 1)
+        ids, ts = self._known(ids, ts, "delivered")
+        if (ids[1:] > ids[:-1]).all():
+            self.columns["copies"][ids] += 1
+        else:
+            np.add.at(self.columns["copies"], ids, 1)
         self._mark(ids, ts, DELIVERED, where, None)
 
     def lost(self, ids: Array, ts: Array, where: str, cause: str) -> None:
         """Packets that were dropped."""
-        known = ids >= 0
-        self.made["lost"] += int(ids.size - known.sum())
-        self._mark(ids[known], ts[known], LOST, where, cause)
+        self._mark(*self._known(ids, ts, "lost"), LOST, where, cause)
 
     def ended(self, ids: Array, ts: Array, where: str, state: int) -> None:
         """Packets that a router took for itself."""
+        self._mark(*self._known(ids, ts), state, where, None)
+
+    def _known(self, ids: Array, ts: Array, what: str | None = None) -> tuple[Array, Array]:
+        """Without packets that routers made, which are counted as `what`."""
         known = ids >= 0
-        self._mark(ids[known], ts[known], state, where, None)
+        if known.all():
+            return ids, ts
+        if what is not None:
+            self.made[what] += int(ids.size - known.sum())
+        return ids[known], ts[known]
 
     def to_arrow(self) -> pa.Table:
         """injected, frame, ts, length, state, where, cause, end (ts of delivery or loss), delay (ns), copies."""
@@ -121,7 +130,7 @@ class Journeys:
         """By place of injection: packets, delivered, lost by place and cause, delays in ns."""
         table, names = self.columns, list(self._names)
         out = []
-        for number in dict.fromkeys(table["injected"].tolist()):
+        for number in numbers_in(table["injected"]):
             rows = table["injected"] == number
             facts: dict[str, Any] = {"injected": names[number], "packets": int(rows.sum())}
             for state, word in enumerate(STATES):

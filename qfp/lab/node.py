@@ -10,8 +10,9 @@ from qfp.config import Configuration
 from qfp.lab.flow import NEVER, Flow, merge
 from qfp.lab.ingress import CryptoEngine, Inputs, Lost
 from qfp.lab.model import EngineSpec
+from qfp.lab.passing import Passage, Passed
 from qfp.lab.series import Series
-from qfp.result import Result
+from qfp.result import counters
 from qfp.router import Router
 
 ROWS = 1 << 16  # packets that one flow may give to a round: bounds memory
@@ -21,11 +22,11 @@ ROWS = 1 << 16  # packets that one flow may give to a round: bounds memory
 class Round:
     """A router's round. `arrived`: what came to its interfaces; `flow`: what then entered the router (less what was
     lost before, at the times at which the crypto engine was done with it). `result`: what the router made of `flow`,
-    None when nothing entered. `ids`: injected packet of each packet sent, -1 = made here."""
+    None when nothing entered. `ids`: injected packet of each packet sent, -1 = made here. `lost`: before the router."""
 
     arrived: Flow
     flow: Flow
-    result: Result | None
+    result: Passed | None
     ids: Any
     lost: list[Lost]
 
@@ -61,7 +62,8 @@ class Node:
         self.inputs: Inputs | None = None
         self.engine = CryptoEngine(router, engine, f"{name} crypto engine", series) if engine is not None else None
         self._waiting: list[Waiting] = []
-        self._totals: dict[str, Any] = {}
+        self._passage = Passage(router)
+        self._ran = False
 
     def arrive(self, flow: Flow, interface: str) -> None:
         """Packets on their way to an interface, in order of time."""
@@ -74,6 +76,7 @@ class Node:
         """The router has another configuration from `at` (ns) on; interfaces may have other rows in it."""
         names = self.router.interfaces.names
         self.router = self.router.reconfigured(config, at)
+        self._passage = Passage(self.router)
         rows = np.array([self.router.interfaces.row[name] for name in names], np.int32)
         for each in self._waiting:
             each.flow = each.flow.renumbered(rows)
@@ -97,7 +100,12 @@ class Node:
         nothing has come here."""
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
         sas = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
-        return {**self._totals, **sas, **engine}
+        return {**(counters(self.router.tables) if self._ran else {}), **sas, **engine}
+
+    def close(self) -> None:
+        """End the router's threads, and give memory back."""
+        self.router.engine.close()
+        self._passage.close()
 
     def run(self, horizon: int) -> Round | None:
         """Everything that arrives or leaves the crypto engine before a time, as one batch; None when nothing does."""
@@ -115,8 +123,8 @@ class Node:
             return Round(arrived, flow, None, None, lost)
         columns = {**flow.batch.columns, "frame": np.arange(len(flow))}
         flow = Flow(Batch(flow.batch.arena, columns), flow.ids, flow.groups)
-        result = self.router.exchange(flow.batch)
-        self._totals = result.counters
+        result = self._passage.exchange(flow.batch)
+        self._ran = True
         ids = flow.ids[result.came_from]
         errors = result.verdicts["cause"][result.came_from] != 0  # what leaves for a dropped packet is an ICMP error
         return Round(arrived, flow, result, np.where(errors, -1, ids), lost)

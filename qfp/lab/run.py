@@ -6,9 +6,8 @@ all links): whole batches, no router ever sees a packet late, and the outcome do
 the routers of a round (conservative synchronisation, Chandy and Misra 1979).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from os import PathLike
 from typing import Any
 
@@ -18,18 +17,19 @@ from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
 from qfp.lab.events import Events
-from qfp.lab.flow import NEVER, Array, Flow, pick
+from qfp.lab.flow import NEVER, Flow, numbers_in, pick, rows_of
 from qfp.lab.ingress import POLICED, Inputs
 from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
 from qfp.lab.line import Line
 from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
+from qfp.lab.passing import Passed
 from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
 from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
 from qfp.qos.port import rate_of
-from qfp.result import CAUSE_WORDS, Result
+from qfp.result import CAUSE_WORDS
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
 from qfp_kernels.drops import Verdict
@@ -166,7 +166,7 @@ class Lab:
 
     def run(self, progress: Callable[[int], None] | None = None) -> Outcome:
         """Run until nothing is under way. `progress` hears the lab time in ns."""
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(max(1, self.threads - 1)) as pool:
             while (now := min(self._next(), self._events.next)) < NEVER:
                 if self._events.next <= now:
                     self._events.apply()
@@ -174,10 +174,8 @@ class Lab:
                 horizon = min([now + self._least, self._events.next, *(node.bound for node in self.nodes.values())])
                 if progress:
                     progress(now)
-                rounds = pool.map(Node.run, self.nodes.values(), repeat(horizon))
-                for node, done in zip(self.nodes.values(), rounds, strict=True):
-                    if done is not None:
-                        self._route(node, done)
+                for node, done in self._round(pool, horizon):
+                    self._route(node, done)
                 for here in self.lines:
                     self.release(here, horizon)
                 self.series.settle()
@@ -188,6 +186,19 @@ class Lab:
         target, interface = self._targets[here]
         target.arrive(self.lines[here].release(horizon), interface)
 
+    def _round(self, pool: ThreadPoolExecutor, horizon: int) -> Iterator[tuple[Node, Round]]:
+        """Rounds of routers that do anything before a time, as they are done. The outcome is the same in any order:
+        every line has one router that sends, and journeys and series heed no order.
+
+        This thread takes a part too, and goes on with one router's packets while others still run.
+        """
+        busy = [node for node in self.nodes.values() if node.next < horizon]
+        others = [pool.submit(node.run, horizon) if self.threads > 1 else None for node in busy[:-1]]
+        for node, other in zip(busy[-1:] + busy[:-1], [None, *others], strict=False):
+            done = node.run(horizon) if other is None or other.cancel() else other.result()
+            if done is not None:
+                yield node, done
+
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
         times = [node.next for node in self.nodes.values()]
@@ -196,7 +207,7 @@ class Lab:
     def close(self) -> None:
         """End the routers' threads."""
         for node in self.nodes.values():
-            node.router.engine.close()
+            node.close()
 
     def _route(self, node: Node, done: Round) -> None:
         """What a router's round means: ends of journeys, packets on lines, packets that leave the lab."""
@@ -214,16 +225,16 @@ class Lab:
         packets = done.result.packets
         count(node.name, OUT, packets.ts, packets.length)
         self._taps.see(node.name, "out", names, packets)
-        for row in np.unique(packets.in_if).tolist():
+        for row in numbers_in(packets.in_if):
             here = (node.name, names[row])
-            rows = np.flatnonzero(packets.in_if == row)
+            rows = rows_of(packets.in_if, row)
             if here in self.lines:
                 flow = Flow(pick(packets, rows), done.ids[rows])
                 self.lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
-    def _seen(self, here: tuple[str, str], flow: Flow, result: Result, rows: Array) -> Seen | None:
+    def _seen(self, here: tuple[str, str], flow: Flow, result: Passed, rows: Any) -> Seen | None:
         """What an interface's output policy looks at beside the packets that leave by it."""
         pre = self.pre_classified.get(here)
         if pre is None and flow.groups is None:
@@ -234,16 +245,19 @@ class Lab:
             return Seen(groups=groups)
         return Seen(pick(flow.batch, came_from), pre.rows(result.verdicts["sa"][came_from]), groups)
 
-    def _record(self, node: Node, done: Round, result: Result) -> None:
+    def _record(self, node: Node, done: Round, result: Passed) -> None:
         """Journeys that ended in a router."""
         verdicts, ids = result.verdicts, done.flow.ids
-        for cause in np.unique(verdicts["cause"]).tolist():
-            rows = np.flatnonzero(verdicts["cause"] == cause)
+        for cause in numbers_in(verdicts["cause"]):
             if cause:
+                rows = rows_of(verdicts["cause"], cause)
                 self.journeys.lost(ids[rows], verdicts["ts"][rows], node.name, CAUSE_WORDS[cause])
                 self.series.count(node.name, CAUSE_WORDS[cause], verdicts["ts"][rows], verdicts["len_in"][rows])
-        for verdict, state in ENDED.items():
-            rows = np.flatnonzero(verdicts["verdict"] == verdict)
+        for verdict in numbers_in(verdicts["verdict"]):
+            state = ENDED.get(verdict)
+            if state is None:
+                continue
+            rows = rows_of(verdicts["verdict"], verdict)
             self.journeys.ended(ids[rows], verdicts["ts"][rows], node.name, state)
             self.series.count(node.name, STATES[state], verdicts["ts"][rows], verdicts["len_in"][rows])
 
