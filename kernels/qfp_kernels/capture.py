@@ -234,9 +234,10 @@ def _walked(p, t, k, slot, pos, frame, left):
     p.st[ST_END_FRAME] = frame
 
 
-@inlined
+@outlined
 def _ends_turn(t, k, ts, until, left):
     """Whether the vector ends before a record at `ts`: a timer fires before it, or the turn of the driver is over.
+    Asked only where one of these may be: at `bound`, the earlier of both times, or later.
 
     What a packet sets off may have effects `ctl[CTL_SPAN]` ns later, and does it between turns; so no turn is longer.
     `left`: bytes that SAs may still be charged with in this turn; below 0 = none. With rows in the vector the next call
@@ -267,6 +268,7 @@ def walk_pcap(p, t, n):
     spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
     until, left = t.walk[W_UNTIL], t.walk[W_LEFT]
     span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
+    earliest, bound = NEVER, min(until, t.ctl[CTL_DUE])
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -287,11 +289,14 @@ def walk_pcap(p, t, n):
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
         worst = worst_rows(cap, room) if each == 0 else each
-        if ((slot > ARENA or spare < worst) and k > 0) or _ends_turn(t, k, ts, until, left):
+        full = slot > ARENA or spare < worst
+        if (full and k > 0) or ((ts >= bound or left < 0) and _ends_turn(t, k, ts, until, left)):
             break
         used = slot
         spare -= worst
-        until = _until(until, ts, span)
+        if ts < earliest:
+            earliest, until = ts, _until(until, ts, span)
+            bound = min(bound, until)
         left -= 3 * cap + cost
         _row(p, t, k, ts, at + PCAP_HEADER, pos, cap, _u32(at + 12, swap), 0, link, off)
         p.frame[k] = frame + k
@@ -523,6 +528,7 @@ def walk_pcapng(p, t, n):
     spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
     until, left = t.walk[W_UNTIL], t.walk[W_LEFT]
     span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
+    earliest, bound = NEVER, min(until, t.ctl[CTL_DUE])
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -546,11 +552,14 @@ def walk_pcapng(p, t, n):
                 off = _frame_at(used, t.links[r + L_LINK], align)
                 slot = _slot_end(off, cap)
                 worst = worst_rows(cap, room) if each == 0 else each
-                if ((slot > ARENA or spare < worst) and k > 0) or _ends_turn(t, k, ts, until, left):
+                full = slot > ARENA or spare < worst
+                if (full and k > 0) or ((ts >= bound or left < 0) and _ends_turn(t, k, ts, until, left)):
                     break
                 used = slot
                 spare -= worst
-                until = _until(until, ts, span)
+                if ts < earliest:
+                    earliest, until = ts, _until(until, ts, span)
+                    bound = min(bound, until)
                 left -= 3 * cap + cost
                 _row(p, t, k, ts, at + lead, pos, cap, wire, interface, t.links[r + L_LINK], off)
                 p.frame[k] = frame + k
@@ -582,6 +591,7 @@ def walk_batch(p, t, n):
     spare, room, each = ROWS_MAX - VECTOR_MAX, t.ctl[CTL_ROOM], t.ctl[CTL_FRAME_ROWS]
     until, left = t.walk[W_UNTIL], t.walk[W_LEFT]
     span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
+    earliest, bound = NEVER, min(until, t.ctl[CTL_DUE])
     t.walk[W_STATUS] = WALKING
     k = 0
     slot = 0
@@ -596,11 +606,14 @@ def walk_batch(p, t, n):
         off = _frame_at(used, link, align)
         slot = _slot_end(off, cap)
         worst = worst_rows(cap, room) if each == 0 else each
-        if ((slot > ARENA or spare < worst) and k > 0) or _ends_turn(t, k, ts, until, left):
+        full = slot > ARENA or spare < worst
+        if (full and k > 0) or ((ts >= bound or left < 0) and _ends_turn(t, k, ts, until, left)):
             break
         used = slot
         spare -= worst
-        until = _until(until, ts, span)
+        if ts < earliest:
+            earliest, until = ts, _until(until, ts, span)
+            bound = min(bound, until)
         left -= 3 * cap + cost
         at = start + np.int64(ld64(t.walk[W_B_OFFSET] + 8 * pos))
         wire = np.int64(ld32(t.walk[W_B_WIRE] + 4 * pos))
