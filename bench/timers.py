@@ -14,7 +14,8 @@ import numpy as np
 
 from qfp.bench import machine, traffic
 from qfp.bench.site import GCM, Site
-from qfp.control.lifetimes import FRAME_COST, OLD_INBOUND, SECOND, SOFT_NUMBERS
+from qfp.control.lifetimes import FRAME_COST, OLD_INBOUND
+from qfp.control.limits import SECOND, SOFT_NUMBERS
 from qfp.control.timers import Wheel
 from qfp.engine import NullSink
 from qfp.trace.source import BatchSource

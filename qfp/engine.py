@@ -253,7 +253,7 @@ class Engine:
         t = self.t
         while True:
             self._drive()
-            if t.ctl[CTL_OUT_POS]:
+            if t.ctl[CTL_OUT_POS] and self._wants_room():
                 blocks.send(int(t.ctl[CTL_OUT_POS]))
                 t.ctl[CTL_OUT_POS] = 0
             if on_verdicts and t.ctl[CTL_V_POS] >= VERDICT_ROWS:
@@ -262,6 +262,13 @@ class Engine:
                 on_progress(source.position(t))
             if self._finished(source):
                 break
+
+    def _wants_room(self) -> bool:
+        """Whether the output block is to be handed on: it is full, or the source is not done with its next packets at
+        once. Turns that end early, for timers and cuts, go on filling it."""
+        t = self.t
+        early = t.ctl[CTL_CUT_VECTOR] >= 0 or t.walk[C.W_STATUS] in (C.TURN, C.DUE)
+        return bool(not early or t.ctl[CTL_OUT_POS] > t.ctl[CTL_OUT_LIMIT])
 
     def _outputs(self, sink: Sink, verdicts: bool) -> None:
         t = self.t

@@ -16,7 +16,7 @@ from test_dependency_table import LAN, Case
 from qfp.batch import Batch
 from qfp.cli.facts import exported, run_facts
 from qfp.config import loads
-from qfp.control.lifetimes import Limits
+from qfp.control.limits import Limits
 from qfp.control.timers import Wheel
 from qfp.decrypt import Decryptor
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS, Result
