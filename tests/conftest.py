@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("qfp", deadline=None)  # no test is timed: the first example may compile, machines are shared
+settings.load_profile("qfp")
 pytest.register_assert_rewrite("path_help")
 
 CATALOGUE = Path(__file__).parents[2] / "shared" / "SPEC.md"
