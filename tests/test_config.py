@@ -533,3 +533,20 @@ interface Tunnel0
     assert unset == {"shutdown", "unnumbered", "tunnel"}
     tunnel = cfg.interfaces["Tunnel0"].tunnel
     assert tunnel is not None and None not in (tunnel.key, tunnel.vrf, tunnel.ttl, tunnel.tos)
+
+
+@pytest.mark.req("QOS-1", "BASE-1")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class-map A\n match class-map B\nclass-map B\n match class-map A\n",
+        "policy-map A\n class class-default\n  service-policy A\n",
+        "policy-map A\n class class-default\n  service-policy B\n"
+        "policy-map B\n class class-default\n  service-policy A\n",
+    ],
+)
+def test_maps_that_contain_themselves_are_errors(text: str) -> None:
+    cfg = loads(text)
+    assert not cfg.ok and all("contains itself" in str(each) for each in cfg.errors)
+    apart = loads(text.replace(" match class-map A\n", "").replace("  service-policy A\n", ""))
+    assert apart.ok and not apart.errors

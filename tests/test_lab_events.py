@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from naive_lab import NaiveLab
-from test_lab import MS, SITE, TAPS, lab_file, leaving, ran
+from test_lab import MS, SITE, TAPS, lab_file, leaving, ran, traffic
 from test_lab import folder as folder  # a fixture
 from test_lab_queues import AF31, EF, MULTI, POLICY, packet
 
@@ -203,3 +203,24 @@ def test_another_file(tmp_path: Path) -> None:
     outcome = ran(path)
     assert {row["state"] for row in outcome.journeys.to_arrow().to_pylist()} == {"delivered"}
     assert outcome.facts["routers"]["a"]["frames_in"] == 50 and MS
+
+
+@pytest.mark.req("USE-2", "BASE-7", "IDLE-2")
+def test_sas_age_in_labs(folder: Path) -> None:
+    """Packets a minute apart on average, 5 % lost: soft limits after 234 s, idle pairs deleted after 60 s, at both ends
+    by what each has seen. Rounds give what one event after the other gives."""
+    limits = "crypto ipsec security-association idle-time 60\ncrypto ipsec security-association lifetime seconds 300\n"
+    for name in "ab":
+        config = folder / f"{name}.cfg"
+        config.write_text(limits + config.read_text())
+    for site in (1, 2):
+        batch = traffic(site, seed=site)
+        write_trace(folder / f"{site}.pcap", Batch(batch.arena, {**batch.columns, "ts": batch.ts * 500_000}))
+    path = lab_file(folder, TAPS.format("a") + TAPS.format("b"))
+    outcome, twin = ran(path), NaiveLab(load(path))
+    twin.run()
+    assert leaving(outcome) == sorted((ts, router, frame) for ts, router, _, frame in twin.delivered)
+    for name in "ab":
+        told = outcome.facts["routers"][name]["lifetimes"]
+        assert told == twin.routers[name].lifetimes.summary()
+        assert told["idle"]["idle"] > 5 and told["rekeyed"]["time"] > 5 and told["rekeyed"]["peer"] > 0, told

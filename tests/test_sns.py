@@ -229,3 +229,39 @@ def test_what_the_dscp_does_not_tell_is_reported() -> None:
 def test_getvpn_is_refused() -> None:
     text = "crypto ipsec security-association multi-sn\ncrypto map G 10 gdoi\n set group X\n"
     assert any("multi" in str(issue).lower() for issue in loads(text).errors)
+
+
+NESTED = """policy-map INNER
+ class VOICE
+  priority 1000
+ class DATA
+  bandwidth 2000
+policy-map OUT
+ class BULK
+  shape average 2000000
+  service-policy INNER
+ class class-default
+  shape average 8000000
+  service-policy INNER
+"""
+
+
+@pytest.mark.req("AR-6", "QOS-1")
+def test_queues_of_policies_within_classes() -> None:
+    """A shaper with a policy under it, as IOS users write it: each queue below has its space, in the order in which the
+    queues of labs stand."""
+    from qfp.control.classes import queue_of, queues
+    from qfp.qos.classes import Classifier
+    from qfp.qos.headers import headers_of
+
+    maps = POLICY.split("policy-map")[0] + "class-map match-any BULK\n match precedence 1\n match dscp ef\n"
+    cfg = loads(maps + NESTED)
+    policy = cfg.policy_maps["OUT"]
+    assert queues(cfg, policy) == 6
+    found = [queue_of(cfg, policy, 4, dscp) for dscp in range(64)]
+    classifier = Classifier(cfg, "OUT")
+    assert len(classifier.classes) == 6
+    assert found == classifier.classify(headers_of(Batch.from_frames([packet(d) for d in range(64)]))).tolist()
+    assert (found[EF], found[AF31], found[BE], found[8]) == (0, 4, 5, 2)
+    router = Router.loads(config(1, policy=maps + NESTED))
+    assert [number(p) >> 28 for p in send(router, [EF, AF31, BE, 8]).packets.frames()] == [0, 4, 5, 2]

@@ -72,6 +72,7 @@ def check(load: Load) -> None:
     names = _Names(load)
     for check_part in (_check_interfaces, _check_maps, _check_profiles, _check_isakmp, _check_qos, _check_routing):
         check_part(load, names)
+    _check_circles(load)
     _check_df_bits(load)
     _check_weak(load)
     _check_peers(load)
@@ -383,6 +384,31 @@ def _check_weak(load: Load) -> None:
 
 
 # --- QoS and routing
+
+
+def _leads_to(name: str, goal: str, inner: dict[str, list[str]], seen: set[str]) -> bool:
+    """Whether one map contains another, by way of others too."""
+    if name == goal:
+        return True
+    seen.add(name)
+    return any(_leads_to(each, goal, inner, seen) for each in inner.get(name, ()) if each not in seen)
+
+
+def _check_circles(load: Load) -> None:
+    """No policy map or class map may contain itself."""
+    cfg = load.cfg
+    policies = {p.name: [(each, each.service_policy) for each in p.classes if each.service_policy]
+                for p in cfg.policy_maps.values()}  # fmt: skip
+    maps = {m.name: [(m, str(c.values[0])) for c in m.matches if c.kind == "class-map" and c.values]
+            for m in cfg.class_maps.values()}  # fmt: skip
+    for kind, found in (("policy map", policies), ("class map", maps)):
+        inner = {name: [child for _, child in children] for name, children in found.items()}
+        for name, children in found.items():
+            for section, child in children:
+                if _leads_to(child, name, inner, set()):
+                    line, column = load.place(section, kind, child)
+                    load.report("error", f"{kind} '{name}' contains itself", "take this line away", line=line,
+                                column=column)  # fmt: skip
 
 
 def _check_qos(load: Load, names: _Names) -> None:

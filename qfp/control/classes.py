@@ -1,4 +1,4 @@
-"""Output policies as tables: which class, and so which queue, a packet of each DSCP falls into.
+"""Output policies as tables: which queue a packet of each DSCP falls into, policies within classes included.
 
 The data plane knows a packet's queue before it gives it a sequence number, and looks at the DSCP alone for it (see
 qfp_kernels.queue). Conditions on anything else match nothing here, which is reported.
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qfp.config import Configuration
+from qfp.qos.classes import classes_of
 from qfp_kernels.layout import CLASSES_ROW
 
 Array = npt.NDArray[Any]
@@ -45,22 +46,47 @@ def matches(config: Configuration, name: str, family: int, dscp: int) -> bool:
     return any(held) if found.match_any else all(held)
 
 
+def _children(config: Configuration, each: Any) -> Any:
+    """The policy within a class, None without one."""
+    return config.policy_maps.get(each.service_policy or "")  # none contains itself: qfp.config refuses that
+
+
+def queues(config: Configuration, policy: Any) -> int:
+    """How many queues a policy has, those of policies within its classes one by one."""
+    children = [_children(config, each) for each in classes_of(policy)]
+    return sum(queues(config, child) if child is not None else 1 for child in children)
+
+
+def queue_of(config: Configuration, policy: Any, family: int, dscp: int) -> int:
+    """Number of the queue that packets of a family and DSCP wait in, in the order of the policy's classes (and of those
+    within them), which is that of `show policy-map interface`."""
+    classes = classes_of(policy)
+    taken = [each for each in classes if each.name != DEFAULT and matches(config, each.name, family, dscp)]
+    mine = taken[0] if taken else next(each for each in classes if each.name == DEFAULT)
+    first = 0
+    for each in classes:
+        child = _children(config, each)
+        if each is mine:
+            return first + (queue_of(config, child, family, dscp) if child is not None else 0)
+        first += queues(config, child) if child is not None else 1
+    raise AssertionError("a class of the policy")
+
+
 def table(config: Configuration, policy: Any) -> Array:
-    """uint8[CLASSES_ROW]: number of the class, in the policy's order, of each family and DSCP; what no class takes has
-    the number of class-default, which comes last where the policy does not name it."""
-    names = [each.name for each in policy.classes]
-    rest = names.index(DEFAULT) if DEFAULT in names else len(names)
-    out = np.full(CLASSES_ROW, rest, np.uint8)
+    """uint8[CLASSES_ROW]: number of the queue of each family and DSCP; see `queue_of`."""
+    out = np.empty(CLASSES_ROW, np.uint8)
     for half, family in enumerate((4, 6)):
         for dscp in range(64):
-            hit = next((k for k, n in enumerate(names) if n != DEFAULT and matches(config, n, family, dscp)), rest)
-            out[half * 64 + dscp] = hit
+            out[half * 64 + dscp] = queue_of(config, policy, family, dscp)
     return out
 
 
 def unseen(config: Configuration, policy: Any, warn: Callable[[int, str, str], None]) -> None:
     """Report classes whose packets the DSCP alone does not tell."""
     for each in policy.classes:
+        child = _children(config, each)
+        if child is not None:
+            unseen(config, child, warn)
         found = config.class_maps.get(each.name)
         kinds = {match.kind for match in found.matches if match.kind not in BY_DSCP} if found else set()
         if kinds:

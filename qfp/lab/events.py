@@ -12,12 +12,16 @@ since. So it matters only where packets wait: where more is sent than the line t
 """
 
 import heapq
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qfp.config import Configuration, loads
 from qfp.lab.errors import LabError
 from qfp.lab.flow import NEVER
+from qfp.lab.holding import Holding
 from qfp.lab.model import Event
+from qfp.lab.queueing import Fifo
 
 if TYPE_CHECKING:
     from qfp.lab.run import Lab
@@ -74,39 +78,56 @@ class Events:
         elif what == "switchover":
             self._switchover(router, at, payload)
         elif what == READMIT:
-            here, (rows, classes) = payload
-            self._lab.lines[here].readmit(rows, classes, at)
-            self._lab.release(here, at)
+            place, release, (rows, classes) = payload
+            place.readmit(rows, classes, at)
+            release(at)
         else:
             self._reconfigure(router, at, payload)
 
-    def _lines(self, router: str) -> list[tuple[str, str]]:
-        """Interfaces of a router with a link, whose lines have queues that something may wait in."""
-        return [here for here in self._lab.lines if here[0] == router]
+    def _places(self, router: str) -> Iterator[tuple[Holding, Callable[[], Any], Callable[[int], None]]]:
+        """Where packets of a router wait: lines and tunnels; what makes their queues anew, and what lets go on."""
+        lab = self._lab
+        for here, line in lab.lines.items():
+            if here[0] == router:
+                yield line, partial(lab.queues, here, line.spec), partial(lab.release, here)
+        for port in lab.tunnels[router].values():
+            interface = port.name.split(" ", 1)[1]
+            yield port, partial(lab.tunnel_queues, router, interface), partial(lab.drain, router)
 
     def _switchover(self, router: str, at: int, handover: int) -> None:
-        for here in self._lines(router):
-            line = self._lab.lines[here]
-            waiting = line.change(self._lab.queues(here, line.spec), at)
+        for place, fresh, release in self._places(router):
+            waiting = place.change(fresh(), at)
             if len(waiting[0]):
-                self._push(at + handover, router, READMIT, (here, waiting))
+                self._push(at + handover, router, READMIT, (place, release, waiting))
 
     def _reconfigure(self, router: str, at: int, config: Configuration) -> None:
         lab, node = self._lab, self._lab.nodes[router]
         old = node.router.config
-        node.reconfigure(config, at)
+        rows = node.reconfigure(config, at)
+        for port in lab.tunnels[router].values():
+            port.renumber(rows)
         same = all(getattr(old, name) == getattr(config, name) for name in QOS)
         if not same or any(_input(old, name) != _input(config, name) for name in old.interfaces):
             lab.set_inputs(router)
-        for here in self._lines(router):
-            mine = [each.interfaces[here[1]].service_policy_out for each in (old, config)]
-            if mine[0] == mine[1] and (same or mine[0] is None):
+        for here in lab.lines:
+            if here[0] == router:
                 lab.set_pre_classify(here)
-                continue
-            line = lab.lines[here]
-            rows, classes = line.change(lab.queues(here, line.spec), at)
-            line.readmit(rows, classes, at)
-            lab.release(here, at)
+        changed = {name: _output(old, name) != _output(config, name) for name in old.interfaces}
+        for place, fresh, release in list(self._places(router)):
+            interface = next(name for name in changed if self._stands_at(place, router, name))
+            if changed[interface] or (not same and _output(old, interface) is not None):
+                rows, classes = place.change(fresh() or Fifo(0, 0, 0), at)
+                place.readmit(rows, classes, at)
+                release(at)
+        lab.set_tunnels(router)
+
+    def _stands_at(self, place: Holding, router: str, interface: str) -> bool:
+        """Whether packets wait in a place to leave by an interface."""
+        return self._lab.lines.get((router, interface)) is place or place.name == f"{router} {interface}"
+
+
+def _output(config: Configuration, name: str) -> str | None:
+    return config.interfaces[name].service_policy_out if name in config.interfaces else None
 
 
 def _input(config: Configuration, name: str) -> str | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from qfp.batch import Batch
 from qfp.config import Configuration
-from qfp.lab.flow import NEVER, Flow, merge
+from qfp.lab.flow import NEVER, Array, Flow, merge
 from qfp.lab.ingress import CryptoEngine, Inputs, Lost
 from qfp.lab.model import EngineSpec
 from qfp.lab.passing import Passage, Passed
@@ -72,8 +72,9 @@ class Node:
             batch = Batch(flow.batch.arena, {**flow.batch.columns, "in_if": row})
             self._waiting.append(Waiting(Flow(batch, flow.ids)))
 
-    def reconfigure(self, config: Configuration, at: int) -> None:
-        """The router has another configuration from `at` (ns) on; interfaces may have other rows in it."""
+    def reconfigure(self, config: Configuration, at: int) -> Array:
+        """The router has another configuration from `at` (ns) on; what was row k of its interfaces is now row
+        `result[k]`."""
         names = self.router.interfaces.names
         self.router = self.router.reconfigured(config, at)
         self._passage = Passage(self.router)
@@ -82,6 +83,7 @@ class Node:
             each.flow = each.flow.renumbered(rows)
         if self.engine is not None:
             self.engine.follow(self.router, rows)
+        return rows
 
     @property
     def next(self) -> int:

@@ -4,6 +4,7 @@ Both take packets in order of time (`offer`), tell what has left and what was dr
 when on something may leave (`next`). Rows are numbers of the caller's.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,17 @@ class Seen:
     clear: Batch | None = None
     pre: Array | None = None
     groups: Array | None = None
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[Batch, "Seen | None"]]) -> "Seen | None":
+        """Of several offers, one behind the other; where there is nothing, packets are seen as they are."""
+        if all(seen is None for _, seen in parts):
+            return None
+        found = [(batch, seen or Seen()) for batch, seen in parts]
+        clear = Batch.concat([batch if seen.clear is None else seen.clear for batch, seen in found])
+        pre = np.concatenate([np.zeros(len(batch), bool) if seen.pre is None else seen.pre for batch, seen in found])
+        groups = [np.zeros(len(b), np.uint8) if seen.groups is None else seen.groups for b, seen in found]
+        return Seen(clear, pre, np.concatenate(groups))
 
     def take(self, rows: Array) -> "Seen":
         clear = None if self.clear is None else pick(self.clear, rows)

@@ -17,7 +17,7 @@ from qfp.batch import Batch
 from qfp.config import loads
 from qfp.lab.errors import LabError
 from qfp.lab.events import Events
-from qfp.lab.flow import NEVER, Flow, numbers_in, pick, rows_of
+from qfp.lab.flow import NEVER, Flow, merge_in_order, numbers_in, pick, rows_of
 from qfp.lab.ingress import POLICED, Inputs
 from qfp.lab.journeys import CONSUMED, PUNTED, STATES, Journeys
 from qfp.lab.line import Line
@@ -28,7 +28,8 @@ from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
 from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
-from qfp.qos.port import rate_of
+from qfp.lab.tunnels import TunnelPort, tunnels_of
+from qfp.qos.port import KBIT, rate_of
 from qfp.result import CAUSE_WORDS
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
@@ -74,8 +75,11 @@ class Lab:
                 self.lines[here] = Line(link, bool(backwards), queues, spec.seed, self.journeys, self.series)
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
+        self._direct: dict[tuple[str, str], list[tuple[Flow, Seen | None]]] = {}
+        self.tunnels: dict[str, dict[int, TunnelPort]] = {name: {} for name in self.nodes}
         for name in self.nodes:
             self.set_inputs(name)
+            self.set_tunnels(name)
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
                            for tap in spec.taps})  # fmt: skip
         for injection in spec.injections:
@@ -125,6 +129,35 @@ class Lab:
             return Fifo(link.rate, link.queue, link.overhead)
         self.set_pre_classify(here)
         return PolicyQueues(config, policy, link.rate, link.overhead)
+
+    def tunnel_queues(self, name: str, interface: str) -> PolicyQueues | None:
+        """The queues of a tunnel interface's output policy; None where it has none, or nothing says its rate."""
+        router = self.nodes[name].router
+        config = router.config.interfaces[interface]
+        if config.tunnel is None or config.service_policy_out is None:
+            return None
+        under = int(router.tables.t.ifs["under"][router.interfaces.row[interface]])
+        here = (name, router.interfaces.names[under]) if under >= 0 else None
+        rate = config.bandwidth * KBIT if config.bandwidth else 0
+        if here in self.lines and self.lines[here].spec.rate:
+            rate = self.lines[here].spec.rate
+        if not rate:
+            self.warnings.append(f"{name} {interface}: policy {config.service_policy_out} does nothing, "
+                                 "as neither its link nor `bandwidth` says how much the tunnel takes")  # fmt: skip
+            return None
+        return PolicyQueues(router.config, config.service_policy_out, rate, 0)
+
+    def set_tunnels(self, name: str) -> None:
+        """Ports of a router's tunnel interfaces with output policies; those that are there stay."""
+        node, known = self.nodes[name], {port.name: port for port in self.tunnels[name].values()}
+        self.tunnels[name] = {}
+        for interface, row in node.router.interfaces.row.items():
+            place = f"{name} {interface}"
+            port = known.get(place)
+            if port is None and (queues := self.tunnel_queues(name, interface)) is not None:
+                port = TunnelPort(place, queues, self.journeys, self.series)
+            if port is not None:
+                self.tunnels[name][row] = port
 
     def set_pre_classify(self, here: tuple[str, str]) -> None:
         """Whether the output policy of an interface looks at packets as they came."""
@@ -176,10 +209,34 @@ class Lab:
                     progress(now)
                 for node, done in self._round(pool, horizon):
                     self._route(node, done)
+                for name, ports in self.tunnels.items():
+                    if ports:
+                        self.drain(name, horizon)
                 for here in self.lines:
                     self.release(here, horizon)
                 self.series.settle()
         return Outcome(self.journeys, self.series, self._taps.batches(), self._facts())
+
+    def drain(self, name: str, horizon: int) -> None:
+        """What left a router's tunnels before a time goes to the lines, with what went there directly."""
+        names = self.nodes[name].router.interfaces.names
+        for port in self.tunnels[name].values():
+            flow = port.release(horizon)
+            for row in numbers_in(flow.batch.in_if):
+                part = flow.take(rows_of(flow.batch.in_if, row))
+                self._direct.setdefault((name, names[row]), []).append((part, None))
+        for here in [here for here in self._direct if here[0] == name]:
+            parts = self._direct.pop(here)
+            flow, seen = parts[0]
+            if len(parts) > 1:
+                seen = Seen.joined([(each.batch, seen) for each, seen in parts])
+                flow = merge_in_order([each for each, _ in parts])
+                order = np.argsort(flow.batch.ts, kind="stable")
+                flow, seen = flow.take(order), None if seen is None else seen.take(order)
+            if here in self.lines:
+                self.lines[here].offer(flow, seen)
+            else:
+                self.journeys.delivered(flow.ids, flow.batch.ts, " ".join(here))
 
     def release(self, here: tuple[str, str], horizon: int) -> None:
         """What a line has sent before a time is on its way."""
@@ -202,7 +259,8 @@ class Lab:
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
         times = [node.next for node in self.nodes.values()]
-        return min(times + [int(line.queues.next) for line in self.lines.values()])
+        times += [port.next for ports in self.tunnels.values() for port in ports.values()]
+        return min(times + [line.next for line in self.lines.values()])
 
     def close(self) -> None:
         """End the routers' threads."""
@@ -225,6 +283,9 @@ class Lab:
         packets = done.result.packets
         count(node.name, OUT, packets.ts, packets.length)
         self._taps.see(node.name, "out", names, packets)
+        if self.tunnels[node.name]:
+            self._route_tunnels(node, done, done.result)
+            return
         for row in numbers_in(packets.in_if):
             here = (node.name, names[row])
             rows = rows_of(packets.in_if, row)
@@ -233,6 +294,25 @@ class Lab:
                 self.lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
+
+    def _route_tunnels(self, node: Node, done: Round, result: Passed) -> None:
+        """The same where some packets meet the queues of a tunnel interface first: what does not, waits for `drain`."""
+        ports, packets = self.tunnels[node.name], result.packets
+        sa = result.verdicts["sa"][result.came_from]
+        through = tunnels_of(node.router, packets, sa, ports)
+        for row in numbers_in(through):
+            rows = np.flatnonzero(through == row)
+            flow = Flow(pick(packets, rows), done.ids[rows])
+            came_from = result.came_from[rows]
+            groups = None if done.flow.groups is None else done.flow.groups[came_from]
+            if row >= 0:
+                ports[row].offer(flow, Seen(pick(done.flow.batch, came_from), np.ones(rows.size, bool), groups))
+                continue
+            for out in numbers_in(flow.batch.in_if):
+                here = (node.name, node.router.interfaces.names[out])
+                mine = np.flatnonzero(flow.batch.in_if == out)
+                seen = self._seen(here, done.flow, result, rows[mine]) if here in self.lines else None
+                self._direct.setdefault(here, []).append((flow.take(mine), seen))
 
     def _seen(self, here: tuple[str, str], flow: Flow, result: Passed, rows: Any) -> Seen | None:
         """What an interface's output policy looks at beside the packets that leave by it."""
@@ -266,6 +346,10 @@ class Lab:
         links = [
             {"link": line.name, **line.stats, "classes": line.queues.counters(), "classes_before": line.past}
             for line in self.lines.values()
+        ]
+        links += [
+            {"link": port.name, **port.stats, "classes": port.queues.counters(), "classes_before": port.past}
+            for ports in self.tunnels.values() for port in ports.values()
         ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
                 "made_by_routers": dict(self.journeys.made), "interval": self.series.interval}  # fmt: skip
