@@ -116,6 +116,7 @@ class Columns:
             if not array.flags.c_contiguous:
                 raise ValueError(f"column {key} is not contiguous")
         self._names = list(arrays)
+        self._index = {name: k for k, name in enumerate(arrays)}
         self._arrays = dict(arrays)
         self._table = np.zeros(2 * len(arrays), np.int64)  # addresses, then lengths
         for key in arrays:
@@ -124,9 +125,9 @@ class Columns:
         self._numba_type_ = table_type(name, {k: a.dtype for k, a in arrays.items()})
 
     def _bind(self, key: str) -> None:
-        k = self._names.index(key)
-        self._table[k] = self._arrays[key].ctypes.data
-        self._table[len(self._names) + k] = self._arrays[key].size
+        k, array = self._index[key], self._arrays[key]
+        self._table[k] = array.ctypes.data
+        self._table[len(self._names) + k] = array.size
 
     def __getattr__(self, name: str) -> np.ndarray:
         try:

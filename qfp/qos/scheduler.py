@@ -122,6 +122,8 @@ class Scheduler:
         coming = sum(int(np.searchsorted(each["ts"], horizon)) for each in self._waiting)
         out = self._results("o", DEPARTURES, coming + int(self._q.st[q.ST_WAITING]))
         lost = self._results("d", DROPS, coming)
+        if not coming:
+            self._pass(NOTHING, 0, horizon)
         while coming:
             part = self._waiting.pop(0)
             n = min(coming, part["ts"].size)
@@ -129,7 +131,6 @@ class Scheduler:
             if n < part["ts"].size:
                 self._waiting.insert(0, {name: column[n:] for name, column in part.items()})
             self._pass(part, n, int(self._waiting[0]["ts"][0]) if coming else horizon)
-        self._pass(NOTHING, 0, horizon)
         if until is not None:
             self._until = max(self._until, horizon)
         dropped = Drops(*self._taken(lost, q.ST_DROPS))
@@ -215,9 +216,14 @@ class Scheduler:
 
     def _results(self, prefix: str, columns: dict[str, str], room: int) -> list[Array]:
         """Fresh columns that the kernel writes results to."""
-        out = [np.empty(room, kind) for kind in columns.values()]
-        for name, column in zip(columns, out, strict=True):
-            self._q.rebind(f"{prefix}_{name}", column)
+        sizes = [np.dtype(kind).itemsize * room for kind in columns.values()]
+        block = np.empty(sum(sizes), np.uint8)  # in one piece: large ones are then mapped in large pages
+        out = []
+        at = 0
+        for (name, kind), size in zip(columns.items(), sizes, strict=True):
+            out.append(block[at : at + size].view(kind))
+            self._q.rebind(f"{prefix}_{name}", out[-1])
+            at += size
         return out
 
     def _taken(self, columns: list[Array], counter: int) -> list[Array]:
