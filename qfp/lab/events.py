@@ -90,9 +90,8 @@ class Events:
         for here, line in lab.lines.items():
             if here[0] == router:
                 yield line, partial(lab.queues, here, line.spec), partial(lab.release, here)
-        for port in lab.tunnels[router].values():
-            interface = port.name.split(" ", 1)[1]
-            yield port, partial(lab.tunnel_queues, router, interface), partial(lab.drain, router)
+        for port in lab.tunnels[router].ports.values():
+            yield port, partial(lab.tunnels[router].queues, port.interface), partial(lab.drain, router)
 
     def _switchover(self, router: str, at: int, handover: int) -> None:
         for place, fresh, release in self._places(router):
@@ -104,8 +103,7 @@ class Events:
         lab, node = self._lab, self._lab.nodes[router]
         old = node.router.config
         rows = node.reconfigure(config, at)
-        for port in lab.tunnels[router].values():
-            port.renumber(rows)
+        lab.tunnels[router].follow(node.router, rows)
         same = all(getattr(old, name) == getattr(config, name) for name in QOS)
         if not same or any(_input(old, name) != _input(config, name) for name in old.interfaces):
             lab.set_inputs(router)
@@ -119,7 +117,6 @@ class Events:
                 rows, classes = place.change(fresh() or Fifo(0, 0, 0), at)
                 place.readmit(rows, classes, at)
                 release(at)
-        lab.set_tunnels(router)
 
     def _stands_at(self, place: Holding, router: str, interface: str) -> bool:
         """Whether packets wait in a place to leave by an interface."""

@@ -8,6 +8,7 @@ the routers of a round (conservative synchronisation, Chandy and Misra 1979).
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -28,8 +29,8 @@ from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
 from qfp.lab.read import load
 from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
-from qfp.lab.tunnels import TunnelPort, tunnels_of
-from qfp.qos.port import KBIT, rate_of
+from qfp.lab.tunnels import Tunnels
+from qfp.qos.port import rate_of
 from qfp.result import CAUSE_WORDS
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
@@ -76,10 +77,11 @@ class Lab:
                 self._targets[here] = (self.nodes[there[0]], there[1])
             self._check_subnet(link.name, ends)
         self._direct: dict[tuple[str, str], list[tuple[Flow, Seen | None]]] = {}
-        self.tunnels: dict[str, dict[int, TunnelPort]] = {name: {} for name in self.nodes}
-        for name in self.nodes:
+        self.tunnels: dict[str, Tunnels] = {}
+        for name, node in self.nodes.items():
             self.set_inputs(name)
-            self.set_tunnels(name)
+            rate_at = partial(self._rate_at, name)
+            self.tunnels[name] = Tunnels(name, node.router, self.journeys, self.series, rate_at, self.warnings.append)
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
                            for tap in spec.taps})  # fmt: skip
         for injection in spec.injections:
@@ -130,34 +132,10 @@ class Lab:
         self.set_pre_classify(here)
         return PolicyQueues(config, policy, link.rate, link.overhead)
 
-    def tunnel_queues(self, name: str, interface: str) -> PolicyQueues | None:
-        """The queues of a tunnel interface's output policy; None where it has none, or nothing says its rate."""
-        router = self.nodes[name].router
-        config = router.config.interfaces[interface]
-        if config.tunnel is None or config.service_policy_out is None:
-            return None
-        under = int(router.tables.t.ifs["under"][router.interfaces.row[interface]])
-        here = (name, router.interfaces.names[under]) if under >= 0 else None
-        rate = config.bandwidth * KBIT if config.bandwidth else 0
-        if here in self.lines and self.lines[here].spec.rate:
-            rate = self.lines[here].spec.rate
-        if not rate:
-            self.warnings.append(f"{name} {interface}: policy {config.service_policy_out} does nothing, "
-                                 "as neither its link nor `bandwidth` says how much the tunnel takes")  # fmt: skip
-            return None
-        return PolicyQueues(router.config, config.service_policy_out, rate, 0)
-
-    def set_tunnels(self, name: str) -> None:
-        """Ports of a router's tunnel interfaces with output policies; those that are there stay."""
-        node, known = self.nodes[name], {port.name: port for port in self.tunnels[name].values()}
-        self.tunnels[name] = {}
-        for interface, row in node.router.interfaces.row.items():
-            place = f"{name} {interface}"
-            port = known.get(place)
-            if port is None and (queues := self.tunnel_queues(name, interface)) is not None:
-                port = TunnelPort(place, queues, self.journeys, self.series)
-            if port is not None:
-                self.tunnels[name][row] = port
+    def _rate_at(self, router: str, interface: str) -> int:
+        """bit/s of the link at an interface, 0 = none."""
+        line = self.lines.get((router, interface))
+        return line.spec.rate if line is not None else 0
 
     def set_pre_classify(self, here: tuple[str, str]) -> None:
         """Whether the output policy of an interface looks at packets as they came."""
@@ -209,8 +187,8 @@ class Lab:
                     progress(now)
                 for node, done in self._round(pool, horizon):
                     self._route(node, done)
-                for name, ports in self.tunnels.items():
-                    if ports:
+                for name, tunnels in self.tunnels.items():
+                    if tunnels.ports:
                         self.drain(name, horizon)
                 for here in self.lines:
                     self.release(here, horizon)
@@ -220,7 +198,7 @@ class Lab:
     def drain(self, name: str, horizon: int) -> None:
         """What left a router's tunnels before a time goes to the lines, with what went there directly."""
         names = self.nodes[name].router.interfaces.names
-        for port in self.tunnels[name].values():
+        for port in self.tunnels[name].ports.values():
             flow = port.release(horizon)
             for row in numbers_in(flow.batch.in_if):
                 part = flow.take(rows_of(flow.batch.in_if, row))
@@ -259,7 +237,7 @@ class Lab:
     def _next(self) -> int:
         """ns of the next thing that can happen anywhere."""
         times = [node.next for node in self.nodes.values()]
-        times += [port.next for ports in self.tunnels.values() for port in ports.values()]
+        times += [port.next for tunnels in self.tunnels.values() for port in tunnels.ports.values()]
         return min(times + [line.next for line in self.lines.values()])
 
     def close(self) -> None:
@@ -283,36 +261,29 @@ class Lab:
         packets = done.result.packets
         count(node.name, OUT, packets.ts, packets.length)
         self._taps.see(node.name, "out", names, packets)
-        if self.tunnels[node.name]:
-            self._route_tunnels(node, done, done.result)
-            return
-        for row in numbers_in(packets.in_if):
+        for row, rows in self._direct_rows(node, done, done.result):
             here = (node.name, names[row])
-            rows = rows_of(packets.in_if, row)
             if here in self.lines:
                 flow = Flow(pick(packets, rows), done.ids[rows])
-                self.lines[here].offer(flow, self._seen(here, done.flow, done.result, rows))
+                seen = self._seen(here, done.flow, done.result, rows)
+                if self.tunnels[node.name].ports:
+                    self._direct.setdefault(here, []).append((flow, seen))  # until `drain`
+                else:
+                    self.lines[here].offer(flow, seen)
             else:
                 self.journeys.delivered(done.ids[rows], packets.ts[rows], " ".join(here))
 
-    def _route_tunnels(self, node: Node, done: Round, result: Passed) -> None:
-        """The same where some packets meet the queues of a tunnel interface first: what does not, waits for `drain`."""
-        ports, packets = self.tunnels[node.name], result.packets
+    def _direct_rows(self, node: Node, done: Round, result: Passed) -> Iterator[tuple[int, Any]]:
+        """(interface, rows) of the packets that meet no queues of a tunnel; the others are put there."""
+        packets, tunnels = result.packets, self.tunnels[node.name]
+        if not tunnels.ports:
+            for row in numbers_in(packets.in_if):
+                yield row, rows_of(packets.in_if, row)
+            return
         sa = result.verdicts["sa"][result.came_from]
-        through = tunnels_of(node.router, packets, sa, ports)
-        for row in numbers_in(through):
-            rows = np.flatnonzero(through == row)
-            flow = Flow(pick(packets, rows), done.ids[rows])
-            came_from = result.came_from[rows]
-            groups = None if done.flow.groups is None else done.flow.groups[came_from]
-            if row >= 0:
-                ports[row].offer(flow, Seen(pick(done.flow.batch, came_from), np.ones(rows.size, bool), groups))
-                continue
-            for out in numbers_in(flow.batch.in_if):
-                here = (node.name, node.router.interfaces.names[out])
-                mine = np.flatnonzero(flow.batch.in_if == out)
-                seen = self._seen(here, done.flow, result, rows[mine]) if here in self.lines else None
-                self._direct.setdefault(here, []).append((flow.take(mine), seen))
+        direct = tunnels.take(done.flow, packets, done.ids, result.came_from, sa)
+        for row in numbers_in(packets.in_if[direct]):
+            yield row, direct[packets.in_if[direct] == row]
 
     def _seen(self, here: tuple[str, str], flow: Flow, result: Passed, rows: Any) -> Seen | None:
         """What an interface's output policy looks at beside the packets that leave by it."""
@@ -349,7 +320,7 @@ class Lab:
         ]
         links += [
             {"link": port.name, **port.stats, "classes": port.queues.counters(), "classes_before": port.past}
-            for ports in self.tunnels.values() for port in ports.values()
+            for tunnels in self.tunnels.values() for port in tunnels.ports.values()
         ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
                 "made_by_routers": dict(self.journeys.made), "interval": self.series.interval}  # fmt: skip

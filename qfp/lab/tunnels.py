@@ -6,13 +6,18 @@ its policy says. Which tunnel a packet went through is told by its SA, and where
 header; what a crypto map has encrypted once more is not told.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from qfp.lab.flow import NEVER, Array, Flow, merge_in_order
+from qfp.lab.flow import NEVER, Array, Flow, merge_in_order, pick
 from qfp.lab.holding import Holding
+from qfp.lab.journeys import Journeys
+from qfp.lab.queueing import PolicyQueues, Seen
+from qfp.lab.series import Series
 from qfp.qos.headers import headers_of
+from qfp.qos.port import KBIT
 from qfp.router import Router
 from qfp_kernels.layout import IF_GRE
 
@@ -22,8 +27,9 @@ GRE = 47
 class TunnelPort(Holding):
     """The queues of one tunnel interface."""
 
-    def __init__(self, *args: Any):
+    def __init__(self, interface: str, *args: Any):
         super().__init__(*args)
+        self.interface = interface
         self._gone = Flow.empty()  # left the queues, or will have at `ts`
 
     def offer(self, flow: Flow, seen: Any) -> None:
@@ -51,20 +57,75 @@ class TunnelPort(Holding):
         return min(gone, int(self.queues.next))
 
 
-def tunnels_of(router: Router, packets: Any, sa: Array, with_policy: dict[int, TunnelPort]) -> Array:
-    """Row of the tunnel interface, of those with a policy, that each packet went through, -1 = none. `sa`: its SA."""
-    t = router.tables.t
-    entry = np.where(sa >= 0, t.sa["sp"][np.maximum(sa, 0)], -1)
-    out = np.where(entry >= 0, t.sp["tun"][np.maximum(entry, 0)].astype(np.int64), -1)
-    plain = [row for row in with_policy if t.ifs["kind"][row] == IF_GRE and t.ifs["tun"][row] >= 0]
-    if plain and (sa < 0).any():
-        headers = headers_of(packets)
-        for row in plain:
-            tunnel = t.tun[t.ifs["tun"][row]]
-            here = (headers["proto"] == GRE) & (sa < 0)
-            for name in ("src0", "src1", "dst0", "dst1"):
-                here &= headers[name] == tunnel[name]
-            out[here] = row
-    known = np.zeros(len(t.ifs) + 1, bool)
-    known[list(with_policy)] = True
-    return np.where(known[out], out, -1)  # -1 looks at the last one, which is none
+class Tunnels:
+    """The ports of a router's tunnel interfaces that have output policies, by row. rate_at(interface): bit/s of the
+    link there, 0 = none; warn: takes what is incomplete."""
+
+    def __init__(self, name: str, router: Router, journeys: Journeys, series: Series,
+                 rate_at: Callable[[str], int], warn: Callable[[str], None]):  # fmt: skip
+        self._name, self._journeys, self._series = name, journeys, series
+        self._rate_at, self._warn = rate_at, warn
+        self.ports: dict[int, TunnelPort] = {}
+        self.follow(router)
+
+    def follow(self, router: Router, rows: Array | None = None) -> None:
+        """The router is another one, with another configuration; row k of its interfaces is now row `rows[k]`. Ports
+        that are there stay."""
+        self._router = router
+        known = {port.interface: port for port in self.ports.values()}
+        self.ports = {}
+        for port in known.values() if rows is not None else ():
+            port.renumber(rows)  # type: ignore[arg-type]
+        for interface, row in router.interfaces.row.items():
+            place = known.get(interface)
+            if place is None and (queues := self.queues(interface)) is not None:
+                place = TunnelPort(interface, f"{self._name} {interface}", queues, self._journeys, self._series)
+            if place is not None:
+                self.ports[row] = place
+
+    def queues(self, interface: str) -> PolicyQueues | None:
+        """The queues of a tunnel interface's output policy; None where it has none, or nothing says its rate."""
+        config = self._router.config.interfaces[interface]
+        if config.tunnel is None or config.service_policy_out is None:
+            return None
+        interfaces = self._router.interfaces
+        under = int(self._router.tables.t.ifs["under"][interfaces.row[interface]])
+        rate = (self._rate_at(interfaces.names[under]) if under >= 0 else 0) or (config.bandwidth or 0) * KBIT
+        if not rate:
+            self._warn(f"{self._name} {interface}: policy {config.service_policy_out} does nothing, as neither its "
+                       "link nor `bandwidth` says how much the tunnel takes")  # fmt: skip
+            return None
+        return PolicyQueues(self._router.config, config.service_policy_out, rate, 0)
+
+    def take(self, came: Flow, packets: Any, ids: Array, came_from: Array, sa: Array) -> Array:
+        """Put packets that a router sends into the queues of their tunnels; returns the rows that go through none.
+
+        came: frames as they came into the router; came_from: its row of each packet; sa: SA of each packet, -1 = none.
+        """
+        through = self._of(packets, sa)
+        for row, port in self.ports.items():
+            rows = np.flatnonzero(through == row)
+            if rows.size:
+                origin = came_from[rows]
+                groups = None if came.groups is None else came.groups[origin]
+                seen = Seen(pick(came.batch, origin), np.ones(rows.size, bool), groups)
+                port.offer(Flow(pick(packets, rows), ids[rows]), seen)
+        return np.flatnonzero(through < 0)
+
+    def _of(self, packets: Any, sa: Array) -> Array:
+        """Row of the tunnel interface that has a port, of each packet; -1 = none."""
+        t = self._router.tables.t
+        entry = np.where(sa >= 0, t.sa["sp"][np.maximum(sa, 0)], -1)
+        out = np.where(entry >= 0, t.sp["tun"][np.maximum(entry, 0)].astype(np.int64), -1)
+        plain = [row for row in self.ports if t.ifs["kind"][row] == IF_GRE and t.ifs["tun"][row] >= 0]
+        if plain and (sa < 0).any():
+            headers = headers_of(packets)
+            for row in plain:
+                tunnel = t.tun[t.ifs["tun"][row]]
+                here = (headers["proto"] == GRE) & (sa < 0)
+                for name in ("src0", "src1", "dst0", "dst1"):
+                    here &= headers[name] == tunnel[name]
+                out[here] = row
+        known = np.zeros(len(t.ifs) + 1, bool)
+        known[list(self.ports)] = True
+        return np.where(known[out], out, -1)  # -1 looks at the last one, which is none
