@@ -471,7 +471,7 @@ def test_every_way_of_protection_is_rekeyed(case: Case, transform: str) -> None:
     assert words(near.forward(again.packets, OUTSIDE)) == ["forwarded"]
 
 
-@pytest.mark.req("BASE-7", "KEY-1")
+@pytest.mark.req("BASE-7")
 def test_the_key_file_holds_every_generation() -> None:
     """What a run used can be decrypted afterwards, whatever SAs it went through."""
     near = router(kilobytes=20)
