@@ -15,6 +15,7 @@ limits.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,7 @@ from qfp_kernels.layout import (
 )
 
 Array = npt.NDArray[Any]
+EVENTS_MAX = 100_000  # kept; more are only counted, so that a long run cannot fill memory
 OLD_INBOUND = 30 * SECOND  # "a short period": how long an old inbound SA is kept
 FRAME_COST = 1400  # bytes that a frame may make an SA count besides its own, three times: an ICMP error
 EXPANDED_COST = 3 * 65535  # the same where packets are decompressed
@@ -78,7 +80,8 @@ class Lifetimes:
     ):  # fmt: skip
         self._config, self._tables, self._sad, self._sadb = config, tables, sad, sadb
         self._hand_on, self.rekey = hand_on, rekey
-        self.events: list[SaEvent] = []
+        self.events: list[SaEvent] = []  # the first EVENTS_MAX
+        self.counts: Counter[tuple[str, str]] = Counter()  # of all, by (what, why)
         count = len(sadb.pairs)
         self._birth = np.full(count, NEVER, np.int64)
         self._soft, self._hard, self._idle = (np.full(count, NEVER, np.int64) for _ in range(3))
@@ -395,29 +398,32 @@ class Lifetimes:
     def _note(self, ts: int, what: str, why: str, k: int, handle: int | None = None) -> None:
         pair = self._sadb.pairs[k]
         spi = int(self._tables.t.sa["spi"][pair.outbound[0] if handle is None else handle])
-        self.events.append(SaEvent(ts, what, why, k, str(pair.want.peer), spi, pair.generation))
+        self.counts[what, "" if what == "peer" else why] += 1
+        if len(self.events) < EVENTS_MAX:
+            self.events.append(SaEvent(ts, what, why, k, str(pair.want.peer), spi, pair.generation))
 
     def summary(self) -> dict[str, dict[str, int]]:
         """How many pairs met each event, by reason: {"rekeyed": {"time": 2}}. Without a reason the event is named."""
         found: dict[str, dict[str, int]] = {}
-        for event in self.events:
-            why = event.why if event.what != "peer" else ""
-            reasons = found.setdefault(event.what, {})
-            reasons[why or event.what] = reasons.get(why or event.what, 0) + 1
+        for (what, why), count in self.counts.items():
+            found.setdefault(what, {})[why or what] = count
         return found
 
     # ------------------------------------------------------------------------------------------------- explain
     def state(self) -> tuple[Any, ...]:
         """What packets change here, for `restore`; pairs that were replaced are not brought back."""
         lingering = {k: list(found) for k, found in self._lingering.items()}
-        return self._birth.copy(), list(self._old), lingering, self._wheel.state(), len(self.events)
+        timers = self._wheel.state(), self._entered.copy()
+        return self._birth.copy(), list(self._old), lingering, timers, len(self.events), self.counts.copy()
 
     def restore(self, state: tuple[Any, ...]) -> None:
         """Put it back."""
-        birth, old, lingering, wheel, events = state
+        birth, old, lingering, (wheel, entered), events, counts = state
         self._birth[:] = birth
         self._old, self._lingering = list(old), {k: list(found) for k, found in lingering.items()}
         self._wheel.restore(wheel)
+        self._entered[:] = entered
+        self.counts = counts.copy()
         del self.events[events:]
 
 

@@ -29,6 +29,7 @@ def take_over(new: Any, old: Any, ts: int) -> None:
         if before is not None:
             _pair(new, k, old, before, ts)
     new.lifetimes.events[:0] = old.lifetimes.events
+    new.lifetimes.counts += old.lifetimes.counts
     _totals(new.tables.t, old.tables.t)
     for name, row in new.interfaces.row.items():
         if name in old.interfaces.row:
