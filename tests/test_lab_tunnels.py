@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_help import qfp
 from packets import ip4, udp
 from test_lab import ran
 from test_lab_events import event, losses, stream
@@ -149,6 +150,16 @@ def test_a_tunnels_policy_changes(tmp_path: Path) -> None:
         assert kinds <= {"delivered", "TAIL_DROP", "REPLAY"} and len(rows) == len(traffic)
         late = [row["delay"] for row in rows if row["length"] == 500 and 1.2 * S < row["ts"] < 1.4 * S]
         assert max(late) < 10_000_000, "nothing is shaped then"
+
+
+@pytest.mark.req("USE-2")
+def test_what_the_command_prints(tmp_path: Path) -> None:
+    """A tunnel's queues stand among the links, and what became of SAs below."""
+    clear = event("500 ms", "a", 'clear = "crypto sa"')
+    done = qfp("lab", tunnel_lab(tmp_path, load(stream(0, 1, 1500, AF31, 500)), events=clear), "-o", tmp_path / "out")
+    assert done.status == 0, done.err
+    assert "a Tunnel0" in done.out and "a: SAs cleared: 1" in done.out
+    assert "b: SAs rekeyed: 1 by peer" in done.out
 
 
 @pytest.mark.req("QOS-1")

@@ -98,7 +98,9 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
 
 
 def print_lab(facts: Facts) -> None:
-    """Tables of journeys, losses and links."""
+    """Tables of journeys, losses and links, and what became of SAs."""
+    from qfp.cli.summary import lifetime_lines
+
     out = console()
     out.print(table("Packets injected", JOURNEY_COLUMNS, [_journey(j) for j in facts["journeys"]]))
     losses = [(j["injected"], loss["where"], loss["cause"], loss["packets"]) for j in facts["journeys"]
@@ -109,6 +111,9 @@ def print_lab(facts: Facts) -> None:
     if facts["links"]:
         out.print()
         out.print(table("Links", LINK_COLUMNS, [_link(link) for link in facts["links"]]))
+    for name, totals in facts["routers"].items():
+        for line in lifetime_lines(totals.get("lifetimes", {})):
+            out.print(clean(f"{name}: {line}"))
     for path in [*facts.get("written", ()), *([facts["picture"]] if "picture" in facts else [])]:
         out.print(clean(f"written: {path}"))
 

@@ -13,6 +13,15 @@ LIFETIME_WORDS = {"idle": "deleted as idle", "deleted": "deleted after a rekey",
 SA_COLUMNS = ("SPI", "dir", "peer", "algorithms", "packets", "bytes", "replays", "bad ICV", "errors")
 
 
+def lifetime_lines(lifetimes: Facts) -> list[str]:
+    """What became of SAs, a line an event."""
+    return [
+        f"SAs {LIFETIME_WORDS.get(what, what)}: "
+        + ", ".join(f"{count:,} by {why}" if why != what else f"{count:,}" for why, count in reasons.items())
+        for what, reasons in lifetimes.items()
+    ]
+
+
 def print_run(facts: Facts) -> None:
     """The summary of a run."""
     title = f"{facts['trace']} through {facts['config']}, in at {facts['ingress']}"
@@ -74,9 +83,7 @@ def _lines(facts: Facts) -> list[str]:
             found.append(
                 f"reassembly{where}: {c['merged']:,} fragments became {c['whole']:,} packets, {c['held']:,} wait"
             )
-    for what, reasons in facts["lifetimes"].items():
-        told = ", ".join(f"{count:,} by {why}" if why != what else f"{count:,}" for why, count in reasons.items())
-        found.append(f"SAs {LIFETIME_WORDS.get(what, what)}: {told}")
+    found += lifetime_lines(facts["lifetimes"])
     lost = facts["reassembly"]["lost"]
     if lost:
         told = ", ".join(f"{count:,} {cause}" for cause, count in lost.items())

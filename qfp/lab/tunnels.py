@@ -30,6 +30,7 @@ class TunnelPort(Holding):
     def __init__(self, interface: str, *args: Any):
         super().__init__(*args)
         self.interface = interface
+        self.stats |= {"carried": 0, "copies": 0}
         self._gone = Flow.empty()  # left the queues, or will have at `ts`
 
     def offer(self, flow: Flow, seen: Any) -> None:
@@ -41,6 +42,7 @@ class TunnelPort(Holding):
     def release(self, horizon: int) -> Flow:
         """What has left before a time."""
         flow, depart, _ = self.leave(horizon)
+        self.stats["carried"] += len(flow)
         self._gone = merge_in_order([self._gone, flow.at(depart)])
         ready = int(np.searchsorted(self._gone.batch.ts, horizon))
         out, self._gone = self._gone.take(slice(0, ready)), self._gone.take(slice(ready, None))
