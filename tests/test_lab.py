@@ -132,15 +132,21 @@ def test_rounds_are_events(folder: Path, kind: str) -> None:
     assert kind in ("plain", "rate") or all(len(each) >= 2 for each in lost.values())
 
 
-@pytest.mark.req("USE-2")
-def test_the_same_bytes_however_it_is_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = lab_file(folder, TAPS.format("a") + TAPS.format("b"))
+def check_however_it_is_run(path: Path, monkeypatch: pytest.MonkeyPatch, threads: int = 3) -> None:
+    """Threads, and how much a round may take, change nothing."""
     first = ran(path)
-    for options, rows in (({"threads": 3}, rounds.ROWS), ({}, 5)):
+    options: dict[str, Any]
+    for options, rows in (({"threads": threads}, rounds.ROWS), ({}, 5)):
         monkeypatch.setattr(rounds, "ROWS", rows)
         again = ran(path, **options)
         assert leaving(again) == leaving(first) and again.facts == first.facts
+        assert {n: b.frames() for n, b in again.taps.items()} == {n: b.frames() for n, b in first.taps.items()}
         assert again.journeys.to_arrow().equals(first.journeys.to_arrow())
+
+
+@pytest.mark.req("USE-2")
+def test_the_same_bytes_however_it_is_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_however_it_is_run(lab_file(folder, TAPS.format("a") + TAPS.format("b")), monkeypatch)
 
 
 @pytest.mark.req("USE-2")

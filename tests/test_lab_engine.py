@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from naive_lab import NaiveLab
 from packets import ip4, ip6, udp
-from test_lab import INJECT, LINK, LINKS, MIDDLE, SITE, leaving, ran
+from test_lab import INJECT, LINK, LINKS, MIDDLE, SITE, check_however_it_is_run, leaving, ran
 
 from qfp.batch import Batch
 from qfp.lab import Lab, LabError
-from qfp.lab import node as rounds
 from qfp.lab.ahead import ahead
 from qfp.lab.read import load, parse
 from qfp.router import Router
@@ -110,13 +109,7 @@ def test_rounds_are_events(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.req("QOS-3", "USE-2")
 def test_the_same_bytes_however_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = random_lab(tmp_path, 1)
-    first = ran(path)
-    for options, rows in (({"threads": 3}, rounds.ROWS), ({}, 5)):
-        monkeypatch.setattr(rounds, "ROWS", rows)
-        again = ran(path, **options)
-        assert leaving(again) == leaving(first) and again.facts == first.facts
-        assert again.journeys.to_arrow().equals(first.journeys.to_arrow())
+    check_however_it_is_run(random_lab(tmp_path, 1), monkeypatch)
 
 
 # ------------------------------------------------------------------------------------------ by calculation

@@ -10,7 +10,8 @@ import pytest
 from cli_help import qfp
 from hypothesis import given
 from hypothesis import strategies as st
-from test_lab import folder, lab_file, ran  # noqa: F401
+from test_lab import folder as folder  # a fixture
+from test_lab import lab_file, ran
 from test_lab_engine import MS, random_lab
 
 from qfp.lab import Lab, LabError
@@ -85,7 +86,7 @@ def test_default_interval(length: int, interval: int) -> None:
 
 
 @pytest.mark.req("USE-2")
-def test_the_command_writes_series(folder: Path) -> None:  # noqa: F811
+def test_the_command_writes_series(folder: Path) -> None:
     path = lab_file(folder)
     assert qfp("lab", str(path), "-o", str(folder / "out"), "--interval", "3 ms").status == 0
     table = pq.read_table(folder / "out" / "series.parquet")
@@ -99,7 +100,7 @@ def test_the_command_writes_series(folder: Path) -> None:  # noqa: F811
     assert refused.status == 2 and "10 ms" in refused.err
 
 
-def test_bad_intervals_are_refused(folder: Path) -> None:  # noqa: F811
+def test_bad_intervals_are_refused(folder: Path) -> None:
     text = lab_file(folder).read_text().replace("1.pcap\"", "1.pcap\"\nstart = \"100 s\"")
     for value, remedy in (('"soon"', "5 ms"), ("1", "give at least")):
         with pytest.raises(LabError, match=remedy) as caught:

@@ -1,13 +1,12 @@
 """Output policies of tunnel interfaces in labs (QOS-1, QOS-2, AR-6): queues before those of the line."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from cli_help import qfp
 from packets import ip4, udp
-from test_lab import ran
+from test_lab import check_however_it_is_run, ran
 from test_lab_events import event, losses, stream
 from test_lab_queues import AF31, EF, MULTI
 
@@ -124,17 +123,9 @@ def test_spaces_follow_the_tunnels_queues(tmp_path: Path, mode: str) -> None:
 @pytest.mark.req("USE-2")
 @pytest.mark.parametrize("mode", MODES)
 def test_the_same_however_it_is_run(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from qfp.lab import node as rounds
-
     beside = [(ts, packet(0, 300, to="192.0.2.2")) for ts in range(0, S, 7_000_000)]
     traffic = beside + load(stream(0, 1, 300, EF, 200), stream(0, 1, 1500, AF31, 500))
-    path = tunnel_lab(tmp_path, traffic, mode)
-    first: Any = ran(path)
-    for options, rows in (({"threads": 2}, rounds.ROWS), ({}, 5)):
-        monkeypatch.setattr(rounds, "ROWS", rows)
-        again = ran(path, **options)
-        assert again.journeys.to_arrow().equals(first.journeys.to_arrow()) and again.facts == first.facts
-        assert again.taps["b.pcap"].frames() == first.taps["b.pcap"].frames()
+    check_however_it_is_run(tunnel_lab(tmp_path, traffic, mode), monkeypatch, threads=2)
 
 
 @pytest.mark.req("USE-2", "QOS-1")
@@ -144,7 +135,8 @@ def test_a_tunnels_policy_changes(tmp_path: Path) -> None:
     off = event("1 s", "a", 'add = "interface Tunnel0\\n no service-policy output SHAPED"')
     on = event("1500 ms", "a", 'add = "interface Tunnel0\\n service-policy output SHAPED"')
     loop = event("700 ms", "a", 'add = "interface Loopback7\\n ip address 10.7.7.7 255.255.255.255"')
-    for events in (off, off + on, loop + off):
+    over = event("1200 ms", "a", 'switchover = "10 ms"')  # there is a place, and nothing asks for queues
+    for events in (off, off + on, loop + off, off + over):
         rows = ran(tunnel_lab(tmp_path, traffic, events=events, extra=MULTI)).journeys.to_arrow().to_pylist()
         kinds = {row["cause"] or row["state"] for row in rows}
         assert kinds <= {"delivered", "TAIL_DROP", "REPLAY"} and len(rows) == len(traffic)

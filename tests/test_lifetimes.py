@@ -442,9 +442,11 @@ def test_against_the_twin(steps: list[tuple[int, int, int, int]], idle: int | No
     limits = (make(1, 1, 1)).lifetimes.limits[0]
     soft = limits.soft_kilobytes
     assert soft is not None
-    rig = Rig(make, tuple(  # type: ignore[arg-type]
+    near, far = (
         End(limits.soft_seconds * S, limits.hard_seconds * S, idle and idle * S, soft * 1024, kb * 1024, rekey=rekey)
-        for _ in (1, 2)))  # fmt: skip
+        for _ in (1, 2)
+    )
+    rig = Rig(make, (near, far))
     now = 1000 * S
     for k, (who, size, gap, luck) in enumerate(steps):
         now += gap

@@ -45,18 +45,11 @@ def at_limit(t, s, number):
 
 
 @inlined
-def _tell_out(t, s, event):
+def _tell(t, told, count, s, event):
+    """Note what happened to an SA, in the list of its direction (`told`, of which ctl[count] entries are in use)."""
     if t.life[s].events == 0:
-        t.told_out[t.ctl[CTL_TOLD_OUT]] = np.int32(s)
-        t.ctl[CTL_TOLD_OUT] += 1
-    t.life[s].events |= np.uint8(event)
-
-
-@inlined
-def _tell_in(t, s, event):
-    if t.life[s].events == 0:
-        t.told_in[t.ctl[CTL_TOLD_IN]] = np.int32(s)
-        t.ctl[CTL_TOLD_IN] += 1
+        told[t.ctl[count]] = np.int32(s)
+        t.ctl[count] += 1
     t.life[s].events |= np.uint8(event)
 
 
@@ -71,7 +64,7 @@ def _halfway(t, s, number):
     """Towards the soft limits: half of them first, then themselves."""
     out, life = t.sa_out[s], t.life[s]
     if out.bytes >= life.soft >> U1 or number > life.soft_seq >> U1:
-        _tell_out(t, s, EV_HALFWAY)
+        _tell(t, t.told_out, CTL_TOLD_OUT, s, EV_HALFWAY)
         out.limit, out.last_seq = life.soft, life.soft_seq
     else:
         out.limit, out.last_seq = life.soft >> U1, life.soft_seq >> U1
@@ -85,19 +78,19 @@ def outbound(p, t, i, s, space):
         number = number_of(t, s, space)
         if life.fresh != 0:
             _born(p, t, i, s)
-            _tell_out(t, s, EV_BORN)
+            _tell(t, t.told_out, CTL_TOLD_OUT, s, EV_BORN)
         if out.bytes >= life.hard:
             return np.int64(ENDED)
         if out.bytes < life.soft and number <= life.soft_seq:
             _halfway(t, s, number)
             return s
         if life.heir < 0:
-            _tell_out(t, s, EV_SOFT)
+            _tell(t, t.told_out, CTL_TOLD_OUT, s, EV_SOFT)
             out.limit, out.last_seq = life.hard, life.last_seq
             return s
         if life.moved_at < 0:
             life.moved, life.moved_at = p.ts[i], p.frame[i]
-            _tell_out(t, s, EV_MOVED)
+            _tell(t, t.told_out, CTL_TOLD_OUT, s, EV_MOVED)
         s = np.int64(life.heir)
         if not at_limit(t, s, number_of(t, s, space)):
             return s
@@ -117,5 +110,5 @@ def inbound(p, t, i, s):
     if life.fresh == 0:
         return 0
     _born(p, t, i, s)
-    _tell_in(t, s, EV_BORN)
+    _tell(t, t.told_in, CTL_TOLD_IN, s, EV_BORN)
     return FOLLOW if life.coming != 0 else 0

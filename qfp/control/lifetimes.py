@@ -248,14 +248,13 @@ class Lifetimes:
     # ------------------------------------------------------------------------------------------- pairs come and go
     def _prepare(self, pairs: Sequence[int]) -> None:
         """Install the outbound SAs of the next generation; they know what the present ones know of the way."""
-        sa, life = self._tables.t.sa, self._tables.t.life
+        life = self._tables.t.life
         known = [self._sadb.pairs[k] for k in pairs if life["heir"][self._out[k]] < 0]
         made = self._sadb.prepare([(pair.want, pair.generation + 1, True) for pair in known])
-        sa, life = self._tables.t.sa, self._tables.t.life  # they may have grown
+        life = self._tables.t.life  # it may have grown
         for pair, handles in zip(known, made, strict=True):
             self._mark(int(life["pair"][pair.outbound[0]]), handles, True, pair.generation + 1)
-            for name in ("path_mtu", "plain_mtu", "fit"):
-                sa[name][handles[0]] = sa[name][pair.outbound[0]]
+            self._sad.take_way(handles[0], pair.outbound[0])
             life["heir"][pair.outbound[0]] = handles[0]
 
     def _move(self, pairs: Sequence[int], ts: int, what: str, why: str, keep_old: bool = True) -> None:

@@ -90,11 +90,11 @@ class Sizes:
 
     def hand_on(self, old: int, new: int) -> None:
         """An SA follows another: the same way, the same sizes."""
-        for known in (self._homes, self._tunnel_of):
+        tables: tuple[dict[int, Any], ...] = (self._homes, self._tunnel_of)
+        for known in tables:
             if old in known:
-                known[new] = known.pop(old)  # type: ignore[assignment]
-        for name in ("path_mtu", "plain_mtu", "fit"):
-            self._t.sa[name][new] = self._t.sa[name][old]
+                known[new] = known.pop(old)
+        self._sad.take_way(new, old)
 
     def home(self, handle: int) -> int:
         """MTU of the interface by which an outbound SA's packets leave."""

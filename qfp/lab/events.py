@@ -13,12 +13,13 @@ since. So it matters only where packets wait: where more is sent than the line t
 
 import heapq
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qfp.config import Configuration, loads
 from qfp.lab.errors import LabError
-from qfp.lab.flow import NEVER
+from qfp.lab.flow import NEVER, Array
 from qfp.lab.holding import Holding
 from qfp.lab.model import Event
 from qfp.lab.queueing import Fifo
@@ -28,6 +29,21 @@ if TYPE_CHECKING:
 
 READMIT = "readmit"
 QOS = ("class_maps", "policy_maps", "access_lists", "ipv6_access_lists")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where packets wait to leave by an interface. fresh: makes its queues as they are configured now, None where
+    nothing asks for any; release: lets go on what has left before a time."""
+
+    interface: str
+    holding: Holding
+    fresh: Callable[[], Any]
+    release: Callable[[int], None]
+
+    def change(self, at: int) -> tuple[Array, list[str]]:
+        """Its queues anew from `at` on; what waited in the old ones: see Holding.change."""
+        return self.holding.change(self.fresh() or Fifo(0, 0, 0), at)
 
 
 class Events:
@@ -78,26 +94,27 @@ class Events:
         elif what == "switchover":
             self._switchover(router, at, payload)
         elif what == READMIT:
-            place, release, (rows, classes) = payload
-            place.readmit(rows, classes, at)
-            release(at)
+            place, (rows, classes) = payload
+            place.holding.readmit(rows, classes, at)
+            place.release(at)
         else:
             self._reconfigure(router, at, payload)
 
-    def _places(self, router: str) -> Iterator[tuple[Holding, Callable[[], Any], Callable[[int], None]]]:
-        """Where packets of a router wait: lines and tunnels; what makes their queues anew, and what lets go on."""
+    def _places(self, router: str) -> Iterator[Place]:
+        """Where packets of a router wait: before lines, and in tunnels."""
         lab = self._lab
         for here, line in lab.lines.items():
             if here[0] == router:
-                yield line, partial(lab.queues, here, line.spec), partial(lab.release, here)
-        for port in lab.tunnels[router].ports.values():
-            yield port, partial(lab.tunnels[router].queues, port.interface), partial(lab.drain, router)
+                yield Place(here[1], line, partial(lab.queues, here, line.spec), partial(lab.release, here))
+        tunnels = lab.tunnels[router]
+        for port in tunnels.ports.values():
+            yield Place(port.interface, port, partial(tunnels.queues, port.interface), partial(lab.drain, router))
 
     def _switchover(self, router: str, at: int, handover: int) -> None:
-        for place, fresh, release in self._places(router):
-            waiting = place.change(fresh(), at)
+        for place in self._places(router):
+            waiting = place.change(at)
             if len(waiting[0]):
-                self._push(at + handover, router, READMIT, (place, release, waiting))
+                self._push(at + handover, router, READMIT, (place, waiting))
 
     def _reconfigure(self, router: str, at: int, config: Configuration) -> None:
         lab, node = self._lab, self._lab.nodes[router]
@@ -110,17 +127,12 @@ class Events:
         for here in lab.lines:
             if here[0] == router:
                 lab.set_pre_classify(here)
-        changed = {name: _output(old, name) != _output(config, name) for name in old.interfaces}
-        for place, fresh, release in list(self._places(router)):
-            interface = next(name for name in changed if self._stands_at(place, router, name))
-            if changed[interface] or (not same and _output(old, interface) is not None):
-                rows, classes = place.change(fresh() or Fifo(0, 0, 0), at)
-                place.readmit(rows, classes, at)
-                release(at)
-
-    def _stands_at(self, place: Holding, router: str, interface: str) -> bool:
-        """Whether packets wait in a place to leave by an interface."""
-        return self._lab.lines.get((router, interface)) is place or place.name == f"{router} {interface}"
+        for place in self._places(router):
+            before, after = (_output(each, place.interface) for each in (old, config))
+            if before != after or (not same and before is not None):
+                rows, classes = place.change(at)
+                place.holding.readmit(rows, classes, at)
+                place.release(at)
 
 
 def _output(config: Configuration, name: str) -> str | None:

@@ -76,8 +76,9 @@ class Tunnels:
         self._router = router
         known = {port.interface: port for port in self.ports.values()}
         self.ports = {}
-        for port in known.values() if rows is not None else ():
-            port.renumber(rows)  # type: ignore[arg-type]
+        if rows is not None:
+            for port in known.values():
+                port.renumber(rows)
         for interface, row in router.interfaces.row.items():
             place = known.get(interface)
             if place is None and (queues := self.queues(interface)) is not None:

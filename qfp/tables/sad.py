@@ -343,6 +343,12 @@ class Sad:
         plain = np.array([self.sizing(int(rows[k])).plaintext_mtu(mtu) for k in first])[which.reshape(-1)]
         sa["path_mtu"][rows], sa["plain_mtu"][rows], sa["fit"][rows] = mtu, plain, np.minimum(plain, own)
 
+    def take_way(self, new: int, old: int) -> None:
+        """An outbound SA has the way of another to the peer: the same MTUs."""
+        sa = self._tables.t.sa
+        for name in ("path_mtu", "plain_mtu", "fit"):
+            sa[name][new] = sa[name][old]
+
     def add_inbound(self, sas: Sequence[SecurityAssociation]) -> list[int]:
         """Install the SAs of a key file for decryption, those of one profile together; returns handles in order."""
         groups: dict[tuple[Profile, int], list[int]] = {}
