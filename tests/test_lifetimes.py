@@ -3,10 +3,12 @@ vector size; two ends that follow each other without IKE; and the twin of naive_
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cli_help import qfp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_lifetimes import End, S
@@ -21,6 +23,7 @@ from qfp.control.timers import Wheel
 from qfp.decrypt import Decryptor
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS, Result
 from qfp.router import Router
+from qfp.trace import write_trace
 from qfp_kernels.layout import CTL_DUE, NEVER
 
 MAP4 = Case("enabled", "copy", 0, "", "map", 4, 4)
@@ -535,6 +538,29 @@ def test_clearing_takes_old_inbound_sas_too() -> None:
     assert words(far.forward(Batch.from_frames(wire[1:2], ts=2 * S), OUTSIDE)) == ["NO_SA"]
     far.advance(10_000 * S)
     assert [e.what for e in far.lifetimes.events] == ["rekeyed", "cleared"]
+
+
+def test_a_key_file_of_manual_and_derived_sas(tmp_path: Path) -> None:
+    """Both in one router: what was typed in stands in the file as it was before the run, too."""
+    keys = f"esp 4096 cipher {'1a' * 16} authenticator {'2b' * 20}"
+    manual = f""" set session-key inbound {keys}
+ set session-key outbound {keys}
+"""
+    acl = "access-list 150 permit ip 10.1.0.0 0.0.255.255 10.3.0.0 0.0.255.255\n"
+    config = text(1, transform="esp-aes esp-sha-hmac", extra=acl) + f"""crypto map M 20 ipsec-manual
+ set peer 203.0.113.2
+ set transform-set T
+ match address 150
+{manual}ip route 10.3.0.0 255.255.0.0 203.0.113.2
+"""
+    (tmp_path / "r.cfg").write_text(config)
+    frames = [packet(), ip4("10.1.0.9", "10.3.0.9", udp(1, 2, b"x"))] * 3
+    write_trace(tmp_path / "in.pcap", Batch.from_frames(frames))
+    done = qfp("run", tmp_path / "r.cfg", tmp_path / "in.pcap", "--in", INSIDE, "-o", tmp_path / "wire.pcap",
+               "--export-sas", tmp_path / "keys.json")  # fmt: skip
+    assert done.status == 0, done.err
+    opened = qfp("decrypt", tmp_path / "wire.pcap", "--keys", tmp_path / "keys.json", "--window", "64", "--json")
+    assert opened.json["verdicts"] == {"forwarded": 6}, opened.json["drops"]
 
 
 def test_a_peer_with_the_key_file_opens_every_generation() -> None:

@@ -125,20 +125,31 @@ def spd_facts(router: Any) -> list[Facts]:
 
 
 # ------------------------------------------------------------------------------------------------- key export
-def exported(router: Any) -> list[SecurityAssociation]:
+Standing = dict[tuple[int, bool], list[SecurityAssociation]]
+
+
+def as_they_stand(router: Any) -> Standing:
+    """The SAs that cannot be derived again, by pair and whether they are outbound: see `exported`."""
+    return {
+        (k, outbound): [router.sad.describe(handle) for handle in (pair.outbound if outbound else pair.inbound)]
+        for k, pair in enumerate(router.sadb.pairs) if k not in router.sadb.derived for outbound in (True, False)
+    }  # fmt: skip
+
+
+def exported(router: Any, standing: Standing | None = None) -> list[SecurityAssociation]:
     """Every SA that a router has or had, as it stood before its first packet, keys included, for its peer or for
     decryption.
 
-    SAs that are not derived are to be exported before the run: a file of SAs that have sent already would make its
+    standing: what `as_they_stand` said before the run, None = now. A file of SAs that have sent already would make its
     reader take their packets for replays. Selectors are those of the SPD entry, so that a peer with several entries
     finds each one's SAs.
     """
+    standing = as_they_stand(router) if standing is None else standing
     found = []
     for k, pair in enumerate(router.sadb.pairs):
         for outbound in (True, False):
             if k not in router.sadb.derived:
-                handles = pair.outbound if outbound else pair.inbound
-                found += _named(router, pair.want, outbound, "", [router.sad.describe(h) for h in handles])
+                found += _named(router, pair.want, outbound, "", standing[k, outbound])
                 continue
             for want, generation in (*router.lifetimes.past.get(k, ()), (pair.want, pair.generation)):
                 suffix = f" generation {generation}" if generation else ""

@@ -106,13 +106,13 @@ def _exporter(router: Any, sas: Path | None, esp_sa: Path | None) -> Any:
     brings; None for none."""
     if sas is None and esp_sa is None:
         return None
-    from qfp.cli.facts import exported
+    from qfp.cli.facts import as_they_stand, exported
     from qfp.trace.keyfile import write_esp_sa, write_sas
 
-    before = exported(router)
+    standing = as_they_stand(router)
 
     def write() -> None:
-        found = exported(router) if router.sadb.derived else before
+        found = exported(router, standing)
         if sas is not None:
             write_sas(sas, found)
         if esp_sa is not None:
