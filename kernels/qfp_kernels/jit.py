@@ -30,7 +30,6 @@ from qfp_kernels.signals import held_signals
 
 HERE = Path(__file__).parent
 IMPORT = re.compile(rb"^from qfp_kernels\.(\w+) import", re.M)
-READY = 1  # what a callback answers that has made a stage ready
 OPTIONS: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
 
 
@@ -151,9 +150,9 @@ class StageError(RuntimeError):
 class Callbacks:
     """What compiled code calls back in Python.
 
-    No exception crosses a compiled frame: ctypes would print it, answer 0 and go on. So a callback answers something
-    that only success answers (READY, or the number of rows it was given), compiled code checks the answer and ends the
-    run where it is another (ctl[CTL_FAILED]), and what was raised is kept here for `raise_kept`.
+    No exception crosses a compiled frame: ctypes would print it, answer with what happens to lie there, and go on. So
+    compiled code believes what a callback has done, not that it came back: a row whose job is still due, a table
+    without the address. It ends the run then (ctl[CTL_FAILED]), and what was raised is kept here for `raise_kept`.
     """
 
     def __init__(self) -> None:
@@ -184,7 +183,7 @@ class Callbacks:
                 raise
             except Exception as error:
                 raise StageError(f"stage {fn.__name__!r} could not be compiled ({type(error).__name__})") from error
-            return READY
+            return 0
 
         return self.address(body)
 
@@ -211,10 +210,11 @@ def call(typingctx: Any, address: Any, p: Any, t: Any, n: Any) -> Any:
 def made(p, t, table, k, maker):
     """Whether `table[k]` holds the address of a stage. It is compiled now if it is not there yet: most runs never see
     a fragment or an ICMP error."""
-    if table[k] == 0 and call(t.makers[maker], p, t, 0) != READY:
-        t.ctl[CTL_FAILED] = FAILED_STAGE
-        return False
-    return True
+    if table[k] == 0:
+        call(t.makers[maker], p, t, 0)
+        if table[k] == 0:
+            t.ctl[CTL_FAILED] = FAILED_STAGE
+    return table[k] != 0
 
 
 @outlined
