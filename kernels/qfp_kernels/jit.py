@@ -92,21 +92,34 @@ def _cached(made: Any, fn: Callable[..., Any]) -> None:
         config.CACHE_DIR = before
 
 
+def _njit(fn: Callable[..., Any], **options: Any) -> Any:
+    """numba's function, whose compilation no signal breaks off: LLVM calls back into Python, too."""
+    made = njit(nogil=True, **options, **OPTIONS)(fn)
+    compile_it = made.compile
+
+    def whole(signature: Any) -> Any:
+        with held_signals():
+            return compile_it(signature)
+
+    made.compile = whole
+    return made
+
+
 def kernel(fn: Callable[..., Any]) -> Any:
     """A compiled function without the GIL, for use inside stages and from Python."""
-    made = njit(nogil=True, **OPTIONS)(fn)
+    made = _njit(fn)
     _cached(made, fn)
     return made
 
 
 def inlined(fn: Callable[..., Any]) -> Any:
     """A helper on the usual path of a stage, always inlined: LLVM's own threshold leaves calls of 2 to 5 ns."""
-    return njit(nogil=True, forceinline=True, **OPTIONS)(fn)
+    return _njit(fn, forceinline=True)
 
 
 def outlined(fn: Callable[..., Any]) -> Any:
     """A helper off the usual path, or too large to be worth copying into its callers."""
-    return njit(nogil=True, **OPTIONS)(fn)
+    return _njit(fn)
 
 
 SIGNATURE = types.int64(PACKETS_TYPE, TABLES_TYPE, types.int64)
