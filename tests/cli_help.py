@@ -1,6 +1,8 @@
 """A pair of routers, traffic between their offices, and the command line in this process."""
 
 import json
+import os
+import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +15,7 @@ from qfp.cli.main import app
 from qfp.trace import read_trace, write_trace
 from qfp.trace.packets import ip, udp
 
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}  # of a process of its own
 START = 1_700_000_000_000_000_000  # ns
 IN, OUT = "gi0/0/1", "gi0/0/0"
 

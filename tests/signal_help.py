@@ -4,7 +4,6 @@
 """
 
 import argparse
-import os
 import random
 import signal
 import subprocess
@@ -16,13 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli_help import IN, START, config, packet, qfp
+from cli_help import ENV, IN, START, config, packet, qfp
 
 from qfp.batch import Batch
 from qfp.trace import write_trace
 
-ROOT = Path(__file__).parents[1]
-ENV = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'kernels'}"}
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 TAKEN = 1 << (signal.SIGTERM - 1)  # bit of SigCgt once the command has its handlers
 LAB = """

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from cli_help import IN, OUT, office, packet, qfp
+from cli_help import ENV, IN, OUT, office, packet, qfp
 
 from qfp.cli import errors, output
 from qfp.trace.keyfile import read_keys
@@ -28,7 +28,6 @@ HOSTILE = [
 
 
 COMMAND = [sys.executable, "-m", "qfp"]
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
 
 
 def child(*args, env=ENV):

@@ -77,9 +77,9 @@ def objection(place: Path) -> str | None:
     """Why a folder that exists is not used; None = it is."""
     if _user() is None:
         return None  # no such rights on this system
-    if others_may_write(place.lstat()):
+    if place.lstat().st_uid != _user() or others_may_write(place.stat()):  # a link, too, must be ours
         return f"{place} is not used: it is not yours, or others may write there (remove it, or set QFP_CACHE_DIR)"
-    for above in place.resolve().parents:
+    for above in {*place.absolute().parents, *place.resolve().parents}:
         if _others_may_replace(above.stat()):
             return f"{place} is not used: others may replace it, because they may write in {above}"
     return None
