@@ -1,6 +1,7 @@
 """The whole answer about a router: paths, sweeps, bands, black holes, advice; as an object and as JSON."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,15 +83,18 @@ def report(
     router: Router, peer: Router | None = None, *, sizes: tuple[int, int] = SIZES, ingress: str | None = None,
     to: Sequence[Address] = (), host_mtu: int | None = None, on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:  # fmt: skip
-    """Sweep every protected path of a router. Its state goes on: SAs have sent what was swept.
+    """Sweep every protected path of a router. It and its peer are left as they were.
 
     peer: the other end; what comes out goes through it as well. sizes: first and last IP size in bytes. ingress, to:
     only paths for datagrams that come in by this interface, to these addresses. host_mtu: of the hosts (default: that
-    of the ingress interface). on_progress(done, total): after every sweep. Raises MtuError, RouterError.
+    of the ingress interface). on_progress(done, total): after every sweep. Raises MtuError, RouterError, SweepFault.
     """
     _check(sizes, host_mtu)
     lab = Lab(router, peer)
-    try:
+    with ExitStack() as held:
+        held.callback(lab.close)
+        for each in {id(r): r for r in (router, peer) if r is not None}.values():
+            held.enter_context(each.held())
         paths = find(lab, ingress, to)
         if peer is not None and not any(path.peer_ingress for path in paths):
             raise MtuError(f"the peer's configuration ({peer.config.file or peer.config.hostname}) is the other end of "
@@ -101,8 +105,6 @@ def report(
             made.append(_path(lab, path, sizes, host_mtu))
             if on_progress is not None:
                 on_progress(sum(len(each.path.flows) for each in made), total)
-    finally:
-        lab.close()
     return Report(sizes, made, pair_issues(router.config, peer.config) if peer is not None else [])
 
 
