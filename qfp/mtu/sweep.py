@@ -13,11 +13,14 @@ import numpy as np
 
 from qfp.batch import Array, Batch
 from qfp.decrypt import Decryptor
+from qfp.engine import MemorySink
 from qfp.mtu import datagrams, reading
 from qfp.mtu.datagrams import Flow
 from qfp.mtu.paths import Path
+from qfp.result import VerdictStore, collect
 from qfp.router import Router
 from qfp.trace.office import START
+from qfp.trace.source import BatchSource
 from qfp_kernels import drops
 from qfp_kernels.drops import Verdict
 
@@ -123,16 +126,23 @@ class Lab:
         self.now += self.gap * count
         return got
 
+    def through(self, router: Router, batch: Batch, ingress: str) -> Any:
+        """The result of a batch that arrives at an interface. Nothing is kept for `explain`: a sweep has many."""
+        batch.columns["in_if"][:] = router.interfaces.row[ingress]
+        return router.exchange(batch)
+
     def open(self, batch: Batch) -> Any:
         """The result of opening what the router protected."""
         if self._opener is None:
             self._opener = opener(self.router)
-        return self._opener.open(batch)
+        own, sink, store = self._opener, MemorySink(), VerdictStore()
+        own.run(BatchSource(batch), sink, store.add)
+        return collect(own.tables, own.sad, own.interfaces.names, batch, sink, store)
 
     def probe(self, flow: Flow, ingress: str, size: int = 100) -> Any:
         """The result of one datagram."""
         frames = next(datagrams.build(flow, np.array([max(size, flow.least)]), False, 1500, self.times(1)))
-        return self.router.forward(frames.batch, ingress)
+        return self.through(self.router, frames.batch, ingress)
 
     def sweep(self, path: Path, flow: Flow, sizes: Array, df: bool, host_mtu: int) -> Sweep:
         """Send datagrams of `sizes` IP bytes into a path. host_mtu: of their source."""
@@ -146,7 +156,7 @@ class Lab:
     # ------------------------------------------------------------------------------------------------- a part
     def _part(self, path: Path, flow: Flow, frames: datagrams.Frames) -> _Part:
         """One part through router, opener and peer. Works a frame (a packet of the host), then a datagram."""
-        result = self.router.forward(frames.batch, path.ingress)
+        result = self.through(self.router, frames.batch, path.ingress)
         packets, frame = sent(result)
         found = reading.of_batch(packets)
         error = reading.is_error(packets, found)
@@ -207,7 +217,7 @@ class Lab:
         """(peer bits, peer cause) of each frame; what the peer delivered goes into `part`."""
         assert self.peer is not None and path.peer_ingress is not None
         n = len(frames.owner)
-        result = self.peer.forward(wire, path.peer_ingress)
+        result = self.through(self.peer, wire, path.peer_ingress)
         packets, row = sent(result)
         found = reading.of_batch(packets)
         good = ~reading.is_error(packets, found)
