@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qfp.cli import options as o
-from qfp.cli.errors import DONE, CommandError, guarded, issue_facts
+from qfp.cli.errors import DONE, FAILED, CommandError, guarded, issue_facts
 from qfp.cli.output import clean, console, put_json, table
 from qfp.cli.run import load_config, make_router
 
@@ -78,12 +78,13 @@ def mtu(
 def _swept(router: Any, far: Any, config: Path, asked: Facts) -> Facts:
     """The facts of all paths, with a bar on long work."""
     from qfp.cli.progress import Bar
-    from qfp.mtu import report
+    from qfp.mtu import SweepFault, report
 
     with Bar(clean(config.name), None) as bar:
-        callback = bar.callback
-        progress = None if callback is None else lambda done, total: callback(done)
-        return dict(report(router, far, on_progress=progress, **asked).facts())
+        try:
+            return dict(report(router, far, on_progress=bar.callback and bar.step, **asked).facts())
+        except SweepFault as error:
+            raise CommandError(str(error), FAILED) from error
 
 
 def _sizes(text: str) -> tuple[int, int]:

@@ -35,6 +35,7 @@ class Path:
     flows: by IP version of what goes in. sa: handle of the outbound SA next to the payload, -1 = none. egress: the
     interface that the protected packets leave by. tunnel: its interface, None behind a crypto map. note: why there is
     no flow. peer_ingress: the peer's interface at which its packets arrive; peer_note: why there is none.
+    peer_tunnel: the peer's end of the tunnel.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Path:
     note: str | None = None
     peer_ingress: str | None = None
     peer_note: str | None = None
+    peer_tunnel: str | None = None
     mtus: dict[int, int] = field(default_factory=dict)  # of the tunnel interface, by family
 
     @property
@@ -82,7 +84,9 @@ def find(
     if not found:
         raise MtuError("the configuration has no crypto map on an interface and no tunnel: nothing is protected")
     candidates, ends = Candidates(router, lab.peer, ingress, to), _ends(lab.peer)
+    tunnels = _tunnels_of(lab.peer)
     for k, path in enumerate(found):
+        path.peer_tunnel = tunnels.get((path.peer, path.local)) if path.tunnel is not None else None
         if path.note is None:
             _search(lab, path, candidates, ends)
         if on_progress is not None:
@@ -177,10 +181,23 @@ def _takes(lab: Any, path: Path, flow: Flow, ingress: str, ends: dict[Address, s
 def _ends(peer: Router | None) -> dict[Address, str]:
     """Addresses of the peer, each with the first interface that has it."""
     found: dict[Address, str] = {}
-    for name, interface in peer.config.interfaces.items() if peer is not None else ():
+    if peer is None:
+        return found
+    for name, interface in peer.config.interfaces.items():
         if not interface.shutdown:
             for address in interface_addresses(interface):
                 found.setdefault(address.ip, name)
+    return found
+
+
+def _tunnels_of(peer: Router | None) -> dict[tuple[Address | None, Address | None], str]:
+    """The peer's tunnels by (its own end, the other)."""
+    found: dict[tuple[Address | None, Address | None], str] = {}
+    if peer is None:
+        return found
+    for name, interface in peer.config.interfaces.items():
+        if interface.tunnel is not None:
+            found.setdefault(peer._builder.tunnel_ends(interface), name)
     return found
 
 
