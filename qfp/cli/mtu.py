@@ -1,5 +1,6 @@
 """`qfp mtu`: which packet sizes get through an IPsec path, how, and which vanish."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from qfp.cli.run import load_config, make_router
 
 Facts = dict[str, Any]
 MARGIN = 24  # columns beside the bar: names of rows
+SHOWN = 40  # characters of a wrong argument that a message repeats
 BAR_MIN, BAR_MAX = 48, 130
 SA_COLUMNS = ("SA", "end", "algorithms", "mode", "path mtu", "plaintext mtu", "mtu_adj")
 
@@ -89,10 +91,11 @@ def _swept(router: Any, far: Any, config: Path, asked: Facts) -> Facts:
 
 def _sizes(text: str) -> tuple[int, int]:
     """First and last size of A-B. Raises CommandError."""
-    first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
-        raise CommandError(f"--sizes {text}: give two IP sizes in bytes, as in 40-9216, or one")
-    return int(first), int(last if dash else first)
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    if found is None:
+        said = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+        raise CommandError(f"--sizes {said}: give two IP sizes in bytes, as in 40-9216, or one")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def _addresses(texts: list[str]) -> tuple[Any, ...]:
@@ -156,6 +159,9 @@ def _print_line(out: Any, line: Facts) -> None:
     title += f"hosts' MTU {line['host_mtu']}"
     if line["largest_whole"]:
         title += f"; largest that goes whole {line['largest_whole']['size']}, ping {line['largest_whole']['ping']}"
+    if not line["bands"]:
+        _say(out, f"  {title}: no size that was asked for is long enough for its headers", "yellow")
+        return
     columns = ["IP bytes", "ping", "at this router"]
     peer = any(band["fate"]["peer"] for band in line["bands"])
     rows = []
@@ -172,6 +178,8 @@ def _print_bar(out: Any, path: Facts) -> None:
     from qfp.mtu.picture import legend, rows, scale, ticks
 
     found = rows(path)
+    if not found:
+        return
     axis = scale(found, max(BAR_MIN, min(BAR_MAX, out.width - MARGIN)))
     for row in found:
         text = Text("  " + row.name.ljust(MARGIN - 4) + "  ")
@@ -191,7 +199,8 @@ def _print_bar(out: Any, path: Facts) -> None:
 def _print_holes(out: Any, path: Facts) -> None:
     from qfp.mtu.words import hole_words
 
-    _say(out, "black holes" if path["black_holes"] else "no black holes: every size goes through whole", "bold")
+    none = "no black holes: every size that was swept goes through whole"
+    _say(out, "black holes" if path["black_holes"] else none, "bold")
     for hole in path["black_holes"]:
         style = "yellow" if hole["kind"].startswith("needs") else "red"
         _say(out, f"  {hole_words(hole, path['lines'])}", style)
