@@ -27,6 +27,7 @@ def library() -> Any:
 
 def write(target: Path, paths: list[Facts], title: str) -> None:
     """Draw the paths that were swept into a file. Raises MtuError, TraceError."""
+    library()
     panels = _panels([path for path in paths if any(line["bands"] for line in path["lines"])])
     if not panels:
         raise MtuError(f"{target}: no size was swept, so there is nothing to draw: the answer without -o says why")
