@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -246,6 +247,22 @@ class Router:
         new._timers.arm()
         self.engine.close()
         return new
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The router as it stands, for a question about sizes: while it is asked no SA is followed or ends by its
+        lifetime and no path MTU is forgotten, however long it takes and however much is sent. Afterwards the router is
+        as it was before, numbers and counters included: what it sealed meanwhile must not leave the process."""
+        from qfp.explain import restore, state_of
+
+        before = state_of(self)
+        try:
+            self.lifetimes.hold()
+            self.path_mtus.hold()
+            self._timers.arm()
+            yield
+        finally:
+            restore(self, before)
 
     def advance(self, to: int) -> None:
         """Let time pass without packets, up to `to` (ns): timers that are due fire, each at its own time."""

@@ -1,5 +1,6 @@
 """`qfp mtu`: which packet sizes get through an IPsec path, how, and which vanish."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from qfp.cli import options as o
-from qfp.cli.errors import DONE, CommandError, guarded, issue_facts
+from qfp.cli.errors import DONE, FAILED, CommandError, guarded, issue_facts
 from qfp.cli.output import clean, console, put_json, table
 from qfp.cli.run import load_config, make_router
 
 Facts = dict[str, Any]
 MARGIN = 24  # columns beside the bar: names of rows
+SHOWN = 40  # characters of a wrong argument that a message repeats
 BAR_MIN, BAR_MAX = 48, 130
 SA_COLUMNS = ("SA", "end", "algorithms", "mode", "path mtu", "plaintext mtu", "mtu_adj")
 
@@ -78,20 +80,22 @@ def mtu(
 def _swept(router: Any, far: Any, config: Path, asked: Facts) -> Facts:
     """The facts of all paths, with a bar on long work."""
     from qfp.cli.progress import Bar
-    from qfp.mtu import report
+    from qfp.mtu import SweepFault, report
 
     with Bar(clean(config.name), None) as bar:
-        callback = bar.callback
-        progress = None if callback is None else lambda done, total: callback(done)
-        return dict(report(router, far, on_progress=progress, **asked).facts())
+        try:
+            return dict(report(router, far, on_progress=bar.callback and bar.step, **asked).facts())
+        except SweepFault as error:
+            raise CommandError(str(error), FAILED) from error
 
 
 def _sizes(text: str) -> tuple[int, int]:
     """First and last size of A-B. Raises CommandError."""
-    first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
-        raise CommandError(f"--sizes {text}: give two IP sizes in bytes, as in 40-9216, or one")
-    return int(first), int(last if dash else first)
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
+    if found is None:
+        said = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+        raise CommandError(f"--sizes {said}: give two IP sizes in bytes, as in 40-9216, or one")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def _addresses(texts: list[str]) -> tuple[Any, ...]:
@@ -155,6 +159,9 @@ def _print_line(out: Any, line: Facts) -> None:
     title += f"hosts' MTU {line['host_mtu']}"
     if line["largest_whole"]:
         title += f"; largest that goes whole {line['largest_whole']['size']}, ping {line['largest_whole']['ping']}"
+    if not line["bands"]:
+        _say(out, f"  {title}: no size that was asked for is long enough for its headers", "yellow")
+        return
     columns = ["IP bytes", "ping", "at this router"]
     peer = any(band["fate"]["peer"] for band in line["bands"])
     rows = []
@@ -171,6 +178,8 @@ def _print_bar(out: Any, path: Facts) -> None:
     from qfp.mtu.picture import legend, rows, scale, ticks
 
     found = rows(path)
+    if not found:
+        return
     axis = scale(found, max(BAR_MIN, min(BAR_MAX, out.width - MARGIN)))
     for row in found:
         text = Text("  " + row.name.ljust(MARGIN - 4) + "  ")
@@ -190,7 +199,8 @@ def _print_bar(out: Any, path: Facts) -> None:
 def _print_holes(out: Any, path: Facts) -> None:
     from qfp.mtu.words import hole_words
 
-    _say(out, "black holes" if path["black_holes"] else "no black holes: every size goes through whole", "bold")
+    none = "no black holes: every size that was swept goes through whole"
+    _say(out, "black holes" if path["black_holes"] else none, "bold")
     for hole in path["black_holes"]:
         style = "yellow" if hole["kind"].startswith("needs") else "red"
         _say(out, f"  {hole_words(hole, path['lines'])}", style)

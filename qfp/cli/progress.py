@@ -40,6 +40,13 @@ class Bar:
             self._show()
         self._bar.update(self._task, completed=position)
 
+    def step(self, position: int, total: int) -> None:
+        """The same where the total becomes known under way."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+        self._move(position)
+
     def _show(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

@@ -80,6 +80,7 @@ class Lifetimes:
     ):  # fmt: skip
         self._config, self._tables, self._sad, self._sadb = config, tables, sad, sadb
         self._hand_on, self.rekey = hand_on, rekey
+        self._held = False
         self.events: list[SaEvent] = []  # the first EVENTS_MAX
         self.counts: Counter[tuple[str, str]] = Counter()  # of all, by (what, why)
         count = len(sadb.pairs)
@@ -166,8 +167,21 @@ class Lifetimes:
         new = np.unique(new[~self._entered[new]])
         self._wheel.add(new, self._deadlines(new))
 
+    def hold(self) -> None:
+        """Let no lifetime count from now on: SAs that have not ended stay in use, whatever time and bytes pass. What it
+        changes in the tables is for `restore` and its caller to put back."""
+        t = self._tables.t
+        self._held = True
+        going = t.life["hard"] > 0
+        for name in ("soft", "hard"):
+            t.life[name][going] = NO_LIMIT
+        t.life["soft_seq"][going] = t.life["last_seq"][going]
+        t.ctl[CTL_SPAN], t.ctl[CTL_BUDGET] = NEVER, NO_BUDGET
+
     def next_due(self) -> int:
         """ns before which nothing is to be done."""
+        if self._held:
+            return NEVER
         return min(self._wheel.next_due(), self._old[0][0] if self._old else NEVER)
 
     def fire(self, now: int) -> None:
@@ -206,7 +220,7 @@ class Lifetimes:
         todo: list[tuple[int, int, int]] = []
         for handle in handles:
             life = t.life[handle]
-            events = int(life["events"])
+            events = 0 if self._held else int(life["events"])
             life["events"] = 0
             if events & EV_BORN:
                 todo.append((int(life["born_at"]), EV_BORN, handle))
@@ -418,6 +432,7 @@ class Lifetimes:
     def restore(self, state: tuple[Any, ...]) -> None:
         """Put it back."""
         birth, old, lingering, (wheel, entered), events, counts = state
+        self._held = False
         self._birth[:] = birth
         self._old, self._lingering = list(old), {k: list(found) for k, found in lingering.items()}
         self._wheel.restore(wheel)

@@ -33,6 +33,7 @@ class PathMtus:
         self._resize, self._home = resize, home
         self._ages: list[tuple[int, int]] = []  # (ns, handle), a heap
         self.history: list[Learned] = []
+        self._held = False
 
     def state(self) -> tuple[list[tuple[int, int]], list[Learned]]:
         """What is known now, for `restore`."""
@@ -41,6 +42,11 @@ class PathMtus:
     def restore(self, state: tuple[list[tuple[int, int]], list[Learned]]) -> None:
         """Know what was known then."""
         self._ages, self.history = list(state[0]), list(state[1])
+        self._held = False
+
+    def hold(self) -> None:
+        """Let nothing age out until `restore`."""
+        self._held = True
 
     def on_stop(self, why: int, handle: int, mtu: int, ts: int) -> None:
         """An ICMP error told a smaller MTU for an outbound SA."""
@@ -65,7 +71,7 @@ class PathMtus:
 
     def next_due(self) -> int:
         """ns at which something ages out, NEVER for nothing."""
-        return self._ages[0][0] if self._ages else NEVER
+        return self._ages[0][0] if self._ages and not self._held else NEVER
 
     def fire(self, now: int) -> None:
         """Let age out what was learned long enough ago; a later error about the same SA starts its time anew."""

@@ -42,9 +42,21 @@ class Routing:
         self.vrfs: dict[str | None, int] = {None: 0, **{name: k + 1 for k, name in enumerate(config.vrfs)}}
         self.unresolved: list[Any] = []
         self._candidates: list[tuple[int, Route]] = []
+        # (VRF, family) -> prefix length -> network -> the best of its routes, with its distance
+        self._best_of: dict[tuple[int, int], dict[int, dict[int, tuple[int, Route]]]] = {}
         self._connected()
         self._static()
         self.routes = self._best()
+
+    def _add(self, distance: int, route: Route) -> None:
+        """One route more. Of those to one prefix the nearest counts, of equals the first."""
+        self._candidates.append((distance, route))
+        prefix = route.prefix
+        lengths = self._best_of.setdefault((route.vrf, prefix.version), {})
+        same = lengths.setdefault(prefix.prefixlen, {})
+        key = int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen)
+        if key not in same or distance < same[key][0]:
+            same[key] = distance, route
 
     def vrf_of(self, interface: Any) -> int:
         return self.vrfs.get(interface.vrf, 0)
@@ -54,17 +66,18 @@ class Routing:
             if interface.shutdown:
                 continue
             row, vrf = self._rows[name], self.vrf_of(interface)
-            self._candidates += [(0, Route(net, row, vrf, local=True)) for net in NEVER_FORWARDED]
+            for net in NEVER_FORWARDED:
+                self._add(0, Route(net, row, vrf, local=True))
             for address in interface_addresses(interface):
                 host = ip_network((address.ip, address.max_prefixlen))
-                self._candidates.append((0, Route(host, row, vrf, local=True)))
+                self._add(0, Route(host, row, vrf, local=True))
                 if address.network.prefixlen < address.max_prefixlen:
-                    self._candidates.append((0, Route(address.network, row, vrf)))
+                    self._add(0, Route(address.network, row, vrf))
                 if address.version == 4 and address.network.prefixlen < 31:
                     broadcast = ip_network(address.network.broadcast_address)
-                    self._candidates.append((0, Route(broadcast, row, vrf, local=True)))
+                    self._add(0, Route(broadcast, row, vrf, local=True))
             if interface.ipv6_enable or interface.addresses6:
-                self._candidates.append((0, Route(IPv6Network("fe80::/10"), row, vrf)))
+                self._add(0, Route(IPv6Network("fe80::/10"), row, vrf))
 
     def _static(self) -> None:
         waiting = list(self._config.routes)
@@ -77,7 +90,7 @@ class Routing:
                 elif route.distance < MAX_DISTANCE:
                     out, hop = way
                     vrf = self.vrfs.get(route.vrf, 0)
-                    self._candidates.append((route.distance, Route(route.prefix, out, vrf, next_hop=hop)))
+                    self._add(route.distance, Route(route.prefix, out, vrf, next_hop=hop))
             if not left or len(left) == len(waiting):
                 break
             waiting = left
@@ -104,12 +117,12 @@ class Routing:
         """Best route to an address among those known, or None."""
         if address is None:
             return None
-        fits = [
-            (-r.prefix.prefixlen, distance, k, r)
-            for k, (distance, r) in enumerate(self._candidates)
-            if r.vrf == vrf and r.prefix.version == address.version and address in r.prefix
-        ]
-        return min(fits)[3] if fits else None
+        lengths, value = self._best_of.get((vrf, address.version), {}), int(address)
+        for length in sorted(lengths, reverse=True):
+            found = lengths[length].get(value >> (address.max_prefixlen - length))
+            if found is not None:
+                return found[1]
+        return None
 
     def _best(self) -> list[Route]:
         """All routes, the better of one prefix first (the table keeps the first); local addresses win."""

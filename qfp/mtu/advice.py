@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from qfp.algorithms import cipher
 from qfp.control.mtu import link_mtu, overhead
 from qfp.mtu.paths import Path
@@ -48,7 +50,10 @@ def associations(path: Path, router: Router, peer: Router | None) -> list[Associ
     found = [Association("near", router, path.sa)]
     if peer is not None and path.peer_ingress is not None:
         spi, dst = int(router.tables.t.sa["spi"][path.sa]), router.sad.describe(path.sa).dst
+        known = set(np.flatnonzero(peer.tables.t.sa["spi"] == spi).tolist())
         for pair in peer.sadb.pairs:
+            if not known.intersection(pair.inbound):
+                continue
             mine = [peer.sad.describe(handle) for handle in pair.inbound]
             if pair.outbound and any(sa.spi == spi and sa.dst == dst for sa in mine):
                 found.append(Association("far", peer, pair.outbound[0]))
@@ -99,23 +104,13 @@ def advice(path: Path, router: Router, peer: Router | None, found: list[Associat
     largest, steps = limit(path, router, found)
     name = path.tunnel or path.ingress
     here = router.config.interfaces[name]
-    there = _far_tunnel(path, peer) if path.tunnel else None
+    there = peer.config.interfaces[path.peer_tunnel] if peer is not None and path.peer_tunnel is not None else None
     facts: Facts = {"interface": name, "largest": largest, "arithmetic": steps, "families": {}, "notes": []}
     for family in path.flows:
         facts["families"][str(family)] = _family(path, family, largest, here, there)
     facts["configuration"] = _lines(path, facts, here)
     facts["notes"] = _notes(path, facts)
     return facts
-
-
-def _far_tunnel(path: Path, peer: Router | None) -> Any:
-    """The peer's end of a tunnel, or None."""
-    if peer is None:
-        return None
-    for interface in peer.config.interfaces.values():
-        if interface.tunnel is not None and peer._builder.tunnel_ends(interface) == (path.peer, path.local):
-            return interface
-    return None
 
 
 def _family(path: Path, family: int, largest: int, here: Any, there: Any) -> Facts:

@@ -77,6 +77,33 @@ def _bands(family: int, part: Sweep) -> Iterator[Facts]:
         yield _band(family, part, first, end - 1)
 
 
+def edges(lines: list[Line]) -> list[int]:
+    """Sizes at which bands begin and end."""
+    return sorted({band[end] for each in lines for band in each.bands for end in ("first", "last")})
+
+
+def confirmed(pattern: Line, parts: list[Sweep]) -> Line | None:
+    """The line of a path that must fare as another does, with samples of its own. parts: sweeps that have the sizes
+    where bands of `pattern` begin and end. None where what came out is not what a band says."""
+    places = {size: (part, k) for part in parts for k, size in enumerate(part.sizes.tolist())}
+    found = []
+    for band in pattern.bands:
+        ends = [_band(pattern.family, *places[size], places[size][1])
+                for size in dict.fromkeys((band["first"], band["last"]))]  # fmt: skip
+        if not all(_agrees(end["fate"], band["fate"]) for end in ends):
+            return None
+        found.append({**band, "samples": [sample for end in ends for sample in end["samples"]]})
+    return Line(pattern.family, pattern.df, found)
+
+
+def _agrees(fate: Facts, band: Facts) -> bool:
+    """Whether the fate of one size is that of a band, some of whose sizes may meet more (`also`)."""
+    mine, others = ({k: v for k, v in each.items() if k not in ("also", "peer")} for each in (fate, band))
+    if mine != others or not set(fate["also"]) <= set(band["also"]) or (fate["peer"] is None) != (band["peer"] is None):
+        return False
+    return fate["peer"] is None or _agrees({**fate["peer"], "peer": None}, {**band["peer"], "peer": None})
+
+
 def _fate(part: Sweep) -> Array:
     gone = part.ways & s.GONE
     return np.where(gone != 0, gone, part.lead | part.ways & s.IN_CLEAR)

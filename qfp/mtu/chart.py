@@ -8,6 +8,8 @@ from qfp.mtu import picture
 from qfp.mtu.paths import MtuError
 
 Facts = dict[str, Any]
+Panel = tuple[str, list[picture.Row]]  # its title, its rows
+PANELS_MAX = 64  # of a drawing: laying out more takes minutes, and nobody could read it
 WIDTH, LABEL = 1000, 60  # units of the stretched axis, and what a label takes of them
 INCHES, ROW_INCHES, HEAD_INCHES, LEGEND_INCHES = 11.0, 0.42, 0.7, 1.2
 HATCH = "///"
@@ -25,31 +27,48 @@ def library() -> Any:
 
 def write(target: Path, paths: list[Facts], title: str) -> None:
     """Draw the paths that were swept into a file. Raises MtuError, TraceError."""
-    swept = [path for path in paths if path["lines"]]
-    drawing.write(target, lambda matplotlib: draw(matplotlib, swept, title), MtuError)
+    library()
+    panels = _panels([path for path in paths if any(line["bands"] for line in path["lines"])])
+    if not panels:
+        raise MtuError(f"{target}: no size was swept, so there is nothing to draw: the answer without -o says why")
+    if len(panels) > PANELS_MAX:
+        raise MtuError(f"{target}: {len(panels)} paths that differ are too many for one drawing ({PANELS_MAX} fit): "
+                       "choose some with --to or --in")  # fmt: skip
+    drawing.write(target, lambda matplotlib: draw(matplotlib, panels, title), MtuError)
 
 
-def draw(matplotlib: Any, paths: list[Facts], title: str) -> Any:
-    """The figure: one panel a path, one legend."""
-    panels = [picture.rows(path) for path in paths]
-    heights = [HEAD_INCHES + ROW_INCHES * len(rows) for rows in panels]
+def _panels(paths: list[Facts]) -> list[Panel]:
+    """One panel for all paths whose sizes fare the same, named by the first."""
+    found: dict[tuple[picture.Row, ...], list[Facts]] = {}
+    for path in paths:
+        found.setdefault(tuple(picture.rows(path)), []).append(path)
+    panels = []
+    for rows, (first, *others) in found.items():
+        more = f", and {len(others)} more alike" if others else ""
+        panels.append((f"{first['where']}: {first['rule']}{more}", list(rows)))
+    return panels
+
+
+def draw(matplotlib: Any, panels: list[Panel], title: str) -> Any:
+    """The figure: its panels, one legend."""
+    heights = [HEAD_INCHES + ROW_INCHES * len(rows) for _, rows in panels]
     figure = matplotlib.figure.Figure(figsize=(INCHES, LEGEND_INCHES + sum(heights)), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for panel, path, rows in zip(axes, paths, panels, strict=True):
-        _panel(panel, path, rows)
+    for axis, (name, rows) in zip(axes, panels, strict=True):
+        _panel(axis, name, rows)
     axes[-1].set_xlabel("bytes of the IP packet (stretched where something changes)")
-    handles = _handles(matplotlib.patches.Patch, [cell for rows in panels for row in rows for cell in row.cells])
+    handles = _handles(matplotlib.patches.Patch, [cell for _, rows in panels for row in rows for cell in row.cells])
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _panel(panel: Any, path: Facts, rows: list[picture.Row]) -> None:
+def _panel(panel: Any, name: str, rows: list[picture.Row]) -> None:
     axis = picture.scale(rows, WIDTH, LABEL)
     for k, row in enumerate(rows):
         for cell in row.cells:
             _cell(panel, axis, -k, cell)
-    panel.set_title(f"{path['where']}: {path['rule']}", loc="left")
+    panel.set_title(name, loc="left")
     panel.set_yticks([-k for k in range(len(rows))], [row.name.strip() for row in rows])
     panel.set_xticks(axis.columns, [*map(str, axis.edges[:-1]), str(axis.edges[-1] - 1)])
     panel.tick_params(axis="y", length=0)

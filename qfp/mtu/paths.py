@@ -5,26 +5,23 @@ first whose verdict names the path's SA is taken. So a `deny`, an earlier entry 
 implementation here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import islice
 from typing import Any
 
-from qfp.control.policy import Selector, Want
+from qfp.control.policy import Want
 from qfp.control.routing import interface_addresses
 from qfp.control.tunnels import GRE_MODES
 from qfp.explain_stages import selector_text
 from qfp.mtu import reading
-from qfp.mtu.datagrams import ECHO, GRE, TCP, UDP, Address, Flow
+from qfp.mtu.datagrams import Address, Flow
+from qfp.mtu.flows import Candidates
 from qfp.router import Router
 from qfp.sizes import LENGTH_MAX
-from qfp.tables.spd import ANY_PORTS
 from qfp_kernels.drops import Verdict
 
 TRIES = 48  # pairs of a source and a destination that are tried for a path
-HOSTS = (10, 2, 1, 5, 100, 33, 200, 3)  # places in a network where a host is looked for
-OUTSIDE = {4: ip_network("198.18.0.0/15"), 6: ip_network("2001:db8:ffff::/48")}  # RFC 2544, RFC 3849: nobody's
 
 
 class MtuError(ValueError):
@@ -38,6 +35,7 @@ class Path:
     flows: by IP version of what goes in. sa: handle of the outbound SA next to the payload, -1 = none. egress: the
     interface that the protected packets leave by. tunnel: its interface, None behind a crypto map. note: why there is
     no flow. peer_ingress: the peer's interface at which its packets arrive; peer_note: why there is none.
+    peer_tunnel: the peer's end of the tunnel.
     """
 
     kind: str
@@ -54,6 +52,7 @@ class Path:
     note: str | None = None
     peer_ingress: str | None = None
     peer_note: str | None = None
+    peer_tunnel: str | None = None
     mtus: dict[int, int] = field(default_factory=dict)  # of the tunnel interface, by family
 
     @property
@@ -71,19 +70,29 @@ class Path:
         return self.mtus.get(family, LENGTH_MAX)
 
 
-def find(lab: Any, ingress: str | None = None, to: Sequence[Address] = ()) -> list[Path]:
+def find(
+    lab: Any, ingress: str | None = None, to: Sequence[Address] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:  # fmt: skip
     """All protected paths, those without a flow with a note. ingress: the interface by which datagrams come in. to:
-    destinations; with them only paths that one of these takes. Raises MtuError when there is none."""
+    destinations; with them only paths that one of these takes. on_progress(done, total): after every path. Raises
+    MtuError when there is none."""
     router: Router = lab.router
     if ingress is not None:
         ingress = router.interface(ingress)
     found = [*_tunnels(router), *_maps(router)]
     if not found:
         raise MtuError("the configuration has no crypto map on an interface and no tunnel: nothing is protected")
-    for path in found:
+    candidates, ends = Candidates(router, lab.peer, ingress, to), _ends(lab.peer)
+    tunnels = _tunnels_of(lab.peer)
+    for k, path in enumerate(found):
+        path.peer_tunnel = tunnels.get((path.peer, path.local)) if path.tunnel is not None else None
         if path.note is None:
-            _search(lab, path, ingress, to)
-    found = [path for path in found if not _is_carrier(path, found)]
+            _search(lab, path, candidates, ends)
+        if on_progress is not None:
+            on_progress(k + 1, len(found))
+    carriers = {path.sp for path in found if path.gre and path.sp >= 0}
+    found = [path for path in found if not _is_carrier(path, carriers)]
     if to or ingress:
         found = [path for path in found if path.flows]
     if not found:
@@ -126,26 +135,27 @@ def _tunnels(router: Router) -> list[Path]:
     return paths
 
 
-def _is_carrier(path: Path, found: Iterable[Path]) -> bool:
-    """Whether a crypto map's entry has nothing to carry but the GRE packets of this router's own tunnels."""
-    return not path.flows and path.sp >= 0 and any(other.gre and other.sp == path.sp for other in found)
+def _is_carrier(path: Path, carriers: set[int]) -> bool:
+    """Whether a crypto map's entry has nothing to carry but the GRE packets of this router's own tunnels. carriers:
+    entries that do carry these."""
+    return not path.flows and path.tunnel is None and path.sp in carriers
 
 
 # ------------------------------------------------------------------------------------------------- a flow for each
-def _search(lab: Any, path: Path, ingress: str | None, to: Sequence[Address]) -> None:
-    """Find flows for a path by sending a datagram of each candidate."""
+def _search(lab: Any, path: Path, candidates: Candidates, ends: dict[Address, str]) -> None:
+    """Find flows for a path by sending a datagram of each candidate. ends: addresses of the peer."""
     for family in (4, 6):
-        for name, flow in islice(_candidates(lab, path, family, ingress, to), TRIES):
+        for name, flow in islice(candidates.of(path, family), TRIES):
             if path.ingress and name != path.ingress:
                 continue  # both families of a path by one interface
-            if _takes(lab, path, flow, name):
+            if _takes(lab, path, flow, name, ends):
                 path.flows[family], path.ingress = flow, name
                 break
     if not path.flows and path.note is None:
         path.note = "no source and destination was found that take it"
 
 
-def _takes(lab: Any, path: Path, flow: Flow, ingress: str) -> bool:
+def _takes(lab: Any, path: Path, flow: Flow, ingress: str, ends: dict[Address, str]) -> bool:
     """Whether a datagram of the flow takes the path; its SA and egress are then known."""
     router: Router = lab.router
     route = router.routing.lookup(flow.dst, _vrf(router, ingress))
@@ -164,152 +174,47 @@ def _takes(lab: Any, path: Path, flow: Flow, ingress: str) -> bool:
     path.sa, path.sp = sa, sp
     path.egress = router.interfaces.names[int(result.packets.in_if[0])]
     path.kind = "gre over ipsec" if path.gre and sa >= 0 else path.kind
-    _meet(lab, path, result.packets)
+    _meet(lab.peer, path, result.packets, ends)
     return True
 
 
-def _meet(lab: Any, path: Path, packets: Any) -> None:
+def _ends(peer: Router | None) -> dict[Address, str]:
+    """Addresses of the peer, each with the first interface that has it."""
+    found: dict[Address, str] = {}
+    if peer is None:
+        return found
+    for name, interface in peer.config.interfaces.items():
+        if not interface.shutdown:
+            for address in interface_addresses(interface):
+                found.setdefault(address.ip, name)
+    return found
+
+
+def _tunnels_of(peer: Router | None) -> dict[tuple[Address | None, Address | None], str]:
+    """The peer's tunnels by (its own end, the other)."""
+    found: dict[tuple[Address | None, Address | None], str] = {}
+    if peer is None:
+        return found
+    for name, interface in peer.config.interfaces.items():
+        if interface.tunnel is not None:
+            found.setdefault(peer._builder.tunnel_ends(interface), name)
+    return found
+
+
+def _meet(peer: Router | None, path: Path, packets: Any, ends: dict[Address, str]) -> None:
     """Where the path's packets arrive at the peer."""
-    if lab.peer is None:
+    if peer is None:
         return
-    peer: Router = lab.peer
     src, dst = reading.ends(packets, 0)
-    owners = [name for name, i in peer.config.interfaces.items()
-              if dst in [a.ip for a in interface_addresses(i)] and not i.shutdown]  # fmt: skip
-    if not owners:
+    owner = ends.get(dst)
+    if owner is None:
         path.peer_note = f"the peer's configuration has no interface with {dst}: it is not the other end of this path"
         return
-    home = peer.config.interfaces[owners[0]]
+    home = peer.config.interfaces[owner]
     route = peer.routing.lookup(src, peer.routing.vrf_of(home))
-    by = peer.interfaces.names[route.out_if] if route is not None else owners[0]
-    path.peer_ingress = owners[0] if not owners[0].startswith(("Loopback", "Tunnel")) else by
-
-
-def _candidates(
-    lab: Any, path: Path, family: int, ingress: str | None, to: Sequence[Address]
-) -> Iterator[tuple[str, Flow]]:
-    """(ingress, flow) pairs that may take a path, the likeliest first."""
-    router: Router = lab.router
-    selector = next((p.want.selector for p in router.sadb.pairs if p.want.sp == path.sp and not p.want.tunnel), None)
-    selector = selector if selector is not None else Selector(family)
-    if selector.family != family or (selector.protocol == GRE and selector.hosts() is not None):
-        return
-    protocol, sport, dport = _ports(selector)
-    destinations = list(islice(_destinations(lab, path, selector, to), 12))
-    for name in _ingresses(router, path, ingress):
-        for src in islice(_sources(router, name, selector), 4):
-            for dst in destinations:
-                if src != dst:
-                    yield name, Flow(family, src, dst, protocol, sport, dport)
-
-
-def _ports(selector: Selector) -> tuple[int, int, int]:
-    """(protocol, source port, destination port): UDP where the selector leaves it open."""
-    protocol = selector.protocol if selector.protocol is not None else UDP
-    if protocol in ECHO:
-        kind = selector.sport[0] if selector.sport != ANY_PORTS else ECHO[protocol]
-        return protocol, kind, selector.dport[0] if selector.dport != ANY_PORTS else 0
-    usual = 40000 if protocol in (UDP, TCP) else 0
-    sport, dport = (usual if low <= usual <= high else low for low, high in (selector.sport, selector.dport))
-    return protocol, sport, dport
-
-
-def _ingresses(router: Router, path: Path, ingress: str | None) -> list[str]:
-    """Interfaces by which a host's datagrams may come in: those that face hosts before the egress itself."""
-    if ingress is not None:
-        return [ingress]
-    vrf = router.routing.vrf_of(router.config.interfaces[path.tunnel or path.egress])
-    names = [
-        name for name, i in router.config.interfaces.items()
-        if not i.shutdown and i.tunnel is None and not name.startswith(("Loopback", "Null"))
-        and router.routing.vrf_of(i) == vrf and (i.addresses4 or i.addresses6)
-    ]  # fmt: skip
-    return sorted(names, key=lambda n: (n == path.egress, router.config.interfaces[n].crypto_map is not None))
+    by = peer.interfaces.names[route.out_if] if route is not None else owner
+    path.peer_ingress = owner if not owner.startswith(("Loopback", "Tunnel")) else by
 
 
 def _vrf(router: Router, ingress: str) -> int:
     return router.routing.vrf_of(router.config.interfaces[ingress])
-
-
-def _sources(router: Router, name: str, selector: Selector) -> Iterator[Address]:
-    """Sources behind an interface that a selector names: hosts on its link, then what is routed there, then any."""
-    interface = router.config.interfaces[name]
-    linked = [a.network for a in interface_addresses(interface)
-              if a.version == selector.family and not a.is_link_local]  # fmt: skip
-    behind = [r.prefix for r in router.routing.routes if r.out_if == router.interfaces.row[name]
-              and r.prefix.version == selector.family and not r.local and r.prefix.prefixlen]  # fmt: skip
-    for network in (*linked, *behind):
-        for address in _within(network, *selector.src):
-            if not _is_own(router, address):
-                yield address
-    if selector.src[1]:
-        yield from _within(_everything(selector.family), *selector.src)
-
-
-def _destinations(lab: Any, path: Path, selector: Selector, to: Sequence[Address]) -> Iterator[Address]:
-    """Destinations that a selector names or that are routed into a tunnel: hosts of the peer before any other."""
-    if to:
-        yield from (a for a in to if a.version == selector.family)
-        return
-    seen: set[Address] = set()
-    for network in _targets(lab, path, selector):
-        for address in islice(_within(network, *selector.dst), 3):
-            if address not in seen and not _is_own(lab.router, address):
-                seen.add(address)
-                yield address
-
-
-def _targets(lab: Any, path: Path, selector: Selector) -> Iterator[Any]:
-    """Networks in which to look for a destination."""
-    router: Router = lab.router
-    if lab.peer is not None:
-        for interface in lab.peer.config.interfaces.values():
-            if interface.tunnel is None and not interface.shutdown and not interface.crypto_map:
-                yield from (a.network for a in interface_addresses(interface)
-                            if a.version == selector.family and not a.is_link_local)  # fmt: skip
-    row = router.interfaces.row[path.tunnel or path.egress]
-    linked = {a.network for a in interface_addresses(router.config.interfaces[path.tunnel or path.egress])}
-    routes = [r.prefix for r in router.routing.routes
-              if r.out_if == row and not r.local and r.prefix.version == selector.family]  # fmt: skip
-    routes.sort(key=lambda prefix: prefix in linked)
-    if path.tunnel is None:
-        yield _everything(selector.family)
-        yield from (prefix for prefix in routes if prefix.prefixlen)
-    else:
-        for prefix in routes:
-            yield prefix if prefix.prefixlen else OUTSIDE[selector.family]
-
-
-def _everything(family: int) -> Any:
-    return OUTSIDE[family].supernet(new_prefix=0)
-
-
-def _within(network: Any, value: int, mask: int) -> Iterator[Address]:
-    """Addresses of a network that a (value, mask) pair covers; where both leave bits open, those of HOSTS."""
-    kind: Any = IPv4Address if network.version == 4 else IPv6Address
-    base, free = int(network.network_address), int(network.hostmask)
-    if (base ^ value) & mask & ~free:
-        return
-    outside = int(OUTSIDE[network.version].network_address)
-    base = base | outside if network.prefixlen == 0 and mask == 0 else base
-    open_bits = free & ~mask
-    for host in HOSTS if open_bits else (0,):
-        address = (base & ~mask) | (value & mask) | _spread(host, open_bits)
-        if address in (int(network.network_address), int(network.broadcast_address)) and open_bits.bit_count() > 1:
-            continue
-        yield kind(address)
-
-
-def _spread(number: int, bits: int) -> int:
-    """Lay the bits of a number into the lowest of `bits`."""
-    found, at = 0, 0
-    while number and bits >> at:
-        if bits >> at & 1:
-            found |= (number & 1) << at
-            number >>= 1
-        at += 1
-    return found
-
-
-def _is_own(router: Router, address: Address) -> bool:
-    return any(address == a.ip for i in router.config.interfaces.values() for a in interface_addresses(i))

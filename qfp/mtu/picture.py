@@ -4,6 +4,7 @@ Nearly everything of interest lies in a hundred of nine thousand sizes. So the a
 in which no row changes gets room for its label, and the rest is shared out by the logarithm of their number.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log2
@@ -55,7 +56,7 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     name: str
-    cells: list[Cell]
+    cells: Sequence[Cell]
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class Scale:
 
 
 def rows(path: Facts) -> list[Row]:
-    """The rows of a path's facts."""
+    """The rows of a path's facts: of lines of which a size was swept."""
     found = []
     for line in path["lines"]:
-        found.append(Row(line_name(line["family"], line["df"]), [_router_cell(band) for band in line["bands"]]))
+        if not line["bands"]:
+            continue
+        found.append(Row(line_name(line["family"], line["df"]), tuple(_router_cell(band) for band in line["bands"])))
         if any(band["fate"]["peer"] for band in line["bands"]):
-            found.append(Row(AT_PEER, [_peer_cell(band) for band in line["bands"]]))
+            found.append(Row(AT_PEER, tuple(_peer_cell(band) for band in line["bands"])))
     return found
 
 

@@ -1,7 +1,9 @@
 """A sweep: datagrams of every size through the real data plane, and what became of each.
 
 The router's packets are opened with its own keys, so that it shows what lies inside (fragments before encryption), and
-sent into the peer, where one is given. Nothing here predicts: qfp.sizes does that, and the tests compare.
+sent into the peer, where one is given. Nothing here predicts: qfp.sizes does that, and the tests compare. A sweep is of
+one generation of SAs: `Router.held` keeps lifetimes from counting, because a rate limit of ICMP errors makes it last
+hours of packet time.
 """
 
 from dataclasses import dataclass, field
@@ -11,11 +13,15 @@ import numpy as np
 
 from qfp.batch import Array, Batch
 from qfp.decrypt import Decryptor
+from qfp.engine import MemorySink
 from qfp.mtu import datagrams, reading
 from qfp.mtu.datagrams import Flow
 from qfp.mtu.paths import Path
+from qfp.result import VerdictStore, collect
 from qfp.router import Router
 from qfp.trace.office import START
+from qfp.trace.source import BatchSource
+from qfp_kernels import drops
 from qfp_kernels.drops import Verdict
 
 # What the router did, as bits: a datagram that the host sent in fragments may meet several fates at once.
@@ -26,6 +32,10 @@ FRAGMENTED = BY_TUNNEL | BEFORE | GRE_CUT | AFTER | AT_EGRESS
 AS_FRAGMENTS, PEER_BEFORE, PEER_GRE, PEER_LOST = (1 << k for k in range(4))
 NO_ICMP = -1
 GAP = 10**9  # ns between datagrams, at least: ICMP errors are rate-limited, 500 ms each by default
+
+
+class SweepFault(RuntimeError):
+    """What a router sent could not be read back, so nothing can be said about it: a fault of qfp."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ def opener(router: Router) -> Decryptor:
 
 
 class Lab:
-    """A router, its peer, and packet time, which goes on from sweep to sweep."""
+    """A router, its peer, and packet time, which goes on from sweep to sweep. Both are `held` by the caller."""
 
     def __init__(self, router: Router, peer: Router | None = None):
         self.router, self.peer = router, peer
@@ -116,16 +126,23 @@ class Lab:
         self.now += self.gap * count
         return got
 
-    def open(self, batch: Batch) -> tuple[Batch, Array]:
-        """(packets inside, the row of `batch` that each came from)."""
+    def through(self, router: Router, batch: Batch, ingress: str) -> Any:
+        """The result of a batch that arrives at an interface. Nothing is kept for `explain`: a sweep has many."""
+        batch.columns["in_if"][:] = router.interfaces.row[ingress]
+        return router.exchange(batch)
+
+    def open(self, batch: Batch) -> Any:
+        """The result of opening what the router protected."""
         if self._opener is None:
             self._opener = opener(self.router)
-        return sent(self._opener.open(batch))
+        own, sink, store = self._opener, MemorySink(), VerdictStore()
+        own.run(BatchSource(batch), sink, store.add)
+        return collect(own.tables, own.sad, own.interfaces.names, batch, sink, store)
 
     def probe(self, flow: Flow, ingress: str, size: int = 100) -> Any:
         """The result of one datagram."""
         frames = next(datagrams.build(flow, np.array([max(size, flow.least)]), False, 1500, self.times(1)))
-        return self.router.forward(frames.batch, ingress)
+        return self.through(self.router, frames.batch, ingress)
 
     def sweep(self, path: Path, flow: Flow, sizes: Array, df: bool, host_mtu: int) -> Sweep:
         """Send datagrams of `sizes` IP bytes into a path. host_mtu: of their source."""
@@ -139,7 +156,7 @@ class Lab:
     # ------------------------------------------------------------------------------------------------- a part
     def _part(self, path: Path, flow: Flow, frames: datagrams.Frames) -> _Part:
         """One part through router, opener and peer. Works a frame (a packet of the host), then a datagram."""
-        result = self.router.forward(frames.batch, path.ingress)
+        result = self.through(self.router, frames.batch, path.ingress)
         packets, frame = sent(result)
         found = reading.of_batch(packets)
         error = reading.is_error(packets, found)
@@ -148,7 +165,7 @@ class Lab:
         n = len(frames.owner)
         ways = self._ways(path, result, wire_frame, cut, n)
         part = _Part()
-        inner_bits, part.lists["inner"] = self._inside(path, flow, frames, wire, wire_frame)
+        inner_bits, part.lists["inner"] = self._inside(path, flow, frames, wire, wire_frame, ways)
         ways |= inner_bits
         peer, cause = np.zeros(n, np.int64), np.zeros(n, np.int64)
         if self.peer is not None and path.peer_ingress is not None:
@@ -172,18 +189,23 @@ class Lab:
         return ways.astype(np.int64)
 
     def _inside(
-        self, path: Path, flow: Flow, frames: datagrams.Frames, wire: Batch, wire_frame: Array
+        self, path: Path, flow: Flow, frames: datagrams.Frames, wire: Batch, wire_frame: Array, ways: Array
     ) -> tuple[Array, tuple[Array, Array]]:
-        """(bits of each frame that show inside, lengths of the packets inside)."""
-        opened, row = self.open(wire) if path.protected else (wire, np.arange(len(wire)))
+        """(bits of each frame that show inside, lengths of the packets inside). Raises SweepFault."""
+        n = len(frames.owner)
+        opened, row, unread = wire, np.arange(len(wire)), np.zeros(n, np.int64)
+        if path.protected:
+            result = self.open(wire)
+            opened, row = sent(result)
+            np.maximum.at(unread, wire_frame, result.verdicts["cause"].astype(np.int64))
         frame = wire_frame[row]
         found = reading.of_batch(opened)
-        n = len(frames.owner)
         bits = np.zeros(n, np.int64)
         if path.gre:
             bits[frame[found.fragment]] |= GRE_CUT if path.protected else 0
             starts, found = reading.inside_gre(opened.arena, found)
             frame = frame[starts]
+        _check_read(path, frames, ways, unread, np.bincount(frame, found.payload, n))
         size = frames.batch.columns["length"]
         many = np.bincount(frame, minlength=n) > 1
         bits |= np.where(many, np.where(size > path.tunnel_mtu(flow.family), BY_TUNNEL, BEFORE), 0)
@@ -195,7 +217,7 @@ class Lab:
         """(peer bits, peer cause) of each frame; what the peer delivered goes into `part`."""
         assert self.peer is not None and path.peer_ingress is not None
         n = len(frames.owner)
-        result = self.peer.forward(wire, path.peer_ingress)
+        result = self.through(self.peer, wire, path.peer_ingress)
         packets, row = sent(result)
         found = reading.of_batch(packets)
         good = ~reading.is_error(packets, found)
@@ -228,6 +250,25 @@ def sent(result: Any) -> tuple[Batch, Array]:
 def take(batch: Batch, rows: Array) -> Batch:
     """Some frames of a batch, over the same arena."""
     return Batch(batch.arena, {name: column[rows] for name, column in batch.columns.items()}, batch.interfaces)
+
+
+def _check_read(path: Path, frames: datagrams.Frames, ways: Array, unread: Array, got: Array) -> None:
+    """Every byte that went into the path must be found again inside of what left it protected.
+
+    ways: bits of each frame. unread: why something of it could not be opened, 0 = nothing. got: payload bytes inside.
+    Raises SweepFault: a band about packets that nobody could read would be a guess.
+    """
+    want = reading.of_batch(frames.batch).payload
+    bad = np.flatnonzero((ways & (GONE | IN_CLEAR) == 0) & ((unread != 0) | (got != want)))
+    if len(bad):
+        k = int(bad[0])
+        cause = drops.CAUSES[int(unread[k])].name if unread[k] else "incomplete"
+        size = int(frames.batch.columns["length"][k])
+        raise SweepFault(
+            f"{path.where}: of what left for a packet of {size} bytes, {int(got[k])} of {int(want[k])} payload bytes "
+            f"could be read ({cause}): this is a fault of qfp, and no answer is given: please report it with the "
+            "configuration"
+        )
 
 
 def _first_errors(found: Array, frame: Array, n: int) -> Array:
