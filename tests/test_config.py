@@ -501,6 +501,7 @@ interface GigabitEthernet0/0
  ipv6 address fe80::5 link-local
  ipv6 address 2001:db8::1/64
  ipv6 enable
+ mac-address 0011.2233.4455
  no ip unreachables
  ip access-group 101 in
  ip access-group 102 out

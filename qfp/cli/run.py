@@ -40,8 +40,6 @@ def run(
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
     cfg = load_config(config)
-    if any(each.service_policy_out or each.service_policy_in for each in cfg.interfaces.values()):
-        note(f"{config}: service-policy lines choose sequence-number spaces here; `qfp lab` queues, polices and marks")
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run

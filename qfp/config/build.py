@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from . import acl, crypto, qos, references, routes
+from . import acl, crypto, effects, qos, references, routes
 from .commands import grammar
 from .grammar import Failure, Match
 from .issues import ConfigError
@@ -48,7 +48,7 @@ def loads(text: str, file: str = "<text>", model: str | None = None) -> Configur
     _apply(state, root, state.cfg, "", verdicts)
     _finish(state)
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
-    state.cfg.lines = _with_issues(verdicts, state.cfg)
+    state.cfg.lines = _with_issues(verdicts, state)
     return state.cfg
 
 
@@ -60,6 +60,7 @@ def _finish(state: Load) -> None:
     cfg.kept.sort(key=lambda kept: _order(kept))
     check_platform(state)
     references.check(state)
+    effects.check(state)
 
 
 def _order(kept: Kept) -> int:
@@ -131,10 +132,10 @@ def _report(state: Load, statement: Statement, failure: Failure) -> str:
     return severity
 
 
-def _with_issues(verdicts: list[LineVerdict], cfg: Configuration) -> list[LineVerdict]:
+def _with_issues(verdicts: list[LineVerdict], state: Load) -> list[LineVerdict]:
     """Let the gravest issue of a line decide its verdict."""
-    worst: dict[int, str] = {}
-    for issue in cfg.issues:
+    worst = dict.fromkeys(state.without_effect, "kept")
+    for issue in state.cfg.issues:
         if issue.severity == "error" or (issue.severity == "warning" and worst.get(issue.line) != "error"):
             worst[issue.line] = issue.severity
     found = [

@@ -106,6 +106,7 @@ def _combine(load: Load, args: Args, found: list[str], roles: dict[str, str]) ->
 def _mode(load: Load, section: TransformSet, args: Args) -> None:
     section.mode = "tunnel" if args.no or "value" not in args else args["value"]
     section.mode_require = not args.no and "require" in args.keywords
+    load.mark(section, "mode_require")
 
 
 # --- settings that are global, or of an entry or a profile
@@ -148,10 +149,9 @@ def _idle(load: Load, section: IpsecGlobals | SaPolicy, args: Args) -> None:
 
 
 def _nat_transparency(load: Load, ipsec: IpsecGlobals, args: Args) -> None:
-    if "spi-matching" in args.keywords:
-        ipsec.nat_spi_matching = not args.no
-    else:
-        ipsec.nat_udp_encapsulation = not args.no
+    attribute = "nat_spi_matching" if "spi-matching" in args.keywords else "nat_udp_encapsulation"
+    setattr(ipsec, attribute, not args.no)
+    load.mark(ipsec, attribute)
 
 
 # --- crypto maps

@@ -84,8 +84,17 @@ class Ace:
     dscp: int | None = None
     precedence: int | None = None
     fragments: bool = False
-    log: str | None = None  # "log" or "log-input"
+    log: str | None = None  # "log" or "log-input", and a cookie
     sequence: int = 0
+    others: tuple[str, ...] = ()  # conditions that are kept as written: "ttl eq 1", "match-any +syn", "time-range T"
+
+    @property
+    def beyond_selectors(self) -> list[str]:
+        """Conditions that no selector of an SA can express (RFC 4301 4.4.1.1 has addresses, protocol, ports, ICMP type
+        and code), each by its first word."""
+        named = (("established", self.established), ("fragments", self.fragments), ("dscp", self.dscp is not None),
+                 ("precedence", self.precedence is not None))  # fmt: skip
+        return [word for word, there in named if there] + [each.split()[0] for each in self.others]
 
 
 @dataclass
@@ -363,6 +372,7 @@ class Interface:
     addresses4: list[IPv4Interface] = field(default_factory=list)  # the first is the primary one
     addresses6: list[Address6] = field(default_factory=list)
     ipv6_enable: bool = False
+    mac: str | None = None  # `mac-address` as three groups of four hex digits: "0011.2233.4455"
     unnumbered: str | None = None
     vrf: str | None = None
     mtu: int | None = None
@@ -577,6 +587,8 @@ class Configuration:
 
     def resolve(self, name: str) -> list[Address]:
         """Return the addresses of a host name of `ip host`; names are the same in capitals."""
+        if name in self.hosts:
+            return self.hosts[name]
         folded = name.casefold()
         return next((found for host, found in self.hosts.items() if host.casefold() == folded), [])
 

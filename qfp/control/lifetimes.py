@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qfp.config import Configuration
+from qfp.config.ends import default_peer
 from qfp.control.limits import KILOBYTE, SECOND, SOFT_NUMBERS, Limits
-from qfp.control.policy import Want, default_peer
+from qfp.control.policy import Want
 from qfp.control.sadb import Pair, Sadb
 from qfp.control.timers import Wheel
 from qfp.tables.sad import Sad

@@ -86,6 +86,8 @@ class Sadb:
             if want.manual:
                 return keying.manual(want, self._config, outbound)
             return self.derive(want, 0, outbound)
+        except keying.IncompleteError:
+            return []
         except SaError as error:
             self._warn(want.settings.line, str(error), "")
             return []

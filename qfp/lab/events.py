@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qfp.config import Configuration, loads
+from qfp.config.effects import LAB_DOES
 from qfp.lab.errors import LabError
 from qfp.lab.flow import NEVER, Array
 from qfp.lab.holding import Holding
@@ -78,7 +79,8 @@ class Events:
         if gone:
             raise LabError(file, event.key, f"{gone[0]} is not in the new configuration",
                            "shut it down instead: packets may be on their way to it")  # fmt: skip
-        self._lab.warnings += [f"{event.router}: {issue}" for issue in config.issues if issue.severity == "warning"]
+        self._lab.warnings += [f"{event.router}: {issue}" for issue in config.issues
+                               if issue.severity == "warning" and issue.hint != LAB_DOES]  # fmt: skip
         return config
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 
 from qfp.batch import Batch
 from qfp.config import loads
+from qfp.config.effects import LAB_DOES
 from qfp.lab.errors import LabError
 from qfp.lab.events import Events
 from qfp.lab.flow import NEVER, Flow, merge_in_order, numbers_in, pick, rows_of
@@ -107,7 +108,7 @@ class Lab:
 
     def _router(self, name: str, spec: RouterSpec, engine: str | None) -> Router:
         router = Router(loads(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
-        self.warnings += [f"{name}: {issue}" for issue in router.issues]
+        self.warnings += [f"{name}: {issue}" for issue in router.issues if issue.hint != LAB_DOES]
         return router
 
     def _interface(self, end: End, key: str) -> str:

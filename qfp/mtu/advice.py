@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qfp.algorithms import cipher
+from qfp.config.ends import tunnel_ends
 from qfp.control.mtu import link_mtu, overhead
 from qfp.mtu.paths import Path
 from qfp.router import Router
@@ -113,7 +114,7 @@ def _far_tunnel(path: Path, peer: Router | None) -> Any:
     if peer is None:
         return None
     for interface in peer.config.interfaces.values():
-        if interface.tunnel is not None and peer._builder.tunnel_ends(interface) == (path.peer, path.local):
+        if interface.tunnel is not None and tunnel_ends(peer.config, interface) == (path.peer, path.local):
             return interface
     return None
 

@@ -11,9 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import islice
 from typing import Any
 
+from qfp.config.ends import GRE_MODES, interface_addresses, tunnel_ends
 from qfp.control.policy import Selector, Want
-from qfp.control.routing import interface_addresses
-from qfp.control.tunnels import GRE_MODES
 from qfp.explain_stages import selector_text
 from qfp.mtu import reading
 from qfp.mtu.datagrams import ECHO, GRE, TCP, UDP, Address, Flow
@@ -114,7 +113,7 @@ def _tunnels(router: Router) -> list[Path]:
     for name, interface in router.config.interfaces.items():
         if interface.tunnel is None or not (interface.tunnel.is_vti or interface.tunnel.mode in GRE_MODES):
             continue
-        local, peer = router._builder.tunnel_ends(interface)
+        local, peer = tunnel_ends(router.config, interface)
         kind = "vti" if interface.tunnel.is_vti else "gre"
         path = Path(kind, f"interface {name}", "everything that is routed into it", local, peer, tunnel=name)
         under = int(router.tables.t.ifs["under"][router.interfaces.row[name]])
@@ -175,7 +174,7 @@ def _meet(lab: Any, path: Path, packets: Any) -> None:
     peer: Router = lab.peer
     src, dst = reading.ends(packets, 0)
     owners = [name for name, i in peer.config.interfaces.items()
-              if dst in [a.ip for a in interface_addresses(i)] and not i.shutdown]  # fmt: skip
+              if dst in [a.ip for a in interface_addresses(peer.config, i)] and not i.shutdown]  # fmt: skip
     if not owners:
         path.peer_note = f"the peer's configuration has no interface with {dst}: it is not the other end of this path"
         return
@@ -234,7 +233,7 @@ def _vrf(router: Router, ingress: str) -> int:
 def _sources(router: Router, name: str, selector: Selector) -> Iterator[Address]:
     """Sources behind an interface that a selector names: hosts on its link, then what is routed there, then any."""
     interface = router.config.interfaces[name]
-    linked = [a.network for a in interface_addresses(interface)
+    linked = [a.network for a in interface_addresses(router.config, interface)
               if a.version == selector.family and not a.is_link_local]  # fmt: skip
     behind = [r.prefix for r in router.routing.routes if r.out_if == router.interfaces.row[name]
               and r.prefix.version == selector.family and not r.local and r.prefix.prefixlen]  # fmt: skip
@@ -265,10 +264,11 @@ def _targets(lab: Any, path: Path, selector: Selector) -> Iterator[Any]:
     if lab.peer is not None:
         for interface in lab.peer.config.interfaces.values():
             if interface.tunnel is None and not interface.shutdown and not interface.crypto_map:
-                yield from (a.network for a in interface_addresses(interface)
+                yield from (a.network for a in interface_addresses(lab.peer.config, interface)
                             if a.version == selector.family and not a.is_link_local)  # fmt: skip
     row = router.interfaces.row[path.tunnel or path.egress]
-    linked = {a.network for a in interface_addresses(router.config.interfaces[path.tunnel or path.egress])}
+    own = router.config.interfaces[path.tunnel or path.egress]
+    linked = {a.network for a in interface_addresses(router.config, own)}
     routes = [r.prefix for r in router.routing.routes
               if r.out_if == row and not r.local and r.prefix.version == selector.family]  # fmt: skip
     routes.sort(key=lambda prefix: prefix in linked)
@@ -312,4 +312,5 @@ def _spread(number: int, bits: int) -> int:
 
 
 def _is_own(router: Router, address: Address) -> bool:
-    return any(address == a.ip for i in router.config.interfaces.values() for a in interface_addresses(i))
+    config = router.config
+    return any(address == a.ip for i in config.interfaces.values() for a in interface_addresses(config, i))
