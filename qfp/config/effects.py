@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .ends import GRE_MODES, default_peer, own_address, tunnel_way
+from .ends import GRE_MODES, TunnelWay, default_peer, own_address, tunnel_way
 from .load import Load, default_of
 from .model import (
     AccessList,
@@ -24,6 +24,7 @@ from .model import (
     Interface,
     PolicyMap,
     SaPolicy,
+    TunnelConfig,
 )
 from .routing import Routing
 
@@ -179,10 +180,22 @@ def _tunnel(load: Load, routing: Routing, interface: Interface, row: int) -> Non
         load.warn(f"{interface.name}: the route to its destination {way.peer} leads into it",
                   "its packets are dropped as TUNNEL_LOOP: give the destination a longer prefix",
                   line=interface.line)  # fmt: skip
-    if not way.complete and not interface.shutdown:
-        load.warn(f"{interface.name}: line protocol stays down",
-                  "a tunnel needs source, destination, a route to it, and a VTI a protection profile",
-                  line=interface.line)  # fmt: skip
+    missing = _missing(tunnel, way)
+    if missing and not interface.shutdown:
+        load.warn(f"{interface.name}: line protocol stays down: {missing}", line=interface.line)
+
+
+def _missing(tunnel: TunnelConfig, way: TunnelWay) -> str:
+    """What an incomplete tunnel lacks, if it is nothing that the checks of references have named."""
+    if tunnel.source is None or tunnel.destination is None or way.complete:
+        return ""
+    if way.peer is None:
+        return f"the address of {tunnel.destination} is not known"
+    if way.local is None:
+        return f"{tunnel.source} has no IPv{way.peer.version} address"
+    if way.under < 0:
+        return f"no route to its destination {way.peer}"
+    return "a VTI needs tunnel protection" if tunnel.protection_profile is None else ""
 
 
 # --- crypto maps
