@@ -123,14 +123,23 @@ class Router:
         self._first = int(t.ctl[CTL_GEN])
 
     @classmethod
-    def load(cls, path: str | PathLike[str], **options: Any) -> "Router":
-        """From a configuration file. Raises ConfigError, RouterError."""
-        return cls(load(path), **options)
+    def load(
+        cls, path: str | PathLike[str], *, model: str | None = None, release: str | None = None,
+        allow_null: bool = False, **options: Any,
+    ) -> "Router":  # fmt: skip
+        """From a configuration file. model, release, allow_null: see qfp.config.loads; the others are the class's.
+
+        Raises ConfigError, RouterError.
+        """
+        return cls(load(path, model, release, allow_null), **options)
 
     @classmethod
-    def loads(cls, text: str, **options: Any) -> "Router":
-        """From the text of a configuration."""
-        return cls(loads(text), **options)
+    def loads(
+        cls, text: str, *, model: str | None = None, release: str | None = None, allow_null: bool = False,
+        **options: Any,
+    ) -> "Router":  # fmt: skip
+        """From the text of a configuration; parameters and errors as for `load`."""
+        return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))

@@ -34,12 +34,15 @@ def run(
     batch: o.BatchSize = 0,
     threads: o.Threads = 1,
     seed: o.Seed = 1,
+    platform: o.Platform = None,
+    release: o.Release = None,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
-    cfg = load_config(config)
+    cfg = load_config(config, platform, release, allow_null)
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run
@@ -72,11 +75,13 @@ def run(
     return status
 
 
-def load_config(path: Path) -> Any:
+def load_config(
+    path: Path, platform: str | None = None, release: str | None = None, allow_null: bool = False
+) -> Any:
     """A configuration without errors; its issues go to stderr. Raises ConfigError, CommandError."""
     from qfp.config import load
 
-    cfg = load(path)
+    cfg = load(path, platform, release, allow_null)
     show_issues(cfg.issues)
     if not cfg.ok:
         count = len(cfg.errors)
@@ -93,7 +98,7 @@ def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **o
     from qfp.router import Router
     from qfp.trace.keyfile import read_keys
 
-    sas = read_keys(keys) if keys is not None else ()
+    sas = read_keys(keys, allow_null=cfg.allow_null) if keys is not None else ()
     router = Router(cfg, keys=sas, engine=engine and engine.value, **options)
     show_issues(router.issues[len(cfg.issues) :])
     return router

@@ -98,7 +98,16 @@ def _combine(load: Load, args: Args, found: list[str], roles: dict[str, str]) ->
     if set(roles) == {"comp"}:
         load.error("comp-lzs needs an ESP or AH transform beside it", column=column)
         return False
-    if cipher not in (None, *AEAD) and not {"auth", "ah"} & set(roles):
+    if cipher == "null" and "auth" not in roles and not load.cfg.allow_null:
+        # RFC 4303 3.2: confidentiality or integrity must be there; AH around it does not make it so
+        load.error(f"transform set '{args['name']}' neither encrypts nor authenticates in ESP (RFC 4303 3.2)",
+                   "add an authentication such as esp-sha256-hmac, or allow it with --allow-null",
+                   column=column)  # fmt: skip
+        return False
+    if cipher == "null" and "auth" not in roles:
+        load.warn(f"transform set '{args['name']}' neither encrypts nor authenticates in ESP (RFC 4303 3.2)",
+                  "allowed by --allow-null: whoever knows the SPI can write its packets", column=column)  # fmt: skip
+    elif cipher not in (None, *AEAD) and not {"auth", "ah"} & set(roles):
         load.report("note", f"transform set '{args['name']}' encrypts without authentication", column=column)
     return True
 

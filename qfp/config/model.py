@@ -518,6 +518,7 @@ class Platform:
     """`platform ipsec ...`, and which device is modelled (None: one with every feature; guide chapter 2, AR-11)."""
 
     model: str | None = None
+    release: tuple[int, int, int] = (16, 6, 1)  # the guide's
     llq_qos_groups: list[int] = field(default_factory=list)
     arlog_suppress: bool = False
     reassemble_transit: bool = False
@@ -565,6 +566,7 @@ class Configuration:
     policy_maps: dict[str, PolicyMap] = field(default_factory=dict)
     platform: Platform = field(default_factory=Platform)
     kept: list[Kept] = field(default_factory=list)
+    allow_null: bool = field(default=False, compare=False)  # ESP that neither encrypts nor authenticates is taken
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)
     lines: list[LineVerdict] = field(default_factory=list, compare=False)

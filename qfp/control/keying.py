@@ -95,7 +95,7 @@ def auto(
         spi = stream.spi()
         common: dict[str, Any] = {
             "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
-            "esn": transform.esn, "direction": "out" if outbound else "in",
+            "esn": transform.esn, "allow_null": config.allow_null, "direction": "out" if outbound else "in",
         }  # fmt: skip
         if proto == "ah" and transform.ah:
             key = stream.take(MAC_KEYS[transform.ah])
@@ -145,7 +145,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
                 proto=proto, spi=keys.spi, src=ends[0], dst=ends[1], mode=mode, encr=encr,
                 encr_key=keys.cipher_key[:width] if encr != "null" else b"",
                 salt=keys.cipher_key[width : width + salt] if salt else b"", integ=integ, integ_key=mac_key[:mac],
-                replay_window=0, direction="out" if outbound else "in",
+                replay_window=0, direction="out" if outbound else "in", allow_null=config.allow_null,
             )
         )  # fmt: skip
     return out

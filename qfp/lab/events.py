@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qfp.config import Configuration, loads
+from qfp.config import Configuration
 from qfp.config.effects import LAB_DOES
 from qfp.lab.errors import LabError
 from qfp.lab.flow import NEVER, Array
@@ -71,7 +71,7 @@ class Events:
 
     def _read(self, event: Event, text: str) -> Configuration:
         """The configuration of an event; it must have every interface that there was."""
-        config = loads(text, f"{event.router} at {event.at} ns")
+        config = self._lab.spec.routers[event.router].read(text, f"{event.router} at {event.at} ns")
         file = self._lab.spec.file
         if not config.ok:
             raise LabError(file, event.key, str(config.errors[0]), "the router would refuse it: correct the line")

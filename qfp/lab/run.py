@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
-from qfp.config import loads
 from qfp.config.effects import LAB_DOES
 from qfp.lab.errors import LabError
 from qfp.lab.events import Events
@@ -107,7 +106,7 @@ class Lab:
         return cls(load(str(path)), **options)
 
     def _router(self, name: str, spec: RouterSpec, engine: str | None) -> Router:
-        router = Router(loads(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
+        router = Router(spec.read(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
         self.warnings += [f"{name}: {issue}" for issue in router.issues if issue.hint != LAB_DOES]
         return router
 
