@@ -234,12 +234,16 @@ class Router:
         """Whether nothing has happened to the router yet."""
         return not self.tables.t.stats[STAT_IN] and self.tables.t.ctl[CTL_GEN] == self._first
 
-    def reconfigured(self, config: Configuration, ts: int) -> "Router":
+    def reconfigured(self, config: Configuration, ts: int, *, idle_for_all: bool = False) -> "Router":
         """A router with another configuration that goes on from `ts` (ns) with what this one has: see
-        qfp.control.takeover. This one ends."""
+        qfp.control.takeover. This one ends.
+
+        idle_for_all: a new idle time holds for all SAs from now on, as the guide's chapter 8 can be read; otherwise for
+        those that are created afterwards, as lifetimes do, and `clear` brings it to all (IDLE-5).
+        """
         self.advance(ts)
         new = Router(config, **self._options)
-        take_over(new, self, ts)
+        take_over(new, self, ts, idle_for_all)
         new._timers.arm()
         self.engine.close()
         return new

@@ -46,6 +46,7 @@ def run(
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run
+    from qfp.control.other_sets import OtherSets
 
     keyfiles = {"sas": export_sas, "esp_sa": export_esp_sa}
     outputs = Outputs(output, verdicts, log, {word: path for word, path in keyfiles.items() if path is not None})
@@ -60,12 +61,17 @@ def run(
             router.run(source, name, sink, takers, progress)
 
         writer = _exporter(router, export_sas, export_esp_sa)
-        session = Session(router, trace, outputs, through, router.stages, cfg.platform.arlog_suppress, writer)
+        others = OtherSets(router)
+        watch = others.add if others.wanted else None
+        session = Session(router, trace, outputs, through, router.stages, cfg.platform.arlog_suppress, writer, watch)
         try:
             facts = session.execute(json_out)
         finally:
             router.engine.close()
     facts = _described(facts, router, config, trace, name, keying.value, seed)
+    facts["hints"] = others.hints()
+    for hint in facts["hints"]:
+        note(hint)
     status = finish(trace, facts)
     facts["status"] = status
     if json_out:

@@ -264,7 +264,7 @@ def _transform_choices(load: Load) -> None:
         sections += [(f"crypto map {found.name} {entry.seq}", entry) for entry in found.entries]
     for where, section in sections:
         defined = [name for name in section.transform_sets if name in cfg.transform_sets]
-        kinds = {tuple(cfg.transform_sets[name].transforms) for name in defined}
+        kinds = {(*each.transforms, each.mode) for each in (cfg.transform_sets[name] for name in defined)}
         if len(kinds) > 1:
             line, column = load.place(section, "transform set", defined[0])
             load.report("note", f"{where} lists {len(defined)} transform sets: auto keying takes '{defined[0]}'",

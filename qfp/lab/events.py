@@ -121,7 +121,7 @@ class Events:
     def _reconfigure(self, router: str, at: int, config: Configuration) -> None:
         lab, node = self._lab, self._lab.nodes[router]
         old = node.router.config
-        rows = node.reconfigure(config, at)
+        rows = node.reconfigure(config, at, lab.spec.routers[router].idle_for_all)
         lab.tunnels[router].follow(node.router, rows)
         same = all(getattr(old, name) == getattr(config, name) for name in QOS)
         if not same or any(_input(old, name) != _input(config, name) for name in old.interfaces):

@@ -36,7 +36,7 @@ class EngineSpec:
 @dataclass(frozen=True)
 class RouterSpec:
     """A router: its configuration file, lines that are added to it, and its crypto engine (None = takes no time).
-    platform, release, allow_null: see qfp.config.loads."""
+    platform, release, allow_null: see qfp.config.loads; idle_for_all: see Router.reconfigured."""
 
     config: Path
     add: str = ""
@@ -44,6 +44,7 @@ class RouterSpec:
     platform: str | None = None
     release: str | None = None
     allow_null: bool = False
+    idle_for_all: bool = False
 
     def read(self, text: str, name: str) -> Configuration:
         """A configuration of this router. Raises ConfigError for a platform or release that is not known."""

@@ -67,6 +67,13 @@ class Section:
             self.fail(name, f"{value!r} is out of range", f"give a number from {low} to {high}")
         return value
 
+    def flag(self, name: str) -> bool:
+        """A switch, off unless it is there."""
+        value = self.take(name, False)
+        if not isinstance(value, bool):
+            self.fail(name, f"{value!r} is neither", "give true or false")
+        return bool(value)
+
     def measure(self, name: str, units: dict[str, int], example: str, default: Any = None, high: int = TIME_MAX) -> int:
         """A number with a unit ("5 ms", "10M"); whole numbers are taken in the base unit."""
         value = self.take(name, default)
@@ -144,10 +151,11 @@ def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
         engine = each.take("engine")
         platform, release = (each.text(word) if each.has(word) else None for word in ("platform", "release"))
         _device(each, platform, release)
+        idle_for_all = each.flag("idle_for_all")
         each.done()
         section = Section(top.file, f"routers.{name}.engine", engine) if engine is not None else None
         spent = _engine(section, folder) if section is not None else None
-        routers[name] = RouterSpec(config, add, spent, platform, release)
+        routers[name] = RouterSpec(config, add, spent, platform, release, idle_for_all=idle_for_all)
     return routers
 
 
