@@ -298,7 +298,8 @@ def test_replay_window(lines: list[str], window: int) -> None:
 def test_multi_sn_needs_platform_and_no_gdoi() -> None:
     switch = "crypto ipsec security-association multi-sn\n"
     assert loads(switch).ok and loads(switch, model="csr1000v").ok
-    assert not loads(switch, model="isr4400").ok and not loads(switch, model="toaster").ok
+    refused = loads(switch, model="isr4400")
+    assert refused.ok and not refused.ipsec.multi_sn and "refuses" in refused.issues[0].message
     assert "GETVPN" in issues_of(switch + "crypto map g 1 gdoi\n set group x\n")[0]
 
 

@@ -24,6 +24,7 @@ from .model import (
     Interface,
     PolicyMap,
     SaPolicy,
+    StaticRoute,
     TunnelConfig,
 )
 from .routing import Routing
@@ -95,9 +96,20 @@ def check(load: Load) -> None:
     _crypto_maps(load)
     _transform_choices(load)
     for route in routing.unresolved:
-        what = f"next hop {route.next_hop}" if route.next_hop is not None else str(route.interface)
-        load.warn(f"no route reaches {what}: {route.prefix} is not installed", line=route.line)
+        _not_installed(load, route)
     _classes(load)
+
+
+def _not_installed(load: Load, route: StaticRoute) -> None:
+    name = route.interface
+    if name is None:
+        told = f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed"
+    elif name.startswith("Null"):
+        told = f"routes to {name} are not modelled: {route.prefix} is not installed, another route may take its packets"
+    else:
+        why = "is shut down" if name in load.cfg.interfaces else "is not there"
+        told = f"{route.prefix} is not installed: {name} {why}"
+    load.warn(told, line=route.line)
 
 
 # --- fields that nothing looks at

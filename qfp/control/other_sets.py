@@ -14,6 +14,7 @@ from qfp.config import TransformSet
 from qfp.control.keying import sets_of
 from qfp_kernels.drops import Drop
 
+AHEAD = 8  # rekeys that the sender may have done of which nothing arrived here
 SPIS_MAX = 4096  # different ones that are remembered: what many more SPIs are, is no question of transform sets
 
 
@@ -68,7 +69,7 @@ class OtherSets:
             pair = self._router.sadb.pairs[k]
             for other in others:
                 spis = {
-                    sa.spi for generation in range(pair.generation + 2)
+                    sa.spi for generation in range(pair.generation + 1 + AHEAD)
                     for sa in self._router.sadb.derive(pair.want, generation, False, other)
                 }  # fmt: skip
                 count = sum(lost.pop(spi, 0) for spi in spis)
