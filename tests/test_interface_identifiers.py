@@ -1,6 +1,7 @@
 """EUI-64 addresses (VTI-6, RFC 4291 appendix A): from `mac-address`, else from host name and interface name."""
 
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,9 @@ from packets import ip6, udp
 from qfp.batch import Batch
 from qfp.config import Configuration, loads
 from qfp.config.ends import interface_addresses, mac_of
+from qfp.lab import Lab
 from qfp.router import Router
+from qfp.trace import write_trace
 
 pytestmark = pytest.mark.req("VTI-6")
 CONFIG = """hostname {host}
@@ -22,6 +25,19 @@ interface GigabitEthernet1
  ipv6 address 2001:db8:6::/64 eui-64
 interface GigabitEthernet1.7
  ipv6 address 2001:db8:7::/64 eui-64
+"""
+
+
+LAB = """[routers.a]
+config = "a.cfg"
+[routers.b]
+config = "b.cfg"
+[[links]]
+ends = ["a gi0", "b gi0"]
+delay = "1 ms"
+[[inject]]
+trace = "in.pcap"
+at = "a gi1"
 """
 
 
@@ -82,6 +98,19 @@ def test_a_subinterface_has_the_address_of_its_interface() -> None:
 def test_what_is_no_mac_address_of_an_interface(mac: str) -> None:
     cfg = config(mac=f"mac-address {mac}")
     assert [(i.line, i.severity) for i in cfg.issues] == [(4, "error")]
+
+
+@pytest.mark.parametrize(("hosts", "told"), [("AB", 0), ("AA", 1)])
+def test_a_lab_tells_two_ends_with_one_address(tmp_path: Path, hosts: str, told: int) -> None:
+    for name, host in zip("ab", hosts, strict=True):
+        (tmp_path / f"{name}.cfg").write_text(CONFIG.format(host=host, mac="no shutdown"))
+    packet = ip6("2001:db8:6::99", "2001:db8:5::1", udp(1, 2))
+    write_trace(tmp_path / "in.pcap", Batch.from_frames([packet]))
+    (tmp_path / "lab.toml").write_text(LAB)
+    lab = Lab.load(tmp_path / "lab.toml")
+    found = [each for each in lab.warnings if "both ends have the address 2001:db8:5:" in each]
+    lab.close()
+    assert len(found) == told
 
 
 def test_two_routers_on_one_link_talk() -> None:

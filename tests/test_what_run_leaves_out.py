@@ -250,6 +250,6 @@ def test_routes_are_resolved_in_time_that_grows_with_their_number() -> None:
 
     head = "interface GigabitEthernet0\n ip address 10.0.0.1 255.0.0.0\n"
     lines = [f"ip route 20.{k >> 8}.{k & 255}.0 255.255.255.0 10.{k >> 8}.{k & 255}.1" for k in range(10_000)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     cfg = loads(head + "\n".join(lines))
-    assert cfg.issues == [] and time.perf_counter() - begun < 20  # seconds on a busy machine; it was minutes
+    assert cfg.issues == [] and time.process_time() - begun < 15  # seconds; it was minutes

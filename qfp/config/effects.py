@@ -170,8 +170,8 @@ def _policies(load: Load, interface: Interface) -> None:
             load.report("note", told, LAB_DOES, line=line, column=column)
         elif interface.tunnel is not None:
             told = f"service-policy input {name} has no effect on {interface.name}"
-            load.warn(told, "neither in qfp run nor in qfp lab: put it on the interface that the hosts' or the peer's "
-                      "packets come in by", line=line, column=column)  # fmt: skip
+            load.warn(told, "neither qfp run nor qfp lab polices or marks what comes out of a tunnel", line=line,
+                      column=column)  # fmt: skip
         else:
             told = f"service-policy input {name} has no effect in qfp run: it neither polices nor marks"
             load.warn(told, LAB_DOES, line=line, column=column)
