@@ -14,17 +14,18 @@ import numpy as np
 from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
+from qfp.config.ends import GRE_MODES, own_address, tunnel_way
+from qfp.config.routing import Routing
 from qfp.control import classes, tunnels
 from qfp.control.lifetimes import Lifetimes
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
-from qfp.control.policy import PolicyBuilder, own_address
-from qfp.control.routing import Routing
+from qfp.control.policy import PolicyBuilder
 from qfp.control.sadb import Sadb
 from qfp.control.sizes import Sizes
 from qfp.control.takeover import take_over
 from qfp.control.timers import Timers
-from qfp.control.tunnels import GRE_MODES, IPPROTO_GRE, GreTunnel
+from qfp.control.tunnels import IPPROTO_GRE, GreTunnel
 from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
@@ -98,7 +99,7 @@ class Router:
         self.routing = Routing(config, self.interfaces.row)
         fib.build(self.tables, self.routing.routes, len(self.routing.vrfs))
         self.policies = Policies(self.tables)
-        self._builder = PolicyBuilder(config, self.routing, self.policies, self._warn)
+        self._builder = PolicyBuilder(config, self.policies)
         self._gre: list[GreTunnel] = []
         for name, row in self.interfaces.row.items():
             self._interface(config.interfaces[name], row)
@@ -110,8 +111,6 @@ class Router:
         reassembly.build(self.tables, ports=bool((t.ace["ports"] != 0).any()))
         self._limits()
         self._classes()
-        for route in self.routing.unresolved:
-            self._warn(route.line, f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed", "")
         if tunnels.numbered(self._gre):
             threads = batch = 1
         self.engine = Engine(self.tables, self.sad, threads, batch)
@@ -125,14 +124,23 @@ class Router:
         self._first = int(t.ctl[CTL_GEN])
 
     @classmethod
-    def load(cls, path: str | PathLike[str], **options: Any) -> "Router":
-        """From a configuration file. Raises ConfigError, RouterError."""
-        return cls(load(path), **options)
+    def load(
+        cls, path: str | PathLike[str], *, model: str | None = None, release: str | None = None,
+        allow_null: bool = False, **options: Any,
+    ) -> "Router":  # fmt: skip
+        """From a configuration file. model, release, allow_null: see qfp.config.loads; the others are the class's.
+
+        Raises ConfigError, RouterError.
+        """
+        return cls(load(path, model, release, allow_null), **options)
 
     @classmethod
-    def loads(cls, text: str, **options: Any) -> "Router":
-        """From the text of a configuration."""
-        return cls(loads(text), **options)
+    def loads(
+        cls, text: str, *, model: str | None = None, release: str | None = None, allow_null: bool = False,
+        **options: Any,
+    ) -> "Router":  # fmt: skip
+        """From the text of a configuration; parameters and errors as for `load`."""
+        return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))
@@ -151,10 +159,10 @@ class Router:
 
     def _host(self, interface: Any) -> dict[str, int]:
         """What an interface answers with, and the TCP segments that it lets through."""
-        own = {4: own_address(interface, 4), 6: own_address(interface, 6)}
+        own = {family: own_address(self.config, interface, family) for family in (4, 6)}
         if interface.unnumbered in self.config.interfaces:
             home = self.config.interfaces[interface.unnumbered]
-            own = {family: address or own_address(home, family) for family, address in own.items()}
+            own = {family: address or own_address(self.config, home, family) for family, address in own.items()}
         own6 = int(own[6] or 0)
         return {
             "own4": int(own[4] or 0), "own6h": own6 >> 64, "own6l": own6 & (2**64 - 1),
@@ -163,32 +171,23 @@ class Router:
         }  # fmt: skip
 
     def _tunnel(self, interface: Any, row: int, fields: dict[str, int]) -> dict[str, int]:
-        """Fields of a tunnel interface. An incomplete one is down, and says why."""
-        local, peer = self._builder.tunnel_ends(interface)
-        vrf = self.routing.vrfs.get(interface.tunnel.vrf, 0)
-        route = self.routing.lookup(peer, vrf)
-        under = route.out_if if route is not None else -1
+        """Fields of a tunnel interface. An incomplete one is down."""
         if interface.tunnel.mode not in GRE_MODES and not interface.tunnel.is_vti:
             return {"kind": IF_OTHER}
-        looped = under == row
-        if looped:
-            self._warn(interface.line, f"{interface.name}: the route to its destination {peer} leads into it",
-                       "its packets are dropped as TUNNEL_LOOP: give the destination a longer prefix")  # fmt: skip
+        way = tunnel_way(self.config, self.routing, interface, row)
         entry = self._protection(interface, row)
-        up = bool(fields["up"]) and local is not None and peer is not None and under >= 0 and entry is not None
-        if not up and not interface.shutdown:
-            self._warn(interface.line, f"{interface.name}: line protocol stays down",
-                       "a tunnel needs source, destination, a route to it, and a VTI a protection profile")  # fmt: skip
+        up = bool(fields["up"]) and way.complete and entry is not None
         if interface.tunnel.is_vti:
-            up = up and not looped
             spd = -1 if entry is None else entry
-            return {"kind": IF_VTI, "under": under if not looped else -1, "up": up, "spd4": spd, "spd6": spd}
+            under = -1 if way.looped else way.under
+            return {"kind": IF_VTI, "under": under, "up": up and not way.looped, "spd4": spd, "spd6": spd}
         if not up:
             return {"kind": IF_PHYSICAL, "up": 0}
         df = df_rule(self.config, interface)
-        id_row = tunnels.id_rows(self.tables, self.sad, local, peer)
-        self._gre.append(GreTunnel(row, local, peer, interface.tunnel, vrf, entry, id_row, df))  # type: ignore[arg-type]
-        return {"kind": IF_GRE, "under": under, "up": up}
+        id_row = tunnels.id_rows(self.tables, self.sad, way.local, way.peer)
+        vrf = self.routing.vrfs.get(interface.tunnel.vrf, 0)
+        self._gre.append(GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df))  # type: ignore[arg-type]
+        return {"kind": IF_GRE, "under": way.under, "up": up}
 
     def _protection(self, interface: Any, row: int) -> int | None:
         """SPD of a VTI, SPD entry of a GRE tunnel's protection (-1 without one); None when it is incomplete."""
@@ -208,8 +207,6 @@ class Router:
             policy = self.config.policy_maps.get(self.config.interfaces[name].service_policy_out or "")
             if policy is None:
                 continue
-            if self.config.ipsec.multi_sn:
-                classes.unseen(self.config, policy, self._warn)
             t.ifs["policy"][row] = len(rows)
             rows.append(classes.table(self.config, policy))
         if rows:
@@ -238,12 +235,16 @@ class Router:
         """Whether nothing has happened to the router yet."""
         return not self.tables.t.stats[STAT_IN] and self.tables.t.ctl[CTL_GEN] == self._first
 
-    def reconfigured(self, config: Configuration, ts: int) -> "Router":
+    def reconfigured(self, config: Configuration, ts: int, *, idle_for_all: bool = False) -> "Router":
         """A router with another configuration that goes on from `ts` (ns) with what this one has: see
-        qfp.control.takeover. This one ends."""
+        qfp.control.takeover. This one ends.
+
+        idle_for_all: a new idle time holds for all SAs from now on, as the guide's chapter 8 can be read; otherwise for
+        those that are created afterwards, as lifetimes do, and `clear` brings it to all (IDLE-5).
+        """
         self.advance(ts)
         new = Router(config, **self._options)
-        take_over(new, self, ts)
+        take_over(new, self, ts, idle_for_all)
         new._timers.arm()
         self.engine.close()
         return new

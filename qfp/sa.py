@@ -4,6 +4,7 @@ Everything is checked once, here, so that the tables and the engines may assume 
 lifetimes) is elsewhere. Key bytes never appear in a repr or an error.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 from typing import Any, Literal
@@ -18,6 +19,7 @@ AH_HEADER = 12  # next header, length, reserved, SPI, sequence number
 TRAILER = 2  # pad length and next header
 WINDOW_MAX = 4096  # the largest that Linux takes; IOS goes to 1024
 ALGORITHM_DEFAULT = -1
+IKE_PORT = 500
 NATT_ANY = (0, 0)  # the key file does not say: plain and UDP-encapsulated packets are both this SA's
 
 
@@ -88,7 +90,8 @@ class SecurityAssociation:
     `integ_key`, `salt`: raw bytes, the salt apart from the key. `icv_len`: bytes of the tag; the default stands for
     the algorithm's own, and the field holds the real length afterwards. `replay_window`: packets, 0 = no check.
     `natt`: UDP source and destination port, None = not encapsulated. `seq`: 64 bits, the next number to send or the
-    highest seen; 0 = fresh. `bundle`: SAs of one bundle (AH over ESP) carry the same name. Raises SaError.
+    highest seen; 0 = fresh. `bundle`: SAs of one bundle (AH over ESP) carry the same name. `allow_null`: take ESP that
+    neither encrypts nor authenticates, which is refused otherwise. Raises SaError.
     """
 
     proto: Literal["esp", "ah"]
@@ -109,6 +112,7 @@ class SecurityAssociation:
     selectors: Selectors | None = None
     bundle: str | None = None
     direction: Literal["in", "out"] | None = None
+    allow_null: bool = dataclasses.field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         self.validate()
@@ -226,9 +230,13 @@ def _check_numbers(sa: SecurityAssociation) -> None:
     if not _is_number(sa.icv_len, ALGORITHM_DEFAULT, 64):
         raise SaError("icv_len", "out of range", "give the ICV's length in bytes, 12 for the -96 algorithms")
     if sa.natt is not None:
-        good = isinstance(sa.natt, tuple) and len(sa.natt) == 2 and all(_is_number(p, 0, 65535) for p in sa.natt)
-        if not good:
-            raise SaError("natt", "not a pair of UDP ports", "give sport and dport, usually 4500, or null")
+        good = isinstance(sa.natt, tuple) and len(sa.natt) == 2 and all(_is_number(p, 1, 65535) for p in sa.natt)
+        if not good and sa.natt != NATT_ANY:
+            raise SaError("natt", "not a pair of UDP ports", "give sport and dport from 1 to 65535, usually 4500")
+        if IKE_PORT in sa.natt:
+            # there ESP has eight zero bytes before it (draft-ietf-ipsec-udp-encaps-02), else it would be taken for IKE
+            raise SaError("natt", "ESP on IKE's port 500 is a draft's form, which is not supported",
+                          "use port 4500 (RFC 3948)")  # fmt: skip
 
 
 def _named(field: str, sa: SecurityAssociation) -> Cipher | Integrity:
@@ -251,6 +259,10 @@ def _check_algorithms(sa: SecurityAssociation) -> None:
         raise SaError("integ", "AH without an integrity algorithm protects nothing", "name one, e.g. hmac-sha256-128")
     if sa.proto == "esp" and integ.ah_only:
         raise SaError("integ", f"{integ.name} is an integrity algorithm of AH only", "for ESP use encr aes-gmac")
+    if sa.proto == "esp" and encr.name == "null" and integ.name == "none" and not sa.allow_null:
+        # RFC 4303 3.2: "both algorithms MUST NOT be simultaneously NULL"
+        raise SaError("integ", "ESP that neither encrypts nor authenticates protects nothing (RFC 4303 3.2)",
+                      "name an integrity algorithm, e.g. hmac-sha256-128, or allow it with --allow-null")  # fmt: skip
     if encr.aead and integ.name != "none":
         raise SaError("integ", f"{encr.name} makes the ICV itself", "use none")
     _check_length("encr_key", encr.name, sa.encr_key, encr.key_lengths)

@@ -5,6 +5,8 @@ from typing import Any
 
 from naive import Ip, State
 
+from qfp.control.policy import port_ranges
+
 
 def port_fits(match: Any, port: int) -> bool:
     """One side of an access-list entry: eq, neq, lt, gt, range."""
@@ -35,6 +37,20 @@ def ace_fits(ace: Any, family: int, ends: tuple[int, int], ports: tuple[int, int
     if ace.protocol in (1, 58):
         return all(want is None or want == has for want, has in zip(limits, ports, strict=True))
     return port_fits(ace.sport, ports[0]) and port_fits(ace.dport, ports[1])
+
+
+def distinct(entries: list[Any]) -> list[Any]:
+    """The entries that choose SAs: a deny with a condition that no SA is chosen by exempts nothing, and of two that
+    match the same packets the first one counts."""
+    kept: list[Any] = []
+    seen = []
+    for ace in entries:
+        conditional = ace.established or ace.fragments or ace.others or (ace.dscp, ace.precedence) != (None, None)
+        what = (ace.src, ace.dst, ace.protocol, port_ranges(ace, "sport"), port_ranges(ace, "dport"))
+        if what not in seen and (ace.permit or not conditional):
+            kept.append(ace)
+            seen.append(what)
+    return kept
 
 
 @dataclass

@@ -278,6 +278,8 @@ def permits(entries: list[Ace], h: Header) -> bool:
 
 def about(ace: Ace, h: Header) -> bool:
     """Whether an entry is about a packet."""
+    if ace.others:
+        return False
     if any((mine ^ value) & care for mine, (value, care) in ((h.src, ace.src), (h.dst, ace.dst))):
         return False
     if ace.protocol not in (None, h.protocol) or ace.dscp not in (None, h.tos >> 2):

@@ -19,7 +19,7 @@ from naive import Bad, Inbound, Ip, Outcome, State, read_ip
 from naive_fragments import Reassembler, by_equal, by_largest
 from naive_gre import GRE
 from naive_mss import clamp
-from naive_policy import Entry, Policy, Rule
+from naive_policy import Entry, Policy, Rule, distinct
 from naive_routes import Routes
 from naive_sizes import LEAST
 
@@ -80,7 +80,7 @@ class NaiveRouter:
         acls = self.config.access_lists if family == 4 else self.config.ipv6_access_lists
         for entry in cmap.entries:
             if entry.peers and entry.acl in acls:
-                rules = acls[entry.acl].entries
+                rules = distinct(acls[entry.acl].entries)
                 lists.append(
                     [Rule(ace, family, self._entry(entry, interface) if ace.permit else None) for ace in rules]
                 )

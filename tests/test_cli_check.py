@@ -48,8 +48,8 @@ def test_bench_and_diff_hand_their_options_on(tmp_path, monkeypatch):
 
     seen = []
     monkeypatch.setattr(qfp.bench, "run_bench", lambda *args: seen.append(args) or 0)
-    monkeypatch.setattr(qfp.diff, "run_diff", lambda *args: seen.append(args) or 1)
+    monkeypatch.setattr(qfp.diff, "run_diff", lambda *args, **more: seen.append((*args, *more.values())) or 1)
     assert qfp_command("bench", "--quick", "--json").status == 0
     assert qfp_command("diff", "--seed", 5, "--count", 9, "--keys", "k", "--trace", "t").status == 1
-    assert qfp_command("diff", "--json").status == 1
-    assert seen == [(True, True), (5, 9, "k", "t", False), (1, 1000, None, None, True)]
+    assert qfp_command("diff", "--json", "--allow-null").status == 1
+    assert seen == [(True, True), (5, 9, "k", "t", False, False), (1, 1000, None, None, True, True)]

@@ -298,7 +298,8 @@ def test_replay_window(lines: list[str], window: int) -> None:
 def test_multi_sn_needs_platform_and_no_gdoi() -> None:
     switch = "crypto ipsec security-association multi-sn\n"
     assert loads(switch).ok and loads(switch, model="csr1000v").ok
-    assert not loads(switch, model="isr4400").ok and not loads(switch, model="toaster").ok
+    refused = loads(switch, model="isr4400")
+    assert refused.ok and not refused.ipsec.multi_sn and "refuses" in refused.issues[0].message
     assert "GETVPN" in issues_of(switch + "crypto map g 1 gdoi\n set group x\n")[0]
 
 
@@ -501,6 +502,7 @@ interface GigabitEthernet0/0
  ipv6 address fe80::5 link-local
  ipv6 address 2001:db8::1/64
  ipv6 enable
+ mac-address 0011.2233.4455
  no ip unreachables
  ip access-group 101 in
  ip access-group 102 out

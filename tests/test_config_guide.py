@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qfp.config import Configuration, Peer, Secret, load, loads
+from qfp.config.effects import LAB_DOES, NEEDS_IKE
 
 FOLDER = Path(__file__).parent / "guide_configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.cfg"))
@@ -24,8 +25,17 @@ WARNINGS = {
         "no pre-shared key for peer 192.168.1.4",
         "no route to peer 192.168.1.4",
     ],
-    "ch04_router_a": ["weak algorithms", "FastEthernet0/1 overlap with those of FastEthernet0/0", "10.3.3.3 has bits"],
-    "ch04_router_b": ["weak algorithms", "FastEthernet1/1 overlap with those of FastEthernet1/0"],
+    "ch04_router_a": [
+        "weak algorithms",
+        "FastEthernet0/1 overlap with those of FastEthernet0/0",
+        "no route reaches next hop 10.2.0.1",
+        "10.3.3.3 has bits",
+    ],
+    "ch04_router_b": [
+        "weak algorithms",
+        "FastEthernet1/1 overlap with those of FastEthernet1/0",
+        "no route reaches next hop 10.2.0.1",
+    ],
     "ch05_periodic_dpd": ["access list '101' is not defined", "no route to peer 10.2.80.209"],
     "ch05_peers": ["transform set 'txfm' is not defined", "access list '101' is not defined"],
     "ch06_nat_keepalive": ["weak algorithms", "a NAT device may forget", "access list '101' is not defined"],
@@ -56,14 +66,21 @@ WARNINGS = {
         "IPsec profile 'greprof'",
     ],
     "ch09_llq_groups": [
+        "GigabitEthernet0/2/0 has no IPv6 address",
         "a peer takes no prefix length",
         "transform set 'aes-192'",
         "IPv6 access list '102'",
         "an IPv6 address is missing",
+        "service-policy input p2 has no effect in qfp run",
         "IPv6 packets are not routed",
         "policy map 'p1'",
     ],
-    "ch10_vti": ["IPv6 packets are not routed", "interface 'Ethernet2/0'", "no route to peer 3ffe:2002::"],
+    "ch10_vti": [
+        "IPv6 packets are not routed",
+        "line protocol stays down: Ethernet2/0 has no IPv6 address",
+        "interface 'Ethernet2/0'",
+        "no route to peer 3ffe:2002::",
+    ],
 }
 WEAK_TWINS = (
     "ch02_map_windows", "ch04_router_a", "ch04_router_b", "ch06_nat_keepalive", "ch07_df_bit", "ch09_crypto_llq",
@@ -110,7 +127,8 @@ def test_says_what_is_missing(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("-fixed")])
 def test_twins_lack_nothing(name: str) -> None:
     expected = ["weak"] if name.removesuffix("-fixed") in WEAK_TWINS else []
-    assert [issue.message[:4] for issue in guide(name).issues] == expected
+    found = [issue for issue in guide(name).issues if issue.hint not in (NEEDS_IKE, LAB_DOES)]
+    assert [issue.message[:4] for issue in found] == expected
 
 
 @pytest.mark.req("BASE-2")

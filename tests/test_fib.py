@@ -14,7 +14,7 @@ from test_guard import ROOT, in_bounds_build
 from qfp.bench import prefixes
 from qfp.router import Router
 from qfp.tables import fib
-from qfp.tables.fib import Route
+from qfp.tables.route import Route
 from qfp.tables.store import Tables, words
 from qfp_kernels.fib import route
 from qfp_kernels.jit import kernel

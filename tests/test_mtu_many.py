@@ -15,7 +15,7 @@ from mtu_help import tunnel
 
 from qfp.cli.progress import Bar
 from qfp.config import loads
-from qfp.control.routing import Routing
+from qfp.config.routing import Routing
 from qfp.mtu import alike, report
 from qfp.mtu.sweep import Lab
 from qfp.router import Router

@@ -158,7 +158,7 @@ def every_transform() -> list[SecurityAssociation]:
 def esp(encr: str, length: int, integ: str, icv: int) -> SecurityAssociation:
     return SecurityAssociation(
         proto="esp", spi=0x100, encr=encr, encr_key=bytes(range(1, length + 1)), salt=b"salt"[: CIPHERS[encr].salt],
-        integ=integ, integ_key=bytes(range(INTEGRITIES[integ].key)), icv_len=icv,
+        integ=integ, integ_key=bytes(range(INTEGRITIES[integ].key)), icv_len=icv, allow_null=True,
     )  # fmt: skip
 
 

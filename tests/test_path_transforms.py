@@ -106,7 +106,7 @@ def associations(fields: list[dict[str, Any]], family: int, **more: Any) -> list
     src, dst = (ip_address(a) for a in ENDS[family])
     bundle = "b" if len(fields) > 1 else None
     return [
-        SecurityAssociation(spi=0x1000 + k, src=src, dst=dst, bundle=bundle, **{**f, **more})
+        SecurityAssociation(spi=0x1000 + k, src=src, dst=dst, bundle=bundle, allow_null=True, **{**f, **more})
         for k, f in enumerate(fields)
     ]
 

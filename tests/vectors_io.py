@@ -93,11 +93,12 @@ def load_rfc_vectors() -> Iterator[EspVector]:
 
 
 def association(row: dict[str, Any], **more: Any) -> SecurityAssociation:
-    """The SA of a vector or of a capture's manifest. SPI 0, which draft-mcgrew uses once, stands as 1."""
+    """The SA of a vector or of a capture's manifest, NULL without authentication too. SPI 0, which draft-mcgrew uses
+    once, stands as 1."""
     fields = {name: bytes.fromhex(row[name]) for name in ("encr_key", "salt", "integ_key") if name in row}
     fields |= {name: ip_address(row[name]) for name in ("src", "dst") if name in row}
     fields |= {name: row[name] for name in ("proto", "encr", "integ", "icv_len", "esn") if name in row}
-    return SecurityAssociation(spi=row["spi"] or 1, **fields, **more)
+    return SecurityAssociation(spi=row["spi"] or 1, allow_null=True, **fields, **more)
 
 
 def esp_vector(row: dict[str, Any]) -> EspVector:

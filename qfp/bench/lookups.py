@@ -16,7 +16,7 @@ from qfp.bench.runner import Case
 from qfp.bench.site import GCM, Site, nested_rules
 from qfp.bench.track import BenchError, Track, by_stage, whole
 from qfp.tables import fib
-from qfp.tables.fib import Route
+from qfp.tables.route import Route
 from qfp.tables.store import Tables
 from qfp_kernels.layout import LIST_TX, OUT_NONE
 

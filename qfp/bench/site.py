@@ -20,8 +20,8 @@ from qfp.result import Result, VerdictStore, collect
 from qfp.router import EMITTERS
 from qfp.sa import SecurityAssociation
 from qfp.tables import fib
-from qfp.tables.fib import Route
 from qfp.tables.interfaces import Interfaces
+from qfp.tables.route import Route
 from qfp.tables.sad import Profile, SaColumns, Sad
 from qfp.tables.spd import RULE, Policies
 from qfp.tables.store import Tables

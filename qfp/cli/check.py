@@ -1,9 +1,7 @@
 """`qfp check`: what each line of a configuration came to. Starts without the compiler."""
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from qfp.cli import options as o
 from qfp.cli.errors import DONE, WRONG, guarded, issue_facts
@@ -14,13 +12,17 @@ SCHEMA = "qfp-check/1"
 
 @guarded
 def check(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="IOS-style configuration.")], json_out: o.Json = False
+    config: o.ConfigArg,
+    platform: o.Platform = None,
+    release: o.Release = None,
+    allow_null: o.AllowNull = False,
+    json_out: o.Json = False,
 ) -> int:
     """Say what each line of a configuration came to, and all that is wrong with it."""
     from qfp.config import load
     from qfp.config.check import verdict_counts
 
-    cfg = load(config)
+    cfg = load(config, platform, release, allow_null)
     status = DONE if cfg.ok else WRONG
     if json_out:
         put_json(

@@ -24,6 +24,7 @@ def decrypt(
     engine: o.Engine = None,
     batch: o.BatchSize = 0,
     threads: o.Threads = 1,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Decrypt a capture with a key file; say what failed and why."""
@@ -34,7 +35,10 @@ def decrypt(
     outputs = Outputs(output, verdicts, log)
     outputs.check([trace, keys])
     with compile_note():
-        opener = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine, threads=threads, batch=batch)
+        opener = make_decryptor(
+            keys, window=window, keep_clear=keep_clear, engine=engine, threads=threads, batch=batch,
+            allow_null=allow_null,
+        )  # fmt: skip
         session = Session(opener, trace, outputs, opener.run, opener.stages)
         try:
             facts = session.execute(json_out)
@@ -49,9 +53,9 @@ def decrypt(
     return status
 
 
-def make_decryptor(keys: Path, *, engine: o.EngineName | None, **options: Any) -> Any:
+def make_decryptor(keys: Path, *, engine: o.EngineName | None, allow_null: bool = False, **options: Any) -> Any:
     """A decryptor over the SAs of a key file. Raises KeyFileError, EngineError."""
     from qfp.decrypt import Decryptor
     from qfp.trace.keyfile import read_keys
 
-    return Decryptor(read_keys(keys), engine=engine and engine.value, **options)
+    return Decryptor(read_keys(keys, allow_null=allow_null), engine=engine and engine.value, **options)

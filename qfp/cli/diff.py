@@ -15,9 +15,13 @@ def diff(
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Packets to compare.")] = 1000,
     keys: o.Keys = None,
     trace: Annotated[Path | None, typer.Option("--trace", metavar="TRACE", help="A capture instead of cases.")] = None,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Compare qfp with scapy's IPsec byte for byte, shrinking to the smallest case that differs (exit status 1)."""
     from qfp.diff import run_diff
 
-    return int(run_diff(seed, count, str(keys) if keys else None, str(trace) if trace else None, json_out))
+    found = run_diff(
+        seed, count, str(keys) if keys else None, str(trace) if trace else None, json_out, allow_null=allow_null
+    )
+    return int(found)

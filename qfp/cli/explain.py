@@ -28,6 +28,9 @@ def explain(
     keep_clear: o.KeepClear = False,
     engine: o.Engine = None,
     seed: o.Seed = 1,
+    platform: o.Platform = None,
+    release: o.Release = None,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Say what each stage decided for one frame: the frames before it are run first, because state depends on them."""
@@ -37,12 +40,12 @@ def explain(
     with compile_note():
         row = 0
         if len(files) == 2:
-            cfg = load_config(files[0])
+            cfg = load_config(files[0], platform, release, allow_null)
             owner = make_router(cfg, keying=keying.value, keys=keys, engine=engine, seed=seed)
             row = owner.interfaces.row[owner.interface(str(ingress))]
         else:
             assert keys is not None
-            owner = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine)
+            owner = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine, allow_null=allow_null)
         facts = _explained(owner, files[-1], frame, row)
     if json_out:
         put_json({"schema": SCHEMA, "status": DONE, "trace": str(files[-1]), **facts})

@@ -85,7 +85,7 @@ def _limits(owner: Any, k: int) -> Facts:
     """Lifetimes of pair k, as far as it has some."""
     if k < 0:
         return {}
-    limits = owner.lifetimes.limits[k]
+    limits = owner.lifetimes.limits_of(k)
     return {
         "soft_seconds": limits.soft_seconds, "hard_seconds": limits.hard_seconds,
         "soft_kilobytes": limits.soft_kilobytes, "hard_kilobytes": limits.kilobytes, "idle_seconds": limits.idle,

@@ -31,6 +31,9 @@ def lab(
     ] = None,
     engine: o.Engine = None,
     threads: o.Threads = 1,
+    platform: o.Platform = None,
+    release: o.Release = None,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Run several routers and the links between them on one clock: one row a packet, from ingress to delivery."""
@@ -38,7 +41,7 @@ def lab(
     from qfp.lab import Lab
     from qfp.lab.read import load
 
-    spec = load(file)
+    spec = load(file).modelled(platform, release, allow_null)
     if output is not None and output.exists() and not output.is_dir():
         raise CommandError(f"{output}: is a file: name a folder for the lab's results")
     if spec.taps and output is None:

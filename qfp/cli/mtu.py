@@ -41,11 +41,15 @@ def mtu(
     ] = None,
     engine: o.Engine = None,
     seed: o.Seed = 1,
+    platform: o.Platform = None,
+    release: o.Release = None,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Sweep packet sizes through every IPsec path: what is fragmented where, which sizes vanish, what to configure."""
     asked = {"sizes": _sizes(sizes), "ingress": ingress, "to": _addresses(to or []), "host_mtu": host_mtu}
-    cfg, far_cfg = load_config(config), load_config(peer) if peer is not None else None
+    device = platform, release, allow_null
+    cfg, far_cfg = load_config(config, *device), load_config(peer, *device) if peer is not None else None
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs
     from qfp.mtu import chart

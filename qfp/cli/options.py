@@ -61,4 +61,14 @@ Window = Annotated[
     typer.Option("--window", metavar="N", min=0, max=WINDOW_MAX, help="Replay window of all SAs; 0 is no check."),
 ]
 KeepClear = Annotated[bool, typer.Option("--keep-clear", help="Write clear packets as well.")]
+Platform = Annotated[
+    str | None,
+    typer.Option("--platform", metavar="NAME", help="Device to model, e.g. isr4300; the default has everything."),
+]
+Release = Annotated[
+    str | None, typer.Option("--release", metavar="R", help="Its software, e.g. 16.9; the default is 16.6.1.")
+]
+AllowNull = Annotated[
+    bool, typer.Option("--allow-null", help="Take ESP that neither encrypts nor authenticates: anybody can write it.")
+]
 IKE_REMEDY = "IKE between simulated routers is not built yet: use --keying auto, --keying manual or --keys FILE"

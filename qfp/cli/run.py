@@ -34,17 +34,19 @@ def run(
     batch: o.BatchSize = 0,
     threads: o.Threads = 1,
     seed: o.Seed = 1,
+    platform: o.Platform = None,
+    release: o.Release = None,
+    allow_null: o.AllowNull = False,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
-    cfg = load_config(config)
-    if any(each.service_policy_out or each.service_policy_in for each in cfg.interfaces.values()):
-        note(f"{config}: service-policy lines choose sequence-number spaces here; `qfp lab` queues, polices and marks")
+    cfg = load_config(config, platform, release, allow_null)
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run
+    from qfp.control.other_sets import OtherSets
 
     keyfiles = {"sas": export_sas, "esp_sa": export_esp_sa}
     outputs = Outputs(output, verdicts, log, {word: path for word, path in keyfiles.items() if path is not None})
@@ -59,12 +61,17 @@ def run(
             router.run(source, name, sink, takers, progress)
 
         writer = _exporter(router, export_sas, export_esp_sa)
-        session = Session(router, trace, outputs, through, router.stages, cfg.platform.arlog_suppress, writer)
+        others = OtherSets(router)
+        watch = others.add if others.wanted else None
+        session = Session(router, trace, outputs, through, router.stages, cfg.platform.arlog_suppress, writer, watch)
         try:
             facts = session.execute(json_out)
         finally:
             router.engine.close()
     facts = _described(facts, router, config, trace, name, keying.value, seed)
+    facts["hints"] = others.hints()
+    for hint in facts["hints"]:
+        note(hint)
     status = finish(trace, facts)
     facts["status"] = status
     if json_out:
@@ -74,11 +81,13 @@ def run(
     return status
 
 
-def load_config(path: Path) -> Any:
+def load_config(
+    path: Path, platform: str | None = None, release: str | None = None, allow_null: bool = False
+) -> Any:
     """A configuration without errors; its issues go to stderr. Raises ConfigError, CommandError."""
     from qfp.config import load
 
-    cfg = load(path)
+    cfg = load(path, platform, release, allow_null)
     show_issues(cfg.issues)
     if not cfg.ok:
         count = len(cfg.errors)
@@ -95,7 +104,7 @@ def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **o
     from qfp.router import Router
     from qfp.trace.keyfile import read_keys
 
-    sas = read_keys(keys) if keys is not None else ()
+    sas = read_keys(keys, allow_null=cfg.allow_null) if keys is not None else ()
     router = Router(cfg, keys=sas, engine=engine and engine.value, **options)
     show_issues(router.issues[len(cfg.issues) :])
     return router

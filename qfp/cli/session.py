@@ -65,6 +65,7 @@ class Session:
     stages: Callable[..., Any]
     suppress_replay: bool = False
     write_keys: Callable[[], None] | None = None
+    watch: Callable[[Any], None] | None = None  # another one who wants verdict columns
 
     def execute(self, log_to_stderr: bool) -> Facts:
         """Run everything; the facts of the summary. Raises TraceError and what `run` raises."""
@@ -76,7 +77,7 @@ class Session:
             table = stack.enter_context(VerdictWriter(outputs.verdicts, words(names))) if outputs.verdicts else None
             log_file = stack.enter_context(OutputFile(outputs.log)) if log and outputs.log != STDOUT else None  # type: ignore[arg-type]
             source = stack.enter_context(open_source(self.trace))
-            takers = [taker for taker in (table and table.write, log and log.add) if taker]
+            takers = [taker for taker in (table and table.write, log and log.add, self.watch) if taker]
             owner.engine.load(self.stages(source.walk, EMITTERS[sink.kind]))
             bar = stack.enter_context(Bar(clean(self.trace.name), source.total_bytes))
             begun = time.perf_counter()

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 from .arguments import DSCP_NAMES, PRECEDENCE_NAMES, Bad, kind_of, shown
 from .grammar import Args, Command
 from .lex import Word
-from .load import Load
+from .load import Load, not_modelled
 from .model import AccessList, Ace, Configuration, PortMatch, Remark
 
 PROTOCOLS = {
@@ -48,6 +48,22 @@ ICMP6 = {
     "router-solicitation": (133, None), "router-advertisement": (134, None), "nd-ns": (135, None),
     "nd-na": (136, None), "redirect": (137, None), "router-renumbering": (138, None),
 }  # fmt: skip
+IGMP = ("dvmrp", "host-query", "host-report", "mtrace-resp", "mtrace-route", "pim", "trace", "v2-leave", "v2-report",
+        "v3-report")  # fmt: skip
+_TCP, _IGMP = 6, 2
+_FLAGS = ("ack", "fin", "psh", "rst", "syn", "urg")
+# Conditions of IOS that are kept as written, by family: those of one word, and those with a value behind them
+_BARE: dict[int, tuple[str, ...]] = {
+    4: (), 6: ("auth", "dest-option", "hbh", "mobility", "routing", "undetermined-transport"),
+}  # fmt: skip
+_VALUED: dict[int, dict[str, str]] = {
+    4: {"option": "an IP option", "reflect": "a name", "time-range": "the name of a time range", "tos": "a TOS",
+        "ttl": "an operator"},
+    6: {"dest-option-type": "an option", "flow-label": "a flow label", "mobility-type": "a type", "reflect": "a name",
+        "routing-type": "a type", "time-range": "the name of a time range"},
+}  # fmt: skip
+_OPTIONS = {"established", "fragments", "log", "log-input", "dscp", "precedence", "sequence", "match-any", "match-all",
+            *IGMP, *_BARE[6], *_VALUED[4], *_VALUED[6]}  # fmt: skip
 _PORT_OPERATORS = ("eq", "neq", "lt", "gt", "range")
 _FULL = {4: 0xFFFFFFFF, 6: (1 << 128) - 1}
 _WITH_PORTS = (6, 17, 132)
@@ -174,14 +190,15 @@ class _Reader:
 
     def options(self, ace: Ace) -> None:
         """Read what may end an entry, in any order."""
+        others: list[str] = []
         while self.more():
             word = self.take("an option")
-            if word == "established" and ace.protocol == 6:
+            if word == "established" and ace.protocol == _TCP:
                 ace.established = True
             elif word == "fragments":
                 ace.fragments = True
             elif word in ("log", "log-input"):
-                ace.log = word
+                ace.log = " ".join([word, *self._cookie()])
             elif word == "dscp":
                 ace.dscp = self.number(DSCP_NAMES, 63, "a DSCP")
             elif word == "precedence":
@@ -189,7 +206,50 @@ class _Reader:
             elif word == "sequence" and self.family == 6:
                 ace.sequence = self.number({}, 999999, "a sequence number")
             else:
-                raise self.wrong(f"{shown(word)} is not expected here")
+                others.append(self._other(word, ace.protocol))
+        ace.others = tuple(others)
+
+    def _cookie(self) -> list[str]:
+        """The word of one's own that may stand behind `log`."""
+        if not self.more() or self.peek() in _OPTIONS or self.peek() in _FLAGS:
+            return []
+        self.at += 1
+        return [self.words[self.at - 1].text]
+
+    def _other(self, word: str, protocol: int | None) -> str:
+        """Read a condition that is only kept; returns it as written."""
+        if word in _BARE[self.family] or (protocol == _TCP and word in _FLAGS):
+            return word
+        if protocol == _IGMP and (word in IGMP or (_NUMBER.match(word) and int(word) < 16)):
+            return word
+        if protocol == _TCP and word in ("match-any", "match-all"):
+            return " ".join([word, *self._signed_flags()])
+        if word not in _VALUED[self.family]:
+            raise self.wrong(f"{shown(word)} is not expected here")
+        if word == "ttl":
+            return " ".join([word, *self._ttl()])
+        self.take(_VALUED[self.family][word])
+        found = [word, self.words[self.at - 1].text]
+        if word == "reflect" and self.peek() == "timeout":
+            self.at += 1
+            found += ["timeout", str(self.number({}, 2147483, "a timeout"))]
+        return " ".join(found)
+
+    def _signed_flags(self) -> list[str]:
+        """`+syn -ack`, at least one."""
+        found = []
+        while self.peek()[:1] in ("+", "-") and self.peek()[1:] in _FLAGS:
+            found.append(self.take("a flag"))
+        if not found:
+            raise _Wrong(self.column(), "TCP flags with + or - expected", "as in match-any +syn -ack")
+        return found
+
+    def _ttl(self) -> list[str]:
+        operator = self.take("an operator")
+        if operator not in _PORT_OPERATORS:
+            raise self.wrong(f"{shown(operator)} is not one of {', '.join(_PORT_OPERATORS)}")
+        values = [self.number({}, 255, "a TTL") for _ in range(2 if operator == "range" else 1)]
+        return [operator, *map(str, values)]
 
 
 def _protocol(reader: _Reader) -> int | None:
@@ -344,6 +404,7 @@ COMMANDS = [
     Command("acl", "[<seq:1-2147483647>] <action:permit|deny> <rest:text>", _entry),
     Command("acl", "remark [<text:text>]", _remark),
     Command("acl", "<seq:1-2147483647>", _drop_sequence),
+    *(Command(mode, "evaluate <name:word>", not_modelled) for mode in ("acl", "acl6")),
     Command("acl6", "[sequence <seq:1-4294967294>] <action:permit|deny> <rest:text>", _entry),
     Command("acl6", "remark [<text:text>]", _remark),
     Command("acl6", "sequence <seq:1-4294967294>", _drop_sequence),

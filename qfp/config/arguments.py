@@ -117,6 +117,13 @@ def _take_address(words: Sequence[Word], at: int) -> Taken | Bad | None:
     return Taken(found) if isinstance(found, IPv4Address | IPv6Address) else found
 
 
+def _take_mac(words: Sequence[Word], at: int) -> Taken | Bad | None:
+    text = words[at].text.lower()
+    if not re.match(r"[0-9a-f]{4}(\.[0-9a-f]{4}){2}\Z", text):
+        return None
+    return Bad(f"{shown(text)} is a group address") if int(text[:2], 16) & 1 else Taken(text)
+
+
 def _take_mask(words: Sequence[Word], at: int) -> Taken | Bad | None:
     text = words[at].text
     found = _address(text)
@@ -276,6 +283,7 @@ KINDS: dict[str, Kind] = {
     "hexkey": Kind("a key in hexadecimal", _take_hex, free=True, secret=True),
     "ip4": Kind("an IPv4 address", _take_ip4),
     "ip6": Kind("an IPv6 address", _take_ip6),
+    "mac": Kind("a MAC address as H.H.H", _take_mac),
     "mask": Kind("a network mask", _take_mask),
     "prefix6": Kind("an IPv6 prefix", _take_prefix6),
     "prefixed": Kind("an IP prefix", _take_prefixed),

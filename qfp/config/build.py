@@ -6,14 +6,14 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from . import acl, crypto, qos, references, routes
+from . import acl, crypto, effects, qos, references, routes
 from .commands import grammar
 from .grammar import Failure, Match
 from .issues import ConfigError
 from .lex import MASK, mask_columns, mask_secrets
 from .load import Load
 from .model import Configuration, Kept, LineVerdict
-from .platforms import check_platform
+from .platforms import check_platform, platform_of
 from .tree import Statement, TreeReader
 
 # Kept commands that `show running-config` prints before all others.
@@ -21,10 +21,12 @@ _FIRST = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", 
 _MOST_HINTS = 200  # a file that is no configuration at all gets no hint on every line
 
 
-def load(path: str | PathLike[str], model: str | None = None) -> Configuration:
-    """Read a configuration file; bad content becomes `issues`. `model` names the device that is modelled.
+def load(
+    path: str | PathLike[str], model: str | None = None, release: str | None = None, allow_null: bool = False
+) -> Configuration:
+    """Read a configuration file; bad content becomes `issues`. The other parameters are those of `loads`.
 
-    Raises ConfigError, which names the file and a remedy, when the file cannot be read.
+    Raises ConfigError, which names the file and a remedy, when the file cannot be read, and as `loads` does.
     """
     name = fspath(path)
     try:
@@ -36,19 +38,27 @@ def load(path: str | PathLike[str], model: str | None = None) -> Configuration:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    return loads(text, file=name, model=model)
+    return loads(text, file=name, model=model, release=release, allow_null=allow_null)
 
 
-def loads(text: str, file: str = "<text>", model: str | None = None) -> Configuration:
-    """Read a configuration from text; `file` names it in messages. Never raises, whatever the text."""
+def loads(
+    text: str, file: str = "<text>", model: str | None = None, release: str | None = None, allow_null: bool = False
+) -> Configuration:
+    """Read a configuration from text; `file` names it in messages. Never raises, whatever the text.
+
+    model, release: the device that is modelled, such as "isr4300", and its release, such as "16.9" (the default is the
+    guide's); None is a device with every feature (AR-11). allow_null: take ESP that neither encrypts nor authenticates.
+    Raises ConfigError for a model or release that is not known.
+    """
     state = Load(file)
-    state.cfg.platform.model = model
+    state.cfg.platform.model, state.cfg.platform.release = platform_of(model, release)
+    state.cfg.allow_null = allow_null
     root = TreeReader(grammar()).read(text)
     verdicts: list[LineVerdict] = []
     _apply(state, root, state.cfg, "", verdicts)
     _finish(state)
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
-    state.cfg.lines = _with_issues(verdicts, state.cfg)
+    state.cfg.lines = _with_issues(verdicts, state)
     return state.cfg
 
 
@@ -60,6 +70,7 @@ def _finish(state: Load) -> None:
     cfg.kept.sort(key=lambda kept: _order(kept))
     check_platform(state)
     references.check(state)
+    effects.check(state)
 
 
 def _order(kept: Kept) -> int:
@@ -131,10 +142,10 @@ def _report(state: Load, statement: Statement, failure: Failure) -> str:
     return severity
 
 
-def _with_issues(verdicts: list[LineVerdict], cfg: Configuration) -> list[LineVerdict]:
+def _with_issues(verdicts: list[LineVerdict], state: Load) -> list[LineVerdict]:
     """Let the gravest issue of a line decide its verdict."""
-    worst: dict[int, str] = {}
-    for issue in cfg.issues:
+    worst = dict.fromkeys(state.without_effect, "kept")
+    for issue in state.cfg.issues:
         if issue.severity == "error" or (issue.severity == "warning" and worst.get(issue.line) != "error"):
             worst[issue.line] = issue.severity
     found = [

@@ -98,7 +98,16 @@ def _combine(load: Load, args: Args, found: list[str], roles: dict[str, str]) ->
     if set(roles) == {"comp"}:
         load.error("comp-lzs needs an ESP or AH transform beside it", column=column)
         return False
-    if cipher not in (None, *AEAD) and not {"auth", "ah"} & set(roles):
+    if cipher == "null" and "auth" not in roles and not load.cfg.allow_null:
+        # RFC 4303 3.2: confidentiality or integrity must be there; AH around it does not make it so
+        load.error(f"transform set '{args['name']}' neither encrypts nor authenticates in ESP (RFC 4303 3.2)",
+                   "add an authentication such as esp-sha256-hmac, or allow it with --allow-null",
+                   column=column)  # fmt: skip
+        return False
+    if cipher == "null" and "auth" not in roles:
+        load.warn(f"transform set '{args['name']}' neither encrypts nor authenticates in ESP (RFC 4303 3.2)",
+                  "allowed by --allow-null: whoever knows the SPI can write its packets", column=column)  # fmt: skip
+    elif cipher not in (None, *AEAD) and not {"auth", "ah"} & set(roles):
         load.report("note", f"transform set '{args['name']}' encrypts without authentication", column=column)
     return True
 
@@ -106,6 +115,7 @@ def _combine(load: Load, args: Args, found: list[str], roles: dict[str, str]) ->
 def _mode(load: Load, section: TransformSet, args: Args) -> None:
     section.mode = "tunnel" if args.no or "value" not in args else args["value"]
     section.mode_require = not args.no and "require" in args.keywords
+    load.mark(section, "mode_require")
 
 
 # --- settings that are global, or of an entry or a profile
@@ -148,10 +158,9 @@ def _idle(load: Load, section: IpsecGlobals | SaPolicy, args: Args) -> None:
 
 
 def _nat_transparency(load: Load, ipsec: IpsecGlobals, args: Args) -> None:
-    if "spi-matching" in args.keywords:
-        ipsec.nat_spi_matching = not args.no
-    else:
-        ipsec.nat_udp_encapsulation = not args.no
+    attribute = "nat_spi_matching" if "spi-matching" in args.keywords else "nat_udp_encapsulation"
+    setattr(ipsec, attribute, not args.no)
+    load.mark(ipsec, attribute)
 
 
 # --- crypto maps

@@ -13,7 +13,7 @@ from .model import Address6, Configuration, Interface, TunnelConfig
 _KEPT = (
     "speed|duplex|negotiation|media-type|cdp|lldp|clockrate|clock|serial|keepalive|load-interval|delay|carrier-delay"
     "|hold-queue|tx-ring-limit|snmp|logging|fair-queue|mop|dot1x|power|cable|framing|linecode|dsu|peer|compress|down-when-looped"
-    "|dialer|dialer-group|isdn|async|timeslots|channel-group|switchport|spanning-tree|arp|mac-address|macsec"
+    "|dialer|dialer-group|isdn|async|timeslots|channel-group|switchport|spanning-tree|arp|macsec"
     "|random-detect|transmit-buffers|max-reserved-bandwidth|ethernet|service|udld|trust|loopback|plim|mpls|autodetect"
 )
 _KEPT_IP = (
@@ -124,10 +124,10 @@ def _bind(input_field: str, output_field: str) -> Handler:
         inbound = bool(args.keywords & {"in", "input"})
         outbound = bool(args.keywords & {"out", "output"})
         value = None if args.no else args["value"]
-        if inbound or not outbound:
-            setattr(interface, input_field, value)
-        if outbound or not inbound:
-            setattr(interface, output_field, value)
+        for attribute, meant in ((input_field, inbound or not outbound), (output_field, outbound or not inbound)):
+            if meant:
+                setattr(interface, attribute, value)
+                load.mark(interface, attribute)
 
     return handler
 
@@ -139,6 +139,7 @@ def _fragmentation(load: Load, section: Interface, args: Args) -> None:
 
 def _vlan(load: Load, interface: Interface, args: Args) -> None:
     interface.vlan = None if args.no else args["vlan"]
+    load.mark(interface, "vlan")
 
 
 def _tunnel_needed(load: Load, interface: Interface) -> TunnelConfig | None:
@@ -182,6 +183,7 @@ def _protection(load: Load, interface: Interface, args: Args) -> None:
         return
     tunnel.protection_profile = None if args.no else args["name"]
     tunnel.shared = not args.no and "shared" in args.keywords
+    load.mark(tunnel, "shared")
 
 
 _BYTES = "68-9216"
@@ -190,6 +192,7 @@ COMMANDS = [
     *(Command("interface", pattern, handler) for pattern, handler in (
         ("description <value:text>", assign("description")),
         ("shutdown", flag("shutdown")),
+        ("mac-address <value:mac>", assign("mac")),
         ("ip address <address:ip4> <mask:mask> [secondary]", _ip_address),
         ("ip unnumbered <value:interface>", assign("unnumbered")),
         ("ipv6 address [<prefix:prefix6> [{eui-64 | anycast}] | <address:ip6> link-local]", _ipv6_address),

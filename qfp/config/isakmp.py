@@ -100,6 +100,7 @@ def _keyring(load: Load, isakmp: IsakmpConfig, args: Args) -> Keyring | None:
 
 
 def _keepalive(load: Load, isakmp: IsakmpConfig, args: Args) -> None:
+    load.mark(isakmp, "keepalive")
     isakmp.keepalive = (
         None if args.no else Keepalive(args["interval"], args.get("retry", 2), "periodic" in args.keywords)
     )
@@ -107,6 +108,7 @@ def _keepalive(load: Load, isakmp: IsakmpConfig, args: Args) -> None:
 
 def _nat_keepalive(load: Load, isakmp: IsakmpConfig, args: Args) -> None:
     isakmp.nat_keepalive = None if args.no else args["seconds"]
+    load.mark(isakmp, "nat_keepalive")
     if not args.no and args["seconds"] >= _MAPPING_EXPIRY:
         load.warn(
             f"a NAT device may forget a mapping after {_MAPPING_EXPIRY} s: the keepalive comes too late",

@@ -14,7 +14,8 @@ from .tree import Statement
 class Load:
     """The state of one load.
 
-    `places` remembers where a section named something, so that checks after the load can point at it;
+    `places` remembers where a section named something, so that checks after the load can point at it, `marks` which
+    line set a field;
     `index` finds entries of lists by whatever their family of commands calls them.
     """
 
@@ -24,6 +25,8 @@ class Load:
         self.issues: list[Issue] = []
         self.statement = Statement(0, "", [], "command")
         self.places: dict[tuple[int, str, str], tuple[Any, int, int]] = {}
+        self.marks: dict[tuple[int, str], tuple[Any, int, int]] = {}
+        self.without_effect: set[int] = set()  # lines that are read and heeded by nothing
         self.index: dict[Any, Any] = {}
 
     def report(
@@ -62,6 +65,16 @@ class Load:
         for kind, name, column in args.places:
             self.places[id(section), kind, name] = (section, self.statement.line, column)
 
+    def mark(self, section: Any, attribute: str) -> None:
+        """Note that the present line sets a field."""
+        words = self.statement.words
+        self.marks[id(section), attribute] = (section, self.statement.line, words[0].column if words else 1)
+
+    def marked(self, section: Any, attribute: str) -> tuple[int, int] | None:
+        """Line and column of the line that set a field."""
+        found = self.marks.get((id(section), attribute))
+        return found[1:] if found is not None else None
+
     def place(self, section: Any, kind: str, name: str) -> tuple[int, int]:
         """Return line and column at which a section (or else the global mode) named something; (0, 0) if nowhere."""
         found = self.places.get((id(section), kind, name)) or self.places.get((id(self.cfg), kind, name))
@@ -81,6 +94,7 @@ def assign(attribute: str, argument: str = "value") -> Handler:
 
     def handler(load: Load, section: Any, args: Args) -> None:
         setattr(section, attribute, default_of(section, attribute) if args.no else args[argument])
+        load.mark(section, attribute)
 
     return handler
 
@@ -90,6 +104,7 @@ def flag(attribute: str, on: bool = True) -> Handler:
 
     def handler(load: Load, section: Any, args: Args) -> None:
         setattr(section, attribute, on != args.no)
+        load.mark(section, attribute)
 
     return handler
 

@@ -84,8 +84,17 @@ class Ace:
     dscp: int | None = None
     precedence: int | None = None
     fragments: bool = False
-    log: str | None = None  # "log" or "log-input"
+    log: str | None = None  # "log" or "log-input", and a cookie
     sequence: int = 0
+    others: tuple[str, ...] = ()  # conditions that are kept as written: "ttl eq 1", "match-any +syn", "time-range T"
+
+    @property
+    def beyond_selectors(self) -> list[str]:
+        """Conditions that no selector of an SA can express (RFC 4301 4.4.1.1 has addresses, protocol, ports, ICMP type
+        and code), each by its first word."""
+        named = (("established", self.established), ("fragments", self.fragments), ("dscp", self.dscp is not None),
+                 ("precedence", self.precedence is not None))  # fmt: skip
+        return [word for word, there in named if there] + [each.split()[0] for each in self.others]
 
 
 @dataclass
@@ -363,6 +372,7 @@ class Interface:
     addresses4: list[IPv4Interface] = field(default_factory=list)  # the first is the primary one
     addresses6: list[Address6] = field(default_factory=list)
     ipv6_enable: bool = False
+    mac: str | None = None  # `mac-address` as three groups of four hex digits: "0011.2233.4455"
     unnumbered: str | None = None
     vrf: str | None = None
     mtu: int | None = None
@@ -508,6 +518,7 @@ class Platform:
     """`platform ipsec ...`, and which device is modelled (None: one with every feature; guide chapter 2, AR-11)."""
 
     model: str | None = None
+    release: tuple[int, int, int] = (16, 6, 1)  # the guide's
     llq_qos_groups: list[int] = field(default_factory=list)
     arlog_suppress: bool = False
     reassemble_transit: bool = False
@@ -555,6 +566,7 @@ class Configuration:
     policy_maps: dict[str, PolicyMap] = field(default_factory=dict)
     platform: Platform = field(default_factory=Platform)
     kept: list[Kept] = field(default_factory=list)
+    allow_null: bool = field(default=False, compare=False)  # ESP that neither encrypts nor authenticates is taken
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)
     lines: list[LineVerdict] = field(default_factory=list, compare=False)
@@ -577,6 +589,8 @@ class Configuration:
 
     def resolve(self, name: str) -> list[Address]:
         """Return the addresses of a host name of `ip host`; names are the same in capitals."""
+        if name in self.hosts:
+            return self.hosts[name]
         folded = name.casefold()
         return next((found for host, found in self.hosts.items() if host.casefold() == folded), [])
 

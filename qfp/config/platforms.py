@@ -2,32 +2,76 @@
 
 from __future__ import annotations
 
+import re
+
+from .issues import ConfigError
 from .load import Load
 
+Release = tuple[int, int, int]
+
 # Release from which a platform has several sequence-number spaces in an SA; None: never.
-MULTI_SN_SINCE: dict[str, tuple[int, int, int] | None] = {
+MULTI_SN_SINCE: dict[str, Release | None] = {
     "csr1000v": (16, 6, 1),
     "isr4200": (16, 7, 1),
     "isr4300": (16, 7, 1),
     "isr4400": None,
     "asr1000": (16, 8, 1),  # those with an Octeon crypto engine
 }
-RELEASE = (16, 6, 1)  # the guide's
+RELEASE: Release = (16, 6, 1)  # the guide's
+TRAINS = {16: (1, 12), 17: (1, 18)}  # IOS XE: first and last minor number of each major one
+_RELEASE = re.compile(r"([0-9]{1,2})\.([0-9]{1,2})(?:\.([0-9]{1,2})[a-z]?)?\Z")
 
 
-def has_multi_sn(model: str | None, release: tuple[int, int, int] = RELEASE) -> bool:
+def release_of(text: str) -> Release:
+    """A release such as "16.9", "16.06.01" or "17.3.4a". Raises ConfigError, which lists those known."""
+    found = _RELEASE.match(text.strip().lower())
+    if found is not None:
+        major, minor, build = (int(part or 1) for part in found.groups())
+        first, last = TRAINS.get(major, (1, 0))
+        if first <= minor <= last:
+            return major, minor, build
+    known = ", ".join(f"{major}.{first} to {major}.{last}" for major, (first, last) in TRAINS.items())
+    raise ConfigError(f"release {text!r} is not known (known: {known}, as in 16.9 or 16.6.1)")
+
+
+def platform_of(model: str | None, release: str | None) -> tuple[str | None, Release]:
+    """The platform's name in small letters, and its release, the guide's unless one is given.
+
+    Raises ConfigError, which lists those known.
+    """
+    if model is None:
+        if release is not None:
+            known = ", ".join(MULTI_SN_SINCE)
+            told = f"release {release!r} needs a platform beside it: the default one has every feature"
+            raise ConfigError(f"{told} (known: {known})")
+        return None, RELEASE
+    name = model.lower()
+    if name not in MULTI_SN_SINCE:
+        raise ConfigError(f"platform {model!r} is not known (known: {', '.join(MULTI_SN_SINCE)})")
+    return name, RELEASE if release is None else release_of(release)
+
+
+def has_multi_sn(model: str | None, release: Release = RELEASE) -> bool:
     """Tell whether a device has multi-SNS; `None` is the default platform, which has everything."""
     if model is None:
         return True
-    since = MULTI_SN_SINCE.get(model.lower())
+    since = MULTI_SN_SINCE[model]
     return since is not None and release >= since
 
 
 def check_platform(load: Load) -> None:
-    """Report commands that the modelled device does not have."""
-    model = load.cfg.platform.model
-    if model is not None and model.lower() not in MULTI_SN_SINCE:
-        load.error(f"platform '{model}' is not known", "one of " + ", ".join(MULTI_SN_SINCE), line=0)
-    elif load.cfg.ipsec.multi_sn and not has_multi_sn(model):
-        named = ".".join(map(str, RELEASE))
-        load.error(f"platform {model} has no 'security-association multi-sn' in release {named}", line=0)
+    """Refuse the lines that the modelled device does not have: they cost themselves, and nothing else."""
+    platform, ipsec = load.cfg.platform, load.cfg.ipsec
+    if not ipsec.multi_sn or has_multi_sn(platform.model, platform.release):
+        return
+    since = MULTI_SN_SINCE[str(platform.model)]
+    line, column = load.marked(ipsec, "multi_sn") or (0, 0)
+    load.warn(f"platform {platform.model} with release {_shown(platform.release)} refuses "
+              "'security-association multi-sn': the line has no effect",
+              "no release has it there" if since is None else f"it is there from {_shown(since)} on",
+              line=line, column=column)  # fmt: skip
+    ipsec.multi_sn = False
+
+
+def _shown(release: Release) -> str:
+    return ".".join(map(str, release))

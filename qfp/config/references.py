@@ -257,7 +257,7 @@ def _check_protection(load: Load, names: _Names, interface: Interface, tunnel: T
         load.error(f"tunnel mode {tunnel.mode} cannot be protected", _OTHER_MODES_REFUSED, line=line, column=column)
     if tunnel.shared and tunnel.mode in ("gre ipv6", "ipsec ipv6"):
         load.error("IPv6 tunnels do not take 'shared'", "remove the word", line=line, column=column)
-    if not names.check(interface, "IPsec profile", name, effect="the tunnel stays down"):
+    if not names.check(interface, "IPsec profile", name, effect=f"{interface.name} stays down"):
         return
     for set_name in load.cfg.profiles[str(name)].transform_sets:
         found = load.cfg.transform_sets.get(set_name)

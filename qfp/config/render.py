@@ -192,6 +192,7 @@ _BINDINGS = (
 _BEFORE = (
     ("description", "description {}"),
     ("bandwidth", "bandwidth {}"),
+    ("mac", "mac-address {}"),
     ("mtu", "mtu {}"),
     ("vlan", "encapsulation dot1q {}"),
     ("vrf", "vrf forwarding {}"),

@@ -59,6 +59,7 @@ def entry_text(ace: Ace, family: int, standard: bool = False) -> str:
     words += ["dscp", str(ace.dscp)] if ace.dscp is not None else []
     words += ["precedence", str(ace.precedence)] if ace.precedence is not None else []
     words += ["fragments"] if ace.fragments else []
+    words += ace.others
     return " ".join([*words, *([ace.log] if ace.log else [])])
 
 

@@ -66,6 +66,7 @@ def _icmp6_interval(load: Load, cfg: Configuration, args: Args) -> None:
 
 def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:
     groups = cfg.platform.llq_qos_groups
+    load.mark(cfg.platform, "llq_qos_groups")
     if args.no:
         groups[:] = [] if "group" not in args else [group for group in groups if group != args["group"]]
     elif args["group"] not in groups:

@@ -121,6 +121,8 @@ class TreeReader:
             if isinstance(found, Match):
                 if depth and self._rather_global(section, statement, found):
                     continue
+                if found.args.shortened and nearest is not None and nearest[1].reason == "malformed":
+                    break  # `mac-address 1.2` is a bad one of an interface, not a global `mac-address-table`
                 statement.found = found
                 return self._hang(statement, depth)
             if nearest is None or found.depth > nearest[1].depth:

@@ -1,10 +1,9 @@
 """Output policies as tables: which queue a packet of each DSCP falls into, policies within classes included.
 
 The data plane knows a packet's queue before it gives it a sequence number, and looks at the DSCP alone for it (see
-qfp_kernels.queue). Conditions on anything else match nothing here, which is reported.
+qfp_kernels.queue). Conditions on anything else match nothing here, which qfp.config.effects reports.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from qfp_kernels.layout import CLASSES_ROW
 
 Array = npt.NDArray[Any]
 DEFAULT = "class-default"
-BY_DSCP = ("dscp", "precedence", "any", "class-map", "protocol")
 PROTOCOL_FAMILY = {"ip": 4, "ipv6": 6}
 
 
@@ -79,16 +77,3 @@ def table(config: Configuration, policy: Any) -> Array:
         for dscp in range(64):
             out[half * 64 + dscp] = queue_of(config, policy, family, dscp)
     return out
-
-
-def unseen(config: Configuration, policy: Any, warn: Callable[[int, str, str], None]) -> None:
-    """Report classes whose packets the DSCP alone does not tell."""
-    for each in policy.classes:
-        child = _children(config, each)
-        if child is not None:
-            unseen(config, child, warn)
-        found = config.class_maps.get(each.name)
-        kinds = {match.kind for match in found.matches if match.kind not in BY_DSCP} if found else set()
-        if kinds:
-            warn(0, f"class {each.name} of policy {policy.name} looks at {', '.join(sorted(kinds))}",
-                 "its packets share the sequence-number space of class-default: spaces go by DSCP")  # fmt: skip

@@ -11,12 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 from qfp.algorithms import cipher, integrity
-from qfp.config import Configuration
+from qfp.config import Configuration, TransformSet
 from qfp.control.policy import Selector, Want
 from qfp.sa import SaError, SecurityAssociation, Selectors
 
 SPI_MIN = 256  # RFC 4303 section 2.1: smaller ones are reserved
 MAC_KEYS = {"hmac-md5-96": 16, "hmac-sha1-96": 20, "hmac-sha256-128": 32, "hmac-sha384-192": 48, "hmac-sha512-256": 64}
+
+
+class IncompleteError(SaError):
+    """An entry that lacks what its SAs are made from; the checks of the configuration have said so."""
 
 
 class Stream:
@@ -53,19 +57,30 @@ def window_of(want: Want, config: Configuration) -> int:
     return config.ipsec.replay_window if own is None else int(own)
 
 
+def sets_of(want: Want, config: Configuration) -> list[TransformSet]:
+    """The transform sets of an entry that are defined, in their order. Auto keying takes the first one."""
+    return [config.transform_sets[name] for name in want.settings.transform_sets if name in config.transform_sets]
+
+
+def first_set(want: Want, config: Configuration) -> TransformSet:
+    """The transform set that an entry's SAs are made by. Raises IncompleteError."""
+    found = sets_of(want, config)
+    if not found:
+        problem = f"{want.where} names none that is defined"
+        raise IncompleteError("transform set", problem, "add `set transform-set NAME`")
+    return found[0]
+
+
 def auto(
-    want: Want, config: Configuration, seed: int, outbound: bool, generation: int = 0
-) -> list[SecurityAssociation]:
+    want: Want, config: Configuration, seed: int, outbound: bool, generation: int = 0,
+    transform: TransformSet | None = None,
+) -> list[SecurityAssociation]:  # fmt: skip
     """The SAs of one direction: ESP, or AH, or ESP and then the AH over it. `generation`: how often the pair was
-    rekeyed; both ends come to the same SAs.
+    rekeyed; both ends come to the same SAs. `transform`: another set than the entry's first.
 
     Raises SaError when the entry names no usable transform set.
     """
-    transform = next(
-        (config.transform_sets[n] for n in want.settings.transform_sets if n in config.transform_sets), None
-    )
-    if transform is None:
-        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    transform = transform or first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
     mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
@@ -80,7 +95,7 @@ def auto(
         spi = stream.spi()
         common: dict[str, Any] = {
             "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
-            "esn": transform.esn,            "direction": "out" if outbound else "in",
+            "esn": transform.esn, "allow_null": config.allow_null, "direction": "out" if outbound else "in",
         }  # fmt: skip
         if proto == "ah" and transform.ah:
             key = stream.take(MAC_KEYS[transform.ah])
@@ -107,9 +122,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
     Raises SaError with what is missing.
     """
     entry = want.settings
-    transform = next((config.transform_sets[n] for n in entry.transform_sets if n in config.transform_sets), None)
-    if transform is None:
-        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    transform = first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     word = "outbound" if outbound else "inbound"
     mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
@@ -120,7 +133,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
         keys = next((k for k in entry.session_keys if k.direction == word and k.proto == proto), None)
         if keys is None or keys.masked:
             remedy = f"add `set session-key {word} {proto} SPI …` with its keys"
-            raise SaError("session-key", f"{want.where} has no {word} {proto} key", remedy)
+            raise IncompleteError("session-key", f"{want.where} has no {word} {proto} key", remedy)
         encr = (transform.cipher or "null") if proto == "esp" else "null"
         integ = (transform.esp_auth if proto == "esp" else transform.ah) or "none"
         width = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
@@ -132,7 +145,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
                 proto=proto, spi=keys.spi, src=ends[0], dst=ends[1], mode=mode, encr=encr,
                 encr_key=keys.cipher_key[:width] if encr != "null" else b"",
                 salt=keys.cipher_key[width : width + salt] if salt else b"", integ=integ, integ_key=mac_key[:mac],
-                replay_window=0, direction="out" if outbound else "in",
+                replay_window=0, direction="out" if outbound else "in", allow_null=config.allow_null,
             )
         )  # fmt: skip
     return out

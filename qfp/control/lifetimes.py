@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qfp.config import Configuration
+from qfp.config.ends import default_peer
 from qfp.control.limits import KILOBYTE, SECOND, SOFT_NUMBERS, Limits
-from qfp.control.policy import Want, default_peer
+from qfp.control.policy import Want
 from qfp.control.sadb import Pair, Sadb
 from qfp.control.timers import Wheel
 from qfp.tables.sad import Sad
@@ -88,6 +89,7 @@ class Lifetimes:
         self._soft, self._hard, self._idle = (np.full(count, NEVER, np.int64) for _ in range(3))
         self._out, self._in = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.limits: dict[int, Limits] = {}
+        self._standing: dict[int, Limits] = {}  # of SAs that were made under another configuration, until they end
         self.past: dict[int, list[tuple[Want, int]]] = {}  # (entry, generation) of SAs that are gone, by pair
         self._coming: dict[int, tuple[int, ...]] = {}  # inbound SAs of a pair's next generation
         self._old: list[tuple[int, int, int, int]] = []  # heap: ns, pair, inbound SA, its generation of the handle
@@ -108,8 +110,14 @@ class Lifetimes:
         self._mark(k, pair.outbound, True, pair.generation)
         self._mark(k, pair.inbound, False, pair.generation)
 
+    def limits_of(self, k: int) -> Limits:
+        """The limits that hold for the present SAs of pair k."""
+        return self._standing.get(k, self.limits[k])
+
     def _current(self, k: int, pair: Pair) -> None:
         limits = self.limits[k]
+        if self._standing.pop(k, None) is not None:
+            self._entered[k] = False  # deadlines may now come before the one in the wheel: another one is entered
         self._sadb.pairs[k] = pair
         self._soft[k] = limits.soft_seconds * SECOND if self.rekey else NEVER
         self._hard[k] = limits.hard_seconds * SECOND
@@ -189,11 +197,11 @@ class Lifetimes:
         while self._old and self._old[0][0] <= now:
             ts, k, handle, generation = heapq.heappop(self._old)
             self._delete_old(ts, k, handle, generation)
-        due = self._wheel.due(now)
+        due = list(dict.fromkeys(self._wheel.due(now).tolist()))
         self._entered[due] = False
-        soft = [k for k in due.tolist() if _plus(int(self._birth[k]), int(self._soft[k])) <= now]
+        soft = [k for k in due if _plus(int(self._birth[k]), int(self._soft[k])) <= now]
         self._move(soft, now, "rekeyed", "time")
-        for k in sorted(set(due.tolist()) - set(soft)):
+        for k in sorted(set(due) - set(soft)):
             birth = int(self._birth[k])
             if _plus(birth, int(self._hard[k])) <= now:
                 self._expire(k, now, "expired", "time")
@@ -368,12 +376,18 @@ class Lifetimes:
         for handle in (*old.outbound, *old.inbound, *coming):
             self._sad.retire(handle)
 
-    def resume(self, k: int, other: "Lifetimes", before: int, copy: Callable[[int, int], None]) -> None:
-        """Pair k goes on as pair `before` of another router's; `copy(handle, theirs)`: state of an inbound SA."""
+    def resume(
+        self, k: int, other: "Lifetimes", before: int, copy: Callable[[int, int], None], idle_for_all: bool = False
+    ) -> None:
+        """Pair k goes on as pair `before` of another router's; `copy(handle, theirs)`: state of an inbound SA.
+        `idle_for_all`: with the new idle time (IDLE-5)."""
         pair, theirs = self._sadb.pairs[k], other._sadb.pairs[before]
         self._birth[k] = other._birth[before]
-        for limit in ("_soft", "_hard", "_idle"):  # as they were negotiated
-            getattr(self, limit)[k] = getattr(other, limit)[before]
+        if other._unused(before):  # nothing has been negotiated yet
+            self._mark(k, pair.outbound, True, pair.generation)
+            self._mark(k, pair.inbound, False, pair.generation)
+        else:
+            self._keep_limits(k, other, before, idle_for_all)
         for word in (CTL_SPAN, CTL_BUDGET):
             self._tables.t.ctl[word] = min(self._tables.t.ctl[word], other._tables.t.ctl[word])
         self.past[k] = [(replace(want, sp=pair.want.sp), g) for want, g in other.past.get(before, ())]
@@ -395,6 +409,18 @@ class Lifetimes:
         self._lingering[k] = [(handle, int(generations[handle])) for handle in lingering]
         if self._birth[k] != NEVER:
             self._enter([k])
+
+    def _unused(self, k: int) -> bool:
+        """Whether no packet has used a pair that could still be used."""
+        pair, fresh = self._sadb.pairs[k], self._tables.t.life["fresh"]
+        return self._birth[k] == NEVER and bool(fresh[pair.outbound[0]] and fresh[pair.inbound[0]])
+
+    def _keep_limits(self, k: int, other: "Lifetimes", before: int, idle_for_all: bool) -> None:
+        """The SAs of a pair have the limits with which they were negotiated."""
+        standing = other.limits_of(before)
+        for limit in ("_soft", "_hard", *(() if idle_for_all else ("_idle",))):
+            getattr(self, limit)[k] = getattr(other, limit)[before]
+        self._standing[k] = replace(standing, idle=self.limits[k].idle) if idle_for_all else standing
 
     def clear(self, ts: int, peer: str = "") -> int:
         """`clear crypto sa`: pairs (those with a peer) are deleted at `ts`; the next packet begins a new one. Returns

@@ -4,14 +4,13 @@ An SPD entry stands for one permit rule of one crypto map entry, as on IOS, wher
 SAs (the proxy identities are the rule's addresses, protocol and ports).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import Any
 
 from qfp.config import Configuration
-from qfp.control.routing import Routing, interface_addresses
+from qfp.config.ends import default_peer, own_address, tunnel_ends
 from qfp.tables import spd
 from qfp.tables.spd import ANY_PORTS, Policies, Rule
 from qfp_kernels.layout import SP_PROTECT
@@ -59,12 +58,11 @@ class Want:
 
 @dataclass
 class PolicyBuilder:
-    """Reads a configuration into `policies` and `wants`; `warn(line, message, hint)` takes what is incomplete."""
+    """Reads a configuration into `policies` and `wants`. What is incomplete has been reported: see
+    qfp.config.effects."""
 
     config: Configuration
-    routing: Routing
     policies: Policies
-    warn: Callable[[int, str, str], None]
     wants: list[Want] = field(default_factory=list)
     spd_of: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -87,47 +85,41 @@ class PolicyBuilder:
     def _entry(
         self, cmap: Any, entry: Any, number: int, home: Any, interface: Any, family: int, prio: int
     ) -> list[Rule]:
-        """Rules of one crypto map entry; an incomplete entry has none, as on IOS."""
+        """Rules of one crypto map entry; an incomplete entry has none, as on IOS.
+
+        No SA is chosen by conditions such as `established`: a permit entry with one protects all that its addresses,
+        protocol and ports say, a deny entry with one exempts nothing. So no less is protected than the file asks.
+        """
         where = f"crypto map {cmap.name} {entry.seq}"
         lists = self.config.access_lists if family == 4 else self.config.ipv6_access_lists
         acl = lists.get(entry.acl or "")
-        peer, local = self._ends(entry, home, where)
+        peer, local = self._ends(entry, home)
         if acl is None or peer is None or local is None:
-            if entry.dynamic_map:
-                self.warn(entry.line, f"{where}: a dynamic map has no peer until one calls", "its traffic gets no SA")
             return []
-        rules = []
+        rules: list[Rule] = []
+        seen: set[Any] = set()
         for ace in acl.entries:
-            if ace.established or ace.fragments or ace.dscp is not None or ace.precedence is not None:
-                self.warn(ace.line, f"{where}: an SA is not chosen by established, fragments, dscp or precedence",
-                          "this entry of the access list is left out")  # fmt: skip
-                continue
-            selector = Selector(acl.family, ace.src, ace.dst, ace.protocol)
+            ranges = [(sport, dport) for sport in port_ranges(ace, "sport") for dport in port_ranges(ace, "dport")]
+            key = (ace.src, ace.dst, ace.protocol, tuple(ranges))
+            if key in seen or (not ace.permit and ace.beyond_selectors):
+                continue  # an equal entry before it takes all its packets
+            seen.add(key)
             row = self.policies.entry(action=SP_PROTECT) if ace.permit else -1
-            for sport in port_ranges(ace, "sport"):
-                for dport in port_ranges(ace, "dport"):
-                    rules.append(
-                        Rule(acl.family, ace.permit, ace.src, ace.dst, ace.protocol, sport, dport, number, row, prio)
-                    )
-                    selector = Selector(acl.family, ace.src, ace.dst, ace.protocol, sport, dport)
+            rules += [
+                Rule(acl.family, ace.permit, ace.src, ace.dst, ace.protocol, sport, dport, number, row, prio)
+                for sport, dport in ranges
+            ]
             prio += 1
             if ace.permit:
+                selector = Selector(acl.family, ace.src, ace.dst, ace.protocol, *ranges[-1])
                 manual = entry.kind == "ipsec-manual"
                 self.wants.append(Want(row, selector, local, peer, entry, interface, where, manual=manual))
         return rules
 
-    def _ends(self, entry: Any, home: Any, where: str) -> tuple[Address | None, Address | None]:
+    def _ends(self, entry: Any, home: Any) -> tuple[Address | None, Address | None]:
         """(peer, local) addresses of an entry: the default peer or the first one, and ours of its family."""
-        if not entry.peers:
-            return None, None
         address = default_peer(entry, self.config)
-        if address is None:
-            self.warn(entry.line, f"{where}: the peer's name is not known", "add an `ip host` line")
-            return None, None
-        local = own_address(home, address.version)
-        if local is None:
-            self.warn(entry.line, f"{where}: {home.name} has no IPv{address.version} address", "give it one")
-        return address, local
+        return address, own_address(self.config, home, address.version) if address is not None else None
 
     def tunnel(self, interface: Any, row: int) -> int:
         """SPD of a protected VTI, row `row` of the interfaces: everything that is routed into it. -1 when the tunnel is
@@ -141,7 +133,7 @@ class PolicyBuilder:
     def protection(self, interface: Any, row: int, protocol: int | None) -> int:
         """SPD entry of `tunnel protection` on an interface; -1 when the tunnel is incomplete. `protocol`: 47 for GRE,
         whose SAs carry (tunnel source, tunnel destination, 47) alone (BASE-5)."""
-        local, peer = self.tunnel_ends(interface)
+        local, peer = tunnel_ends(self.config, interface)
         profile = self.config.profiles.get(interface.tunnel.protection_profile or "")
         if local is None or peer is None or profile is None:
             return -1
@@ -156,38 +148,6 @@ class PolicyBuilder:
             Want(entry, selector, local, peer, profile, interface, where, vti=protocol is None, tunnel=True)
         )
         return entry
-
-    def tunnel_ends(self, interface: Any) -> tuple[Address | None, Address | None]:
-        """(source, destination) of a tunnel, names and interfaces resolved; None where one is not known."""
-        tunnel = interface.tunnel
-        peer = tunnel.destination
-        if isinstance(peer, str):
-            peer = next(iter(self.config.hosts.get(peer, [])), None)
-        local = tunnel.source
-        if isinstance(local, str):
-            home = self.config.interfaces.get(local)
-            local = own_address(home, peer.version) if home is not None and peer is not None else None
-        return local, peer
-
-
-def default_peer(entry: Any, config: Configuration) -> Address | None:
-    """Address of the peer that an entry goes to at first: the one marked default, else the first. None: not known."""
-    peers = getattr(entry, "peers", ())
-    if not peers:
-        return None
-    return peer_address(next((p for p in peers if p.default), peers[0]), config)
-
-
-def peer_address(peer: Any, config: Configuration) -> Address | None:
-    """Address of one `set peer`, its name resolved; None when the name is not known."""
-    known = config.hosts.get(peer.hostname or "", [])
-    return peer.address if peer.address is not None else next(iter(known), None)
-
-
-def own_address(interface: Any, version: int) -> Address | None:
-    """First address of an interface in a family, global scope before link-local."""
-    found = [a.ip for a in interface_addresses(interface) if a.version == version]
-    return min(found, key=lambda a: a.is_link_local) if found else None
 
 
 def port_ranges(ace: Any, side: str) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from qfp.config import Configuration
+from qfp.config import Configuration, TransformSet
 from qfp.control import keying
 from qfp.control.mtu import df_rule, fragments_before
 from qfp.control.policy import Want
@@ -70,9 +70,12 @@ class Sadb:
             self._warn(0, f"{spare} of {len(given)} SAs of the key file serve no entry of the policy",
                        "their addresses must be those of a crypto map's or tunnel's two ends")  # fmt: skip
 
-    def derive(self, want: Want, generation: int, outbound: bool) -> list[SecurityAssociation]:
-        """The SAs of one direction of an entry that is keyed automatically, as both ends derive them."""
-        return keying.auto(want, self._config, self._seed, outbound, generation)
+    def derive(
+        self, want: Want, generation: int, outbound: bool, transform: TransformSet | None = None
+    ) -> list[SecurityAssociation]:
+        """The SAs of one direction of an entry that is keyed automatically, as both ends derive them. `transform`: by
+        another set than the entry's first."""
+        return keying.auto(want, self._config, self._seed, outbound, generation, transform)
 
     def prepare(self, wanted: Sequence[tuple[Want, int, bool]]) -> list[tuple[int, ...]]:
         """Install SAs of later generations: (entry, generation, outbound); no packet is sent by them yet. Returns the
@@ -86,6 +89,8 @@ class Sadb:
             if want.manual:
                 return keying.manual(want, self._config, outbound)
             return self.derive(want, 0, outbound)
+        except keying.IncompleteError:
+            return []
         except SaError as error:
             self._warn(want.settings.line, str(error), "")
             return []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qfp.config.ends import tunnel_ends
 from qfp.control.mtu import fragment_room, link_mtu, overhead, tunnel_mtu
 from qfp.sizes import LENGTH_MAX
 from qfp_kernels.layout import CTL_FRAME_ROWS, CTL_MSS, CTL_ROOM, CTL_TUNS, IF_GRE, IF_VTI
@@ -70,12 +71,12 @@ class Sizes:
         """MTUs of a tunnel interface, from its way; the SA of a VTI must know them."""
         row = self._router.interfaces.row[name]
         kind = int(self._t.ifs["kind"][row])
-        _, peer = self._router._builder.tunnel_ends(interface)
+        _, peer = tunnel_ends(self._router.config, interface)
         default = LENGTH_MAX
         handles = [h for h, tunnel in self._tunnel_of.items() if tunnel == name]
         if kind == IF_VTI and handles:
             default = int(self._t.sa["plain_mtu"][handles[0]])
-        elif kind == IF_GRE:
+        elif kind == IF_GRE and peer is not None:
             default = self._egress(row, peer.version) - overhead(interface.tunnel)
         self._set(name, *(tunnel_mtu(interface, family, default) for family in (4, 6)))
         for handle in handles if kind == IF_VTI else ():

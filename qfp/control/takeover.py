@@ -21,13 +21,14 @@ ICMP_STATE = ("tokens", "since", "started")
 WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")
 
 
-def take_over(new: Any, old: Any, ts: int) -> None:
-    """Let router `new` go on with what router `old` has at `ts` (ns); `old` is not to be used any more."""
+def take_over(new: Any, old: Any, ts: int, idle_for_all: bool = False) -> None:
+    """Let router `new` go on with what router `old` has at `ts` (ns); `old` is not to be used any more. `idle_for_all`:
+    sessions that go on get the new idle time, too (IDLE-5)."""
     known = {_identity(old, k, pair): k for k, pair in enumerate(old.sadb.pairs) if pair.outbound and pair.inbound}
     for k, pair in enumerate(new.sadb.pairs):
         before = known.get(_identity(new, k, pair)) if pair.outbound and pair.inbound else None
         if before is not None:
-            _pair(new, k, old, before, ts)
+            _pair(new, k, old, before, ts, idle_for_all)
     new.lifetimes.events[:0] = old.lifetimes.events
     new.lifetimes.counts += old.lifetimes.counts
     _totals(new.tables.t, old.tables.t)
@@ -51,7 +52,7 @@ def _identity(router: Any, k: int, pair: Pair) -> tuple[Any, ...]:
     return tuple(int(router.tables.t.sa["spi"][h]) for h in (*pair.outbound, *pair.inbound))
 
 
-def _pair(new: Any, k: int, old: Any, before: int, ts: int) -> None:
+def _pair(new: Any, k: int, old: Any, before: int, ts: int, idle_for_all: bool) -> None:
     """SAs of one entry."""
     theirs = old.sadb.pairs[before]
     if k in new.sadb.derived and theirs.generation:
@@ -62,7 +63,10 @@ def _pair(new: Any, k: int, old: Any, before: int, ts: int) -> None:
     for here, there in zip(mine.inbound, theirs.inbound, strict=False):
         inbound_state(new, here, old, there)
     if k in new.sadb.derived:
-        new.lifetimes.resume(k, old.lifetimes, before, lambda here, there: inbound_state(new, here, old, there))
+        def copy(here: int, there: int) -> None:
+            inbound_state(new, here, old, there)
+
+        new.lifetimes.resume(k, old.lifetimes, before, copy, idle_for_all)
         if bool(new.config.ipsec.multi_sn) != bool(old.config.ipsec.multi_sn):
             new.lifetimes.make_stale(k, ts)
     path = old.path_mtus.learned(theirs.outbound[0])

@@ -13,7 +13,6 @@ from qfp_kernels.layout import CTL_TUNH_MASK, CTL_TUNS
 from qfp_kernels.tunnel import GRE_CSUM, GRE_KEY, GRE_SEQ, WITH_CSUM, WITH_KEY, WITH_SEQ, tunnel_hash
 
 Array = npt.NDArray[Any]
-GRE_MODES = ("gre ip", "gre ipv6")
 TTL_DEFAULT, HOPS_DEFAULT = 255, 64
 IPPROTO_GRE = 47
 ERRORS, ERROR_ID = 1, 0x8000

@@ -70,6 +70,7 @@ def make_sa(
         proto=proto, spi=rng.randrange(256, 2**32), src=src, dst=dst, mode=mode, encr=encr,
         encr_key=rng.randbytes(key), salt=rng.randbytes(cipher(encr).salt), integ=integ,
         integ_key=rng.randbytes(integrity(integ).key), icv_len=icv, esn=esn, natt=natt, seq=seq, replay_window=64,
+        allow_null=True,
     )  # fmt: skip
 
 

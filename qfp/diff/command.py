@@ -29,16 +29,17 @@ class DiffError(ValueError):
 
 def run_diff(
     seed: int = 1, count: int = 1000, keys: str | Path | None = None, trace: str | Path | None = None,
-    json_out: bool = False, *, engine: str | None = None,
+    json_out: bool = False, *, engine: str | None = None, allow_null: bool = False,
 ) -> int:  # fmt: skip
     """Compare qfp with the oracle, print the outcome, and return the exit status.
 
     `count` random packets drawn from `seed`, or, with `keys` and `trace`, the first `count` packets of a capture under
     the SAs of a key file. `json_out`: one JSON object instead of text. `engine`: native, openssl, None = best.
+    `allow_null`: take ESP of the key file that neither encrypts nor authenticates.
     Returns 0 when all are equal, 1 when there are differences, 2 for wrong arguments or when scapy is missing.
     """
     try:
-        report, found, version = _run(seed, count, keys, trace, engine)
+        report, found, version = _run(seed, count, keys, trace, engine, allow_null)
     except (DiffError, OracleError, KeyFileError, TraceError, OSError) as error:
         print(json.dumps({"error": str(error)}) if json_out else f"qfp diff: {error}")
         return WRONG_ARGUMENTS
@@ -48,7 +49,7 @@ def run_diff(
 
 
 def _run(
-    seed: int, count: int, keys: str | Path | None, trace: str | Path | None, engine: str | None
+    seed: int, count: int, keys: str | Path | None, trace: str | Path | None, engine: str | None, allow_null: bool
 ) -> tuple[Report, list[Difference], str]:
     if count < 1:
         raise DiffError(f"count is {count}: compare at least 1 packet")
@@ -59,7 +60,7 @@ def _run(
         with Oracle() as oracle:
             report = compare_all(random_cases(seed, count), oracle, engine=engine, stop=_enough)
             return report, smallest(report, oracle, engine), oracle.version
-    sas = read_keys(keys)
+    sas = read_keys(keys, allow_null=allow_null)
     packets = list(ip_packets(read_trace(Path(trace))))[:count]
     with Oracle() as oracle:
         report = compare_all(clear_cases(sas, packets), oracle, engine=engine)

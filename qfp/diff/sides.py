@@ -18,8 +18,8 @@ from qfp.result import CAUSE_WORDS, VERDICT_WORDS, Result, VerdictStore, collect
 from qfp.router import EMITTERS
 from qfp.sa import SecurityAssociation
 from qfp.tables import fib, reassembly, spd
-from qfp.tables.fib import Route
 from qfp.tables.interfaces import Interfaces
+from qfp.tables.route import Route
 from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies, Rule
 from qfp.tables.store import Tables

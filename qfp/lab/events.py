@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qfp.config import Configuration, loads
+from qfp.config import Configuration
+from qfp.config.effects import LAB_DOES
 from qfp.lab.errors import LabError
 from qfp.lab.flow import NEVER, Array
 from qfp.lab.holding import Holding
@@ -70,7 +71,7 @@ class Events:
 
     def _read(self, event: Event, text: str) -> Configuration:
         """The configuration of an event; it must have every interface that there was."""
-        config = loads(text, f"{event.router} at {event.at} ns")
+        config = self._lab.spec.routers[event.router].read(text, f"{event.router} at {event.at} ns")
         file = self._lab.spec.file
         if not config.ok:
             raise LabError(file, event.key, str(config.errors[0]), "the router would refuse it: correct the line")
@@ -78,7 +79,8 @@ class Events:
         if gone:
             raise LabError(file, event.key, f"{gone[0]} is not in the new configuration",
                            "shut it down instead: packets may be on their way to it")  # fmt: skip
-        self._lab.warnings += [f"{event.router}: {issue}" for issue in config.issues if issue.severity == "warning"]
+        self._lab.warnings += [f"{event.router}: {issue}" for issue in config.issues
+                               if issue.severity == "warning" and issue.hint != LAB_DOES]  # fmt: skip
         return config
 
     @property
@@ -119,7 +121,7 @@ class Events:
     def _reconfigure(self, router: str, at: int, config: Configuration) -> None:
         lab, node = self._lab, self._lab.nodes[router]
         old = node.router.config
-        rows = node.reconfigure(config, at)
+        rows = node.reconfigure(config, at, lab.spec.routers[router].idle_for_all)
         lab.tunnels[router].follow(node.router, rows)
         same = all(getattr(old, name) == getattr(config, name) for name in QOS)
         if not same or any(_input(old, name) != _input(config, name) for name in old.interfaces):

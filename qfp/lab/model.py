@@ -1,8 +1,11 @@
 """What a lab file says, checked and in units of ns, bits a second, bytes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from qfp.config import Configuration, loads
+from qfp.config.platforms import platform_of
 
 QUEUE = 64  # packets that wait for a line, where the file names no limit: a hold queue of a small router
 OVERHEAD = 38  # bytes of Ethernet around a packet on the line: preamble, header, FCS, gap
@@ -32,11 +35,20 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class RouterSpec:
-    """A router: its configuration file, lines that are added to it, and its crypto engine (None = takes no time)."""
+    """A router: its configuration file, lines that are added to it, and its crypto engine (None = takes no time).
+    platform, release, allow_null: see qfp.config.loads; idle_for_all: see Router.reconfigured."""
 
     config: Path
     add: str = ""
     engine: EngineSpec | None = None
+    platform: str | None = None
+    release: str | None = None
+    allow_null: bool = False
+    idle_for_all: bool = False
+
+    def read(self, text: str, name: str) -> Configuration:
+        """A configuration of this router. Raises ConfigError for a platform or release that is not known."""
+        return loads(text, name, self.platform, self.release, self.allow_null)
 
     def text(self) -> str:
         """The configuration. A closing `end` of the file would hide what is added. Raises OSError."""
@@ -138,3 +150,13 @@ class LabSpec:
     taps: tuple[Tap, ...] = ()
     interval: int = 0  # ns of time series, 0 = as series.interval_for says
     events: tuple[Event, ...] = ()  # of routers; those of links stand in `links`
+
+    def modelled(self, platform: str | None = None, release: str | None = None, allow_null: bool = False) -> "LabSpec":
+        """The lab with a device for the routers of which the file names none. Raises ConfigError."""
+        platform_of(platform, release)
+        found = {
+            name: replace(each, platform=each.platform or platform, allow_null=allow_null,
+                          release=each.release if each.platform is not None else release)
+            for name, each in self.routers.items()
+        }  # fmt: skip
+        return replace(self, routers=found)

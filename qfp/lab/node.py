@@ -72,11 +72,11 @@ class Node:
             batch = Batch(flow.batch.arena, {**flow.batch.columns, "in_if": row})
             self._waiting.append(Waiting(Flow(batch, flow.ids)))
 
-    def reconfigure(self, config: Configuration, at: int) -> Array:
+    def reconfigure(self, config: Configuration, at: int, idle_for_all: bool = False) -> Array:
         """The router has another configuration from `at` (ns) on; what was row k of its interfaces is now row
-        `result[k]`."""
+        `result[k]`. idle_for_all: see Router.reconfigured."""
         names = self.router.interfaces.names
-        self.router = self.router.reconfigured(config, at)
+        self.router = self.router.reconfigured(config, at, idle_for_all=idle_for_all)
         self._passage = Passage(self.router)
         rows = np.array([self.router.interfaces.row[name] for name in names], np.int32)
         for each in self._waiting:

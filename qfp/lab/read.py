@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qfp.config import ConfigError
+from qfp.config.platforms import platform_of
 from qfp.lab.errors import LabError
 from qfp.lab.model import OVERHEAD, QUEUE, End, EngineSpec, Event, Injection, LabSpec, LinkSpec, RouterSpec, Tap
 from qfp.qos.crypto import least_of
@@ -64,6 +66,13 @@ class Section:
         if isinstance(value, bool) or not isinstance(value, type(default) | int) or not low <= value <= high:
             self.fail(name, f"{value!r} is out of range", f"give a number from {low} to {high}")
         return value
+
+    def flag(self, name: str) -> bool:
+        """A switch, off unless it is there."""
+        value = self.take(name, False)
+        if not isinstance(value, bool):
+            self.fail(name, f"{value!r} is neither", "give true or false")
+        return bool(value)
 
     def measure(self, name: str, units: dict[str, int], example: str, default: Any = None, high: int = TIME_MAX) -> int:
         """A number with a unit ("5 ms", "10M"); whole numbers are taken in the base unit."""
@@ -140,10 +149,22 @@ def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
         if not config.is_file():
             each.fail("config", f"{config} is no file", "paths start from the lab file's folder")
         engine = each.take("engine")
+        platform, release = (each.text(word) if each.has(word) else None for word in ("platform", "release"))
+        _device(each, platform, release)
+        idle_for_all = each.flag("idle_for_all")
         each.done()
         section = Section(top.file, f"routers.{name}.engine", engine) if engine is not None else None
-        routers[name] = RouterSpec(config, add, _engine(section, folder) if section is not None else None)
+        spent = _engine(section, folder) if section is not None else None
+        routers[name] = RouterSpec(config, add, spent, platform, release, idle_for_all=idle_for_all)
     return routers
+
+
+def _device(section: Section, platform: str | None, release: str | None) -> None:
+    """Refuse a platform or release that is not known, or a release alone."""
+    try:
+        platform_of(platform, release)
+    except ConfigError as error:
+        section.fail("release" if platform is None else "platform", str(error), "as --platform and --release take them")
 
 
 def _engine(section: Section, folder: Path) -> EngineSpec:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
-from qfp.config import loads
+from qfp.config.effects import LAB_DOES
+from qfp.config.ends import interface_addresses
 from qfp.lab.errors import LabError
 from qfp.lab.events import Events
 from qfp.lab.flow import NEVER, Flow, merge_in_order, numbers_in, pick, rows_of
@@ -106,8 +107,8 @@ class Lab:
         return cls(load(str(path)), **options)
 
     def _router(self, name: str, spec: RouterSpec, engine: str | None) -> Router:
-        router = Router(loads(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
-        self.warnings += [f"{name}: {issue}" for issue in router.issues]
+        router = Router(spec.read(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
+        self.warnings += [f"{name}: {issue}" for issue in router.issues if issue.hint != LAB_DOES]
         return router
 
     def _interface(self, end: End, key: str) -> str:
@@ -157,13 +158,21 @@ class Lab:
         node.inputs = Inputs(node.router, mine)
 
     def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
-        """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other."""
+        """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other; or
+        when both ends have one address (eui-64 of two routers without a host name, for one)."""
         nets = [
             {each.network for each in self.nodes[router].router.config.interfaces[interface].addresses4}
             for router, interface in ends
         ]
         if nets[0] and nets[1] and not nets[0] & nets[1]:
             self.warnings.append(f"link {name}: its ends have no common IPv4 subnet")
+        own = [self._addresses(*end) for end in ends]
+        for address in sorted(own[0] & own[1], key=str):
+            self.warnings.append(f"link {name}: both ends have the address {address}")
+
+    def _addresses(self, router: str, interface: str) -> set[Any]:
+        config = self.nodes[router].router.config
+        return {each.ip for each in interface_addresses(config, config.interfaces[interface])}
 
     def _inject(self, injection: Injection) -> None:
         """A trace's frames at their times, on their way to an interface."""

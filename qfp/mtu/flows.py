@@ -9,8 +9,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from itertools import islice
 from typing import Any
 
+from qfp.config.ends import interface_addresses
 from qfp.control.policy import Selector
-from qfp.control.routing import interface_addresses
 from qfp.mtu.datagrams import ECHO, GRE, TCP, UDP, Address, Flow
 from qfp.router import Router
 from qfp.tables.spd import ANY_PORTS
@@ -27,7 +27,7 @@ class Candidates:
     def __init__(self, router: Router, peer: Router | None, ingress: str | None = None, to: Sequence[Address] = ()):
         self._router, self._ingress, self._to = router, ingress, to
         self._selectors = {p.want.sp: p.want.selector for p in reversed(router.sadb.pairs) if not p.want.tunnel}
-        self._own = {a.ip for i in router.config.interfaces.values() for a in interface_addresses(i)}
+        self._own = {a.ip for i in router.config.interfaces.values() for a in interface_addresses(router.config, i)}
         self._routes: defaultdict[tuple[int, int], list[Any]] = defaultdict(list)
         for route in router.routing.routes:
             if not route.local:
@@ -65,7 +65,7 @@ class Candidates:
 
     def _sources(self, name: str, selector: Selector) -> Iterator[Address]:
         """Sources behind an interface that a selector names: hosts on its link, then what is routed there, then any."""
-        linked = _networks(self._router.config.interfaces[name], selector.family)
+        linked = _networks(self._router.config, name, selector.family)
         routed = self._routes[self._router.interfaces.row[name], selector.family]
         for network in (*linked, *(prefix for prefix in routed if prefix.prefixlen)):
             for address in _within(network, *selector.src):
@@ -90,7 +90,7 @@ class Candidates:
         """Networks in which to look for a destination."""
         yield from (network for network in self._far if network.version == family)
         name = path.tunnel or path.egress
-        linked = {a.network for a in interface_addresses(self._router.config.interfaces[name])}
+        linked = {a.network for a in interface_addresses(self._router.config, self._router.config.interfaces[name])}
         routes = sorted(self._routes[self._router.interfaces.row[name], family], key=lambda prefix: prefix in linked)
         if path.tunnel is None:
             yield _everything(family)
@@ -104,12 +104,13 @@ def _lans(peer: Router) -> Iterator[Any]:
     """Addresses of interfaces with hosts behind them."""
     for interface in peer.config.interfaces.values():
         if interface.tunnel is None and not interface.shutdown and not interface.crypto_map:
-            yield from interface_addresses(interface)
+            yield from interface_addresses(peer.config, interface)
 
 
-def _networks(interface: Any, family: int) -> list[Any]:
+def _networks(config: Any, name: str, family: int) -> list[Any]:
     """Networks on the link of an interface."""
-    return [a.network for a in interface_addresses(interface) if a.version == family and not a.is_link_local]
+    addresses = interface_addresses(config, config.interfaces[name])
+    return [a.network for a in addresses if a.version == family and not a.is_link_local]
 
 
 def _ports(selector: Selector) -> tuple[int, int, int]:

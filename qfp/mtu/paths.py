@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from qfp.config.ends import GRE_MODES, interface_addresses, tunnel_ends
 from qfp.control.policy import Want
-from qfp.control.routing import interface_addresses
-from qfp.control.tunnels import GRE_MODES
 from qfp.explain_stages import selector_text
 from qfp.mtu import reading
 from qfp.mtu.datagrams import Address, Flow
@@ -123,7 +122,7 @@ def _tunnels(router: Router) -> list[Path]:
     for name, interface in router.config.interfaces.items():
         if interface.tunnel is None or not (interface.tunnel.is_vti or interface.tunnel.mode in GRE_MODES):
             continue
-        local, peer = router._builder.tunnel_ends(interface)
+        local, peer = tunnel_ends(router.config, interface)
         kind = "vti" if interface.tunnel.is_vti else "gre"
         path = Path(kind, f"interface {name}", "everything that is routed into it", local, peer, tunnel=name)
         under = int(router.tables.t.ifs["under"][router.interfaces.row[name]])
@@ -185,7 +184,7 @@ def _ends(peer: Router | None) -> dict[Address, str]:
         return found
     for name, interface in peer.config.interfaces.items():
         if not interface.shutdown:
-            for address in interface_addresses(interface):
+            for address in interface_addresses(peer.config, interface):
                 found.setdefault(address.ip, name)
     return found
 
@@ -197,7 +196,7 @@ def _tunnels_of(peer: Router | None) -> dict[tuple[Address | None, Address | Non
         return found
     for name, interface in peer.config.interfaces.items():
         if interface.tunnel is not None:
-            found.setdefault(peer._builder.tunnel_ends(interface), name)
+            found.setdefault(tunnel_ends(peer.config, interface), name)
     return found
 
 

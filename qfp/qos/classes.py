@@ -235,7 +235,9 @@ def _port_entries(name: str) -> list[Ace]:
 
 
 def _ace_rows(ace: Ace, family: int) -> Iterator[dict[str, int]]:
-    """Rows of the kernel's table for one entry: one a pair of port ranges."""
+    """Rows of the kernel's table for one entry: one a pair of port ranges; none where a condition cannot be told."""
+    if ace.others:
+        return
     low = (1 << 64) - 1
     row: dict[str, int] = {}
     for side, (value, care) in (("s", ace.src), ("d", ace.dst)):

@@ -1,14 +1,13 @@
 """The forwarding table: routes and prefixes, checked, put in order and built into one trie a VRF and family."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from qfp.tables import poptrie
+from qfp.tables.route import Route
 from qfp.tables.store import Tables, words
 from qfp_kernels.layout import STRUCTS
 
@@ -26,20 +25,6 @@ FIB_TABLES = ("fib_root", "fib_direct", "fib_node", "fib_leaf")
 ADJACENCIES_MAX = poptrie.INNER - 1
 LOW = 0xFFFFFFFFFFFFFFFF
 HOST_BITS = np.array([divmod((1 << 128 - plen) - 1, LOW + 1) for plen in range(129)], np.uint64)  # by prefix length
-
-
-@dataclass(frozen=True)
-class Route:
-    """A resolved route. `local`: the prefix is an address of the router itself.
-
-    next_hop: the neighbour that packets are handed to; None = the destination is on the egress interface's own link.
-    """
-
-    prefix: IPv4Network | IPv6Network
-    out_if: int
-    vrf: int = 0
-    local: bool = False
-    next_hop: IPv4Address | IPv6Address | None = None
 
 
 def build(tables: Tables, routes: Sequence[Route], vrfs: int = 1) -> None:

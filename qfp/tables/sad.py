@@ -572,6 +572,7 @@ class Sad:
             esn=profile.esn,
             replay_window=0 if outbound else int(t.sa_in["window"][handle]),
             natt=profile.natt,
+            allow_null=True,  # what was let in may be described
             seq=int(state[handle]),
             direction="out" if outbound else "in",
         )

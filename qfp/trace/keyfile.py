@@ -20,8 +20,8 @@ from qfp.trace.keyfile_error import KeyFileError
 __all__ = ["KeyFileError", "read_keys", "write_esp_sa", "write_sas"]
 
 
-def read_keys(path: str | Path) -> list[SecurityAssociation]:
-    """The SAs of a key file, in the order of the file.
+def read_keys(path: str | Path, *, allow_null: bool = False) -> list[SecurityAssociation]:
+    """The SAs of a key file, in the order of the file. `allow_null`: take ESP that neither encrypts nor authenticates.
 
     Raises `KeyFileError`, which names file, line, column and remedy, and no key.
     """
@@ -31,26 +31,29 @@ def read_keys(path: str | Path) -> list[SecurityAssociation]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a file name"
         raise KeyFileError(path, 0, 0, f"cannot be read: {reason}", "check the name and its permissions") from None
-    return parse_keys(path, data)
+    return parse_keys(path, data, allow_null)
 
 
-def parse_keys(path: Path, data: bytes) -> list[SecurityAssociation]:
-    """The SAs in the bytes of a key file; `path` is for messages only. Raises `KeyFileError`."""
+def parse_keys(path: Path, data: bytes, allow_null: bool = False) -> list[SecurityAssociation]:
+    """The SAs in the bytes of a key file; `path` is for messages only. `allow_null`: see `read_keys`.
+
+    Raises `KeyFileError`.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise KeyFileError(path, line, 0, "not text in UTF-8", "give a key file, not a capture") from None
     if text.lstrip().startswith(("{", "[")):
-        return keyfile_json.parse(path, text)
+        return keyfile_json.parse(path, text, allow_null)
     lines = text.split("\n")  # not splitlines: a form feed or U+2028 is no line end to an editor
     first = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), None)
     if first is None:
         raise KeyFileError(path, 0, 0, "holds no SA", "give a file of keys")
     if lines[first].split()[0] == "src":
-        return keyfile_xfrm.parse(path, lines)
+        return keyfile_xfrm.parse(path, lines, allow_null)
     if "," in lines[first]:
-        return keyfile_esp_sa.parse(path, lines)
+        return keyfile_esp_sa.parse(path, lines, allow_null)
     remedy = "give an SA file (JSON), Wireshark's esp_sa, or the output of ip xfrm state"
     raise KeyFileError(path, first + 1, 0, "not a key file of a known format", remedy)
 

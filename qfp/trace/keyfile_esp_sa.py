@@ -70,7 +70,7 @@ class _Bad(Exception):
 
 
 # --------------------------------------------------------------------------------------------------- reading
-def parse(path: Path, lines: list[str]) -> list[SecurityAssociation]:
+def parse(path: Path, lines: list[str], allow_null: bool = False) -> list[SecurityAssociation]:
     """The SAs of a table; a line for IPv4 and one for IPv6 that differ in nothing else are one SA.
 
     Raises `KeyFileError`.
@@ -78,15 +78,15 @@ def parse(path: Path, lines: list[str]) -> list[SecurityAssociation]:
     sas: dict[SecurityAssociation, None] = {}
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
-            sas[_line(path, number, line)] = None
+            sas[_line(path, number, line, allow_null)] = None
     return list(sas)
 
 
-def _line(path: Path, number: int, line: str) -> SecurityAssociation:
+def _line(path: Path, number: int, line: str, allow_null: bool) -> SecurityAssociation:
     columns: list[int] = []
     try:
         fields = _split(line.rstrip(), columns)
-        return _association(fields)
+        return _association(fields, allow_null)
     except _Bad as bad:
         column = columns[bad.field] + 1 if bad.field < len(columns) else 0
         raise KeyFileError(path, number, column, bad.problem, bad.remedy) from None
@@ -130,7 +130,7 @@ def _unescape(text: str, field: int) -> bytes:
     return ESCAPE.sub(plain, text.encode("utf-8", "surrogatepass"))
 
 
-def _association(fields: list[bytes]) -> SecurityAssociation:
+def _association(fields: list[bytes], allow_null: bool) -> SecurityAssociation:
     words = [field.decode("utf-8", "replace") for field in fields]
     src, dst = _family(words)
     named = _encryption(words[4])
@@ -145,7 +145,7 @@ def _association(fields: list[bytes]) -> SecurityAssociation:
         proto="esp", spi=_spi(words[3]), src=src, dst=dst, mode=None, encr=named.encr,
         encr_key=key[:cut], salt=key[cut:],
         integ=integ, integ_key=auth_key if integ != "none" else b"", icv_len=icv, esn=esn, replay_window=0,
-        natt=NATT_ANY, seq=high << 32,
+        natt=NATT_ANY, seq=high << 32, allow_null=allow_null,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from qfp.sa import Address, AddressRange, PortRange, SaError, SecurityAssociation, Selectors
+from qfp.sa import NATT_ANY, Address, AddressRange, PortRange, SaError, SecurityAssociation, Selectors
 from qfp.trace.keyfile_error import KeyFileError
 
 KEYS = ("proto", "spi", "src", "dst", "mode", "encr", "encr_key", "salt", "integ", "integ_key", "icv_len", "esn",
@@ -61,12 +61,12 @@ class Source:
             at = self.skip(at + 1) if self.text[at] == "," else at
 
 
-def parse(path: Path, text: str) -> list[SecurityAssociation]:
+def parse(path: Path, text: str, allow_null: bool = False) -> list[SecurityAssociation]:
     """The SAs of an SA file. Raises `KeyFileError`."""
     source = Source(path, text)
     try:
         json.loads(text)  # the whole syntax first, so that what follows need not check it
-        return _file(source)
+        return _file(source, allow_null)
     except json.JSONDecodeError as error:
         raise source.error(error.pos, f"not JSON: {error.msg}", "correct the syntax") from None
     except KeyFileError:
@@ -75,14 +75,14 @@ def parse(path: Path, text: str) -> list[SecurityAssociation]:
         raise source.error(0, "not an SA file: nested too deep, or a number too long", 'write {"sas": [ … ]}') from None
 
 
-def _file(source: Source) -> list[SecurityAssociation]:
+def _file(source: Source, allow_null: bool) -> list[SecurityAssociation]:
     start = source.skip(0)
     if source.text[start] != "{":
         raise source.error(start, "an SA file is one object", 'write {"sas": [ … ]}')
     for _, name, value_at, value in _checked(source, start, ("sas",), "the file"):
         if not isinstance(value, list):
             raise source.error(value_at, f"{name} is not an array", 'write {"sas": [ … ]}')
-        return [_association(source, at, sa) for at, sa in source.values(value_at)]
+        return [_association(source, at, sa, allow_null) for at, sa in source.values(value_at)]
     raise source.error(start, "there is no key 'sas'", 'write {"sas": [ … ]}')
 
 
@@ -104,10 +104,10 @@ def _shown(name: str) -> str:
     return ascii(name) if len(name) <= 24 else "with a very long name"
 
 
-def _association(source: Source, at: int, value: Any) -> SecurityAssociation:
+def _association(source: Source, at: int, value: Any, allow_null: bool) -> SecurityAssociation:
     if not isinstance(value, dict):
         raise source.error(at, "an SA is an object", 'write {"proto": "esp", "spi": …, …}')
-    fields: dict[str, Any] = {"mode": None}
+    fields: dict[str, Any] = {"mode": None, "allow_null": allow_null}
     places: dict[str, int] = {}
     for name_at, name, value_at, given in _checked(source, at, KEYS, "an SA"):
         places[name] = name_at
@@ -196,10 +196,15 @@ def _ports(value: Any) -> PortRange | None:
 
 
 def _natt(source: Source, at: int, value: Any) -> tuple[Any, Any]:
+    if value == "any":
+        return NATT_ANY
     if not isinstance(value, dict):
-        raise SaError("natt", "not an object", "give sport and dport, usually 4500, or null")
+        raise SaError("natt", "not an object", 'give sport and dport, usually 4500, "any" or null')
     given = {name: item for _, name, _, item in _checked(source, at, ("sport", "dport"), "natt")}
-    return given.get("sport"), given.get("dport")
+    ports = given.get("sport"), given.get("dport")
+    if ports == NATT_ANY:
+        raise SaError("natt", "port 0 is none", 'give sport and dport, usually 4500, "any" or null')
+    return ports
 
 
 # --------------------------------------------------------------------------------------------------- writing
@@ -214,7 +219,7 @@ def _row(sa: SecurityAssociation) -> dict[str, Any]:
     row.update({name: row[name].hex() for name in HEX_KEYS})
     row.update(src=str(sa.src or "*"), dst=str(sa.dst or "*"), natt=None, selectors=None)
     if sa.natt is not None:
-        row["natt"] = {"sport": sa.natt[0], "dport": sa.natt[1]}
+        row["natt"] = "any" if sa.natt == NATT_ANY else {"sport": sa.natt[0], "dport": sa.natt[1]}
     if sa.selectors is not None:
         sel = sa.selectors
         ends = {"src": sel.src and str(sel.src), "dst": sel.dst and str(sel.dst)}

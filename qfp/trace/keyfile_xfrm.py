@@ -73,7 +73,7 @@ class _State:
 
 
 # ---------------------------------------------------------------------------------------------- the lines
-def parse(path: Path, lines: list[str]) -> list[SecurityAssociation]:
+def parse(path: Path, lines: list[str], allow_null: bool = False) -> list[SecurityAssociation]:
     """The SAs of the output of `ip xfrm state`. Raises `KeyFileError`."""
     sas: list[SecurityAssociation] = []
     state: _State | None = None
@@ -84,7 +84,7 @@ def parse(path: Path, lines: list[str]) -> list[SecurityAssociation]:
         try:
             if words[0] == "src":
                 if state is not None:
-                    sas.append(_finish(path, state))
+                    sas.append(_finish(path, state, allow_null))
                 state = _State(number)
                 if number <= len(lines):
                     _ends(state, words)
@@ -98,7 +98,7 @@ def parse(path: Path, lines: list[str]) -> list[SecurityAssociation]:
     return sas
 
 
-def _finish(path: Path, state: _State) -> SecurityAssociation:
+def _finish(path: Path, state: _State, allow_null: bool) -> SecurityAssociation:
     """The SA of all its lines."""
     fields = state.fields
     if "proto" not in fields:
@@ -111,7 +111,7 @@ def _finish(path: Path, state: _State) -> SecurityAssociation:
     seen = state.seq.get("seq", 0) | (state.seq.get("seq-hi", 0) << 32 if esn else 0)
     seq = out + 1 if out or fields.get("direction") == "out" else seen  # Linux keeps the last number sent
     try:
-        return SecurityAssociation(**fields, seq=seq, replay_window=state.window)
+        return SecurityAssociation(**fields, seq=seq, replay_window=state.window, allow_null=allow_null)
     except SaError as error:
         raise KeyFileError.of(path, state.line, 0, error) from None
 
@@ -210,7 +210,10 @@ def _encap(state: _State, words: list[str]) -> None:
     given = dict(_pairs(words[1:]))
     if given.get("type") != "espinudp":
         raise _Bad("an encapsulation other than espinudp", "remove the SA: qfp opens RFC 3948 only")
-    state.fields["natt"] = _number(given.get("sport", "")), _number(given.get("dport", ""))
+    ports = _number(given.get("sport", "")), _number(given.get("dport", ""))
+    if 0 in ports:
+        raise _Bad("UDP port 0 is none", "give sport and dport, usually 4500")
+    state.fields["natt"] = ports
 
 
 def _selector(state: _State, words: list[str]) -> None:

@@ -4,62 +4,53 @@ BASE-4: longest prefix, then administrative distance, then order. A static route
 is not installed, as on IOS, and is reported.
 """
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network, ip_network
-from typing import Any
+from __future__ import annotations
 
-from qfp.config import Configuration
-from qfp.tables.fib import Route
+from ipaddress import IPv6Network, ip_network
 
-Address = IPv4Address | IPv6Address
+from qfp.tables.route import Route
+
+from .ends import interface_addresses
+from .model import Address, Configuration, Interface, StaticRoute
+
 # Limited broadcast, and multicast whose scope is the node or the link: for the router itself or nobody behind it
 NEVER_FORWARDED = tuple(ip_network(n) for n in ("255.255.255.255/32", "224.0.0.0/24", "ff01::/16", "ff02::/16"))
 RECURSION = 8  # static routes over static routes, at most
 MAX_DISTANCE = 255
 
 
-def interface_addresses(interface: Any) -> list[Any]:
-    """IPv4 and IPv6 interface addresses that need no interface identifier to be known."""
-    return [*interface.addresses4, *(a.interface if not a.eui64 else eui64(interface, a) for a in interface.addresses6)]
-
-
-def eui64(interface: Any, address: Any) -> IPv6Interface:
-    """The address with the interface identifier in its low half (RFC 4291 appendix A).
-
-    A modelled interface has no burnt-in MAC address: 02:00:00 and three bytes of its position stand for one.
-    """
-    network = address.interface.network
-    number = max(0, interface.line) & 0xFFFFFF
-    mac = (0x020000 << 24) | number
-    identifier = ((mac >> 24) ^ 0x020000) << 40 | 0xFFFE << 24 | mac & 0xFFFFFF
-    return IPv6Interface(f"{network.network_address + identifier}/{network.prefixlen}")
-
-
 class Routing:
-    """Routes of every VRF. `lookup` answers for the control plane what the FIB answers for packets."""
+    """Routes of every VRF. `lookup` answers for the control plane what the FIB answers for packets.
+
+    rows: row of each interface by name. unresolved: static routes that are not installed.
+    """
 
     def __init__(self, config: Configuration, rows: dict[str, int]):
         self._config, self._rows = config, rows
         self.vrfs: dict[str | None, int] = {None: 0, **{name: k + 1 for k, name in enumerate(config.vrfs)}}
-        self.unresolved: list[Any] = []
-        self._candidates: list[tuple[int, Route]] = []
-        # (VRF, family) -> prefix length -> network -> the best of its routes, with its distance
-        self._best_of: dict[tuple[int, int], dict[int, dict[int, tuple[int, Route]]]] = {}
+        self.unresolved: list[StaticRoute] = []
+        self._candidates: list[tuple[int, Route]] = []  # (distance, route) in the order of the configuration
+        # (VRF, IP version, prefix length) -> network -> the best candidate; lengths in falling order
+        self._best_of: dict[tuple[int, int, int], dict[int, tuple[int, Route]]] = {}
+        self._lengths: dict[tuple[int, int], list[int]] = {}
         self._connected()
         self._static()
         self.routes = self._best()
 
-    def _add(self, distance: int, route: Route) -> None:
-        """One route more. Of those to one prefix the nearest counts, of equals the first."""
-        self._candidates.append((distance, route))
-        prefix = route.prefix
-        lengths = self._best_of.setdefault((route.vrf, prefix.version), {})
-        same = lengths.setdefault(prefix.prefixlen, {})
-        key = int(prefix.network_address) >> (prefix.max_prefixlen - prefix.prefixlen)
-        if key not in same or distance < same[key][0]:
-            same[key] = distance, route
-
-    def vrf_of(self, interface: Any) -> int:
+    def vrf_of(self, interface: Interface) -> int:
         return self.vrfs.get(interface.vrf, 0)
+
+    def _add(self, distance: int, route: Route) -> None:
+        prefix = route.prefix
+        self._candidates.append((distance, route))
+        table, length = (route.vrf, prefix.version), prefix.prefixlen
+        found = self._best_of.get((*table, length))
+        if found is None:
+            found = self._best_of[(*table, length)] = {}
+            self._lengths[table] = sorted([*self._lengths.get(table, ()), length], reverse=True)
+        network = int(prefix.network_address)
+        if network not in found or distance < found[network][0]:
+            found[network] = (distance, route)
 
     def _connected(self) -> None:
         for name, interface in self._config.interfaces.items():
@@ -68,9 +59,8 @@ class Routing:
             row, vrf = self._rows[name], self.vrf_of(interface)
             for net in NEVER_FORWARDED:
                 self._add(0, Route(net, row, vrf, local=True))
-            for address in interface_addresses(interface):
-                host = ip_network((address.ip, address.max_prefixlen))
-                self._add(0, Route(host, row, vrf, local=True))
+            for address in interface_addresses(self._config, interface):
+                self._add(0, Route(ip_network((address.ip, address.max_prefixlen)), row, vrf, local=True))
                 if address.network.prefixlen < address.max_prefixlen:
                     self._add(0, Route(address.network, row, vrf))
                 if address.version == 4 and address.network.prefixlen < 31:
@@ -89,8 +79,7 @@ class Routing:
                     left.append(route)
                 elif route.distance < MAX_DISTANCE:
                     out, hop = way
-                    vrf = self.vrfs.get(route.vrf, 0)
-                    self._add(route.distance, Route(route.prefix, out, vrf, next_hop=hop))
+                    self._add(route.distance, Route(route.prefix, out, self.vrfs.get(route.vrf, 0), next_hop=hop))
             if not left or len(left) == len(waiting):
                 break
             waiting = left
@@ -98,7 +87,7 @@ class Routing:
             left = waiting
         self.unresolved = left
 
-    def _egress(self, route: Any) -> tuple[int, Address | None] | None:
+    def _egress(self, route: StaticRoute) -> tuple[int, Address | None] | None:
         """(row of the interface, next hop on its link) of a static route; None when nothing reaches its next hop (yet).
 
         A next hop behind another next hop gives way to that one; no next hop means that the destination is on the link.
@@ -117,9 +106,9 @@ class Routing:
         """Best route to an address among those known, or None."""
         if address is None:
             return None
-        lengths, value = self._best_of.get((vrf, address.version), {}), int(address)
-        for length in sorted(lengths, reverse=True):
-            found = lengths[length].get(value >> (address.max_prefixlen - length))
+        table, value, bits = (vrf, address.version), int(address), address.max_prefixlen
+        for length in self._lengths.get(table, ()):
+            found = self._best_of[(*table, length)].get(value >> bits - length << bits - length)
             if found is not None:
                 return found[1]
         return None
