@@ -31,7 +31,8 @@ from qfp.trace.walker import Walker
 from qfp_kernels import observe as K
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "vectors" / "captures"
-FACTS = {"schema", "status", "source", "packets", "windows", "classes", "damage", "sas", "outputs"}
+FACTS = {"schema", "status", "source", "packets", "windows", "classes", "damage", "sas", "left_out", "totals",
+         "outputs"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

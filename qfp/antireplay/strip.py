@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qfp.antireplay.columns import Counts, Name, Observed, Observer, Progress, ReplayLabError, Scratch, observe, pieces
+from qfp.antireplay.columns import Counts, Names, Observed, Observer, Progress, ReplayLabError, Scratch, observe, pieces
 from qfp.batch import Array
 from qfp.trace.errors import MESSAGES, Damage
 from qfp.trace.formats import ARROW, PARQUET
@@ -54,12 +54,15 @@ def salt_of(text: str | None) -> bytes:
     return secrets.token_bytes(64) if text is None else hashlib.blake2b(text.encode()).digest()
 
 
-def hashed(names: list[Name], salt: bytes) -> tuple[Array, Array]:
+def hashed(names: Names, salt: bytes) -> tuple[Array, Array]:
     """(SPI hashes, destination hashes) of SAs. The protocol goes into that of the SPI, the destination too: equal SPIs
     of different SAs cannot be told to be equal."""
-    dst = [digest(salt, b"dst", name.packed) for name in names]
-    spi = [digest(salt, b"spi", bytes([n.proto]) + n.spi.to_bytes(4) + n.packed) for n in names]
-    return np.array(spi, np.uint64), np.array(dst, np.uint64)
+    spi, dst = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
+    for sa, name in enumerate(names):
+        packed = name.packed
+        dst[sa] = digest(salt, b"dst", packed)
+        spi[sa] = digest(salt, b"spi", bytes([name.proto]) + name.spi.to_bytes(4) + packed)
+    return spi, dst
 
 
 def check_target(target: Path) -> str:
@@ -81,7 +84,7 @@ def strip(source: Path, target: Path, salt: str | None = None, progress: Progres
 
 
 def _write(target: Path, form: str, found: Observed, spi: Array, dst: Array) -> None:
-    proto = np.array([name.proto for name in found.names], np.uint8)
+    proto = found.names.protos
     counts = {key: value for key, value in asdict(found.counts).items() if key in COUNTS}
     schema = STRIPPED.with_metadata({"qfp.schema": SCHEMA, "qfp.counts": json.dumps(counts)})
     out = OutputFile(target)

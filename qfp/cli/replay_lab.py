@@ -7,7 +7,7 @@ import typer
 
 from qfp.cli import options as o
 from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded
-from qfp.cli.output import ROWS_MAX, busiest, clean, complain, console, put_json, table
+from qfp.cli.output import busiest, clean, complain, console, put_json, table
 
 Facts = dict[str, Any]
 BAR = 40  # columns of the longest bar
@@ -48,6 +48,10 @@ def replay_lab(
     verdicts: Annotated[
         Path | None, typer.Option("--verdicts", metavar="V", help="One row a packet: .parquet or .arrow.")
     ] = None,
+    most: Annotated[
+        int,
+        typer.Option("--most", metavar="N", min=0, help="SAs that are reported one by one, the busiest; 0 is all."),
+    ] = 1000,
     rows: Annotated[
         Path | None, typer.Option("--table", metavar="T", help="One row an SA, scheme and window: .parquet or .arrow.")
     ] = None,
@@ -64,12 +68,12 @@ def replay_lab(
         chart.check(picture)
     with compile_note(helper=False), Bar(clean(source.name), _total(source)) as bar:
         found = report(source, windows=sizes, spis=spis, classes=None if classes == "dscp" else Path(classes),
-                       selector=_selector(selector_bits, selector_pos), verdicts=verdicts, table=rows,
-                       progress=bar.callback)  # fmt: skip
+                       selector=_selector(selector_bits, selector_pos), most=most, verdicts=verdicts,
+                       table=rows, progress=bar.callback)  # fmt: skip
     facts = {"schema": SCHEMA, "status": DONE if found.damage is None else DAMAGED, "source": str(source),
              **found.facts(), "outputs": {k: str(path) for k, path in named.items() if path is not None}}  # fmt: skip
     if picture is not None:
-        chart.write(picture, found.sas, clean(f"Replay windows for {source}"))
+        chart.write(picture, found.sas, found.totals["sas"], clean(f"Replay windows for {source}"))
     _tell_damage(source, facts["damage"], "studied")
     if json_out:
         put_json(facts)
@@ -174,16 +178,16 @@ def print_lab(facts: Facts) -> None:
     """The answer as text; the facts are those of `--json`."""
     out = console()
     p = facts["packets"]
-    line = f"{p['frames']:,} frames, {p['headers']:,} ESP and AH headers, {_sas(len(facts['sas']))}"
+    line = f"{p['frames']:,} frames, {p['headers']:,} ESP and AH headers, {_sas(facts['totals']['sas'])}"
     for key, words in (("later_fragments", "later fragments, which carry no header"),
                        ("cut_short", "captured too short to see the header"), ("other", "other packets")):  # fmt: skip
         line += f"; {p[key]:,} {words}" if p[key] else ""
     _say(out, line)
-    shown, more = busiest(facts["sas"])
+    shown, _ = busiest(facts["sas"])
     for sa in shown:
         _print_sa(out, sa)
-    if more:
-        _say(out, f"{more} (the {ROWS_MAX} busiest are shown)")
+    if len(shown) < facts["totals"]["sas"]:
+        _print_others(out, facts, len(shown))
     for word, name in facts["outputs"].items():
         _say(out, f"{word}: {name}")
 
@@ -210,6 +214,23 @@ def _print_sa(out: Any, sa: Facts) -> None:
         _say(out, f"  {sa['schemes'][0]['zeros']:,} packets carry number 0, which every window refuses", "yellow")
     _print_advice(out, sa["schemes"])
     _print_reordering(out, sa["schemes"][0])
+
+
+def _print_others(out: Any, facts: Facts, shown: int) -> None:
+    """How many SAs are not shown, and the sums over all."""
+    totals = facts["totals"]
+    where = f"--json has the {len(facts['sas']):,} busiest, --table all" if facts["left_out"]["sas"] else \
+        "--json has them all"
+    out.print()
+    _say(out, f"… and {totals['sas'] - shown:,} more (the {shown:,} busiest are shown; {where})")
+    out.print()
+    _say(out, f"all {_sas(totals['sas'])}: {totals['packets']:,} packets, {totals['bytes']:,} bytes", "bold")
+    columns = ["scheme", "duplicates", "gaps", "late", "loss-free N",
+               *(f"N={drop['window']}" for drop in totals["schemes"][0]["drops"]), "drops"]  # fmt: skip
+    rows = [[s["scheme"], s["duplicates"], s["gaps"], s["late"], s["loss_free_window"],
+             *(drop["late"] for drop in s["drops"]), _spark({**s, "packets": totals["packets"]})]
+            for s in totals["schemes"]]  # fmt: skip
+    out.print(table("", columns, rows))
 
 
 def _spark(scheme: Facts) -> Any:
