@@ -118,9 +118,11 @@ class RowTable(_Writer):
 
 
 class VerdictTable(_Writer):
-    """One row a packet: its place among the IPsec headers of the capture, time, SA (place in order of appearance, which
-    is that of the other table), number field, and a column SCHEME_WINDOW for the verdict of every receiver. SA by SA, in
-    order of arrival."""
+    """One row a packet: its place among the IPsec headers of the capture, time, SA, number field, and a column
+    SCHEME_WINDOW for the verdict of every receiver. SA by SA, in order of arrival.
+
+    SA: its place in order of appearance, in which the other table has them as well.
+    """
 
     def __init__(self, path: Path, schemes: Sequence[str], windows: Sequence[int]):
         self._words = pa.array(VERDICTS, pa.string())
