@@ -50,8 +50,14 @@ def digest(salt: bytes, kind: bytes, data: bytes) -> int:
 
 
 def salt_of(text: str | None) -> bytes:
-    """The key of the hashes: of a text of any length, or random."""
-    return secrets.token_bytes(64) if text is None else hashlib.blake2b(text.encode()).digest()
+    """The key of the hashes: of a text of any length, or random. Raises ReplayLabError."""
+    if text is None:
+        return secrets.token_bytes(64)
+    try:
+        # an argument of a command line may hold bytes that are no UTF-8
+        return hashlib.blake2b(text.encode("utf-8", "surrogateescape")).digest()
+    except UnicodeEncodeError:
+        raise ReplayLabError("the salt holds half a surrogate pair, which is no text: give another") from None
 
 
 def hashed(names: Names, salt: bytes) -> tuple[Array, Array]:

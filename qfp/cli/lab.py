@@ -8,11 +8,11 @@ import typer
 from qfp.cli import options as o
 from qfp.cli.errors import DONE, CommandError, guarded
 from qfp.cli.output import clean, console, note, put_json, table
+from qfp.naming import together
 
 Facts = dict[str, Any]
 SCHEMA = "qfp-lab/1"
 JOURNEY_COLUMNS = ("at", "packets", "delivered", "lost", "consumed", "punted", "delay ms: min", "median", "p99", "max")
-JOURNEYS, SERIES, SUMMARY = "journeys.parquet", "series.parquet", "lab.json"
 LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms", "lost")
 
 
@@ -56,11 +56,12 @@ def lab(
         finally:
             made.close()
     facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
-    if output is not None:
-        facts["written"] = _write(output, outcome, facts)
-    if picture is not None:
-        chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
-        facts["picture"] = str(picture)
+    with together():
+        if picture is not None:
+            chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
+            facts["picture"] = str(picture)
+        if output is not None:
+            facts["written"] = _write(output, outcome, facts)
     if json_out:
         put_json(facts)
     else:
@@ -70,13 +71,14 @@ def lab(
 
 def _interval(text: str | None) -> int:
     """ns of `--interval`, 0 = not given. Raises CommandError."""
-    from qfp.lab.read import TIME_MAX, TIMES, quantity
+    from qfp.coerce import measure, shown
+    from qfp.lab.read import TIME_MAX, TIMES
 
     if text is None:
         return 0
-    found = quantity(text, TIMES)
+    found = measure(text, TIMES)
     if found is None or not 0 < found <= TIME_MAX:
-        raise CommandError(f"--interval: {text!r} is no length of time: write it like \"10 ms\"")
+        raise CommandError(f"--interval: {shown(text)} is no length of time: write it like \"10 ms\"")
     return found
 
 
@@ -86,14 +88,18 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
 
     import pyarrow.parquet as pq
 
+    from qfp.lab.model import JOURNEYS, SERIES, SUMMARY
     from qfp.trace import write_trace
+    from qfp.trace.output import OutputFile
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, batch in outcome.taps.items():
         write_trace(folder / name, batch)
-    pq.write_table(outcome.journeys.to_arrow(), folder / JOURNEYS)
-    pq.write_table(outcome.series.to_arrow(), folder / SERIES)
-    (folder / SUMMARY).write_text(json.dumps(facts, indent=2) + "\n")
+    for name, rows in ((JOURNEYS, outcome.journeys), (SERIES, outcome.series)):
+        with OutputFile(folder / name) as table, table.complaints():
+            pq.write_table(rows.to_arrow(), table.place)
+    with OutputFile(folder / SUMMARY) as summary:
+        summary.write((json.dumps(facts, indent=2) + "\n").encode())
     return [str(folder / name) for name in (*outcome.taps, JOURNEYS, SERIES, SUMMARY)]
 
 

@@ -10,6 +10,7 @@ from qfp.cli import options as o
 from qfp.cli.errors import DONE, CommandError, guarded, issue_facts
 from qfp.cli.output import clean, console, put_json, table
 from qfp.cli.run import load_config, make_router
+from qfp.coerce import shown, whole
 
 Facts = dict[str, Any]
 MARGIN = 24  # columns beside the bar: names of rows
@@ -89,9 +90,10 @@ def _swept(router: Any, far: Any, config: Path, asked: Facts) -> Facts:
 def _sizes(text: str) -> tuple[int, int]:
     """First and last size of A-B. Raises CommandError."""
     first, dash, last = text.partition("-")
-    if not (first.isdecimal() and (last.isdecimal() or not dash)):
-        raise CommandError(f"--sizes {text}: give two IP sizes in bytes, as in 40-9216, or one")
-    return int(first), int(last if dash else first)
+    low, high = (whole(end, 0, 1 << 32) for end in (first, last if dash else first))
+    if low is None or high is None:
+        raise CommandError(f"--sizes {shown(text)}: give two IP sizes in bytes, as in 40-9216, or one")
+    return low, high
 
 
 def _addresses(texts: list[str]) -> tuple[Any, ...]:

@@ -8,10 +8,14 @@ import typer
 from qfp.cli import options as o
 from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded
 from qfp.cli.output import busiest, clean, complain, console, put_json, table
+from qfp.coerce import shown, whole
+from qfp.naming import together
 
 Facts = dict[str, Any]
 BAR = 40  # columns of the longest bar
 BLOCKS = " ▁▂▃▄▅▆▇█"
+SIZE_MAX = 1 << 20  # packets of a window, as in antireplay/study.py
+SIZES_MAX = 1024  # windows that are tried at a time
 STRIP_SCHEMA = "qfp-strip/1"
 HISTOGRAMS = (
     ("extent", "reorder extent, packets since the first larger number"),
@@ -66,14 +70,15 @@ def replay_lab(
     _check_outputs(source, named)
     if picture is not None:
         chart.check(picture)
-    with compile_note(helper=False), Bar(clean(source.name), _total(source)) as bar:
-        found = report(source, windows=sizes, spis=spis, classes=None if classes == "dscp" else Path(classes),
-                       selector=_selector(selector_bits, selector_pos), most=most, verdicts=verdicts,
-                       table=rows, progress=bar.callback)  # fmt: skip
+    with compile_note(helper=False), together():
+        with Bar(clean(source.name), _total(source)) as bar:
+            found = report(source, windows=sizes, spis=spis, classes=None if classes == "dscp" else Path(classes),
+                           selector=_selector(selector_bits, selector_pos), most=most, verdicts=verdicts,
+                           table=rows, progress=bar.callback)  # fmt: skip
+        if picture is not None:
+            chart.write(picture, found.sas, found.totals["sas"], clean(f"Replay windows for {source}"))
     facts = {"schema": SCHEMA, "status": DONE if found.damage is None else DAMAGED, "source": str(source),
              **found.facts(), "outputs": {k: str(path) for k, path in named.items() if path is not None}}  # fmt: skip
-    if picture is not None:
-        chart.write(picture, found.sas, found.totals["sas"], clean(f"Replay windows for {source}"))
     _tell_damage(source, facts["damage"], "studied")
     if json_out:
         put_json(facts)
@@ -143,24 +148,24 @@ def _windows(text: str) -> list[int]:
     sizes: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        ends = (first, last or first) if dash == "" or last else ("", "")
-        if not all(end.isascii() and end.isdecimal() and int(end) for end in ends) or int(ends[0]) > int(ends[1]):
-            raise CommandError(f"--windows {text}: give packets, as in 64,1000 or 32-8192 (32 and its doublings)")
-        size = int(ends[0])
-        while size <= int(ends[1]):
-            sizes.append(size)
-            size *= 2
+        low, high = (whole(end, 1, SIZE_MAX) for end in (first, last if dash else first))
+        if low is None or high is None or low > high:
+            raise CommandError(f"--windows {shown(text)}: give packets, as in 64,1000 or 32-8192 (32 and its "
+                               f"doublings); give sizes from 1 to {SIZE_MAX}")  # fmt: skip
+        while low <= high:
+            sizes.append(low)
+            low *= 2
+    if len(set(sizes)) > SIZES_MAX:
+        raise CommandError(f"--windows: {len(set(sizes)):,} sizes: give at most {SIZES_MAX}")
     return sizes
 
 
 def _spi(text: str) -> int:
     """An SPI, or the hash of one. Raises CommandError."""
-    try:
-        value = int(text.removeprefix("#"), 16)
-    except ValueError:
-        value = -1
-    if not 0 < value < 1 << 64:
-        raise CommandError(f"--spi {text}: give it in hexadecimal, as in 0x4954c4d2 (for a stripped table: its hash)")
+    value = whole(text.removeprefix("#"), 1, (1 << 64) - 1, 16)
+    if value is None:
+        raise CommandError(f"--spi {shown(text)}: give it in hexadecimal, as in 0x4954c4d2 (for a stripped table: its "
+                           "hash)")  # fmt: skip
     return value
 
 
@@ -169,7 +174,7 @@ def _selector(bits: int | None, where: str) -> Any:
     from qfp.antireplay.numbers import Selector
 
     if where not in ("msb", "lsb"):
-        raise CommandError(f"--selector-pos {where}: give msb (the selector is at the top) or lsb")
+        raise CommandError(f"--selector-pos {shown(where)}: give msb (the selector is at the top) or lsb")
     return None if bits is None else Selector(bits, where == "msb")
 
 

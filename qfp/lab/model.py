@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 QUEUE = 64  # packets that wait for a line, where the file names no limit: a hold queue of a small router
+JOURNEYS, SERIES, SUMMARY = "journeys.parquet", "series.parquet", "lab.json"  # files of a lab's folder
+RESERVED = (JOURNEYS, SERIES, SUMMARY)
 OVERHEAD = 38  # bytes of Ethernet around a packet on the line: preamble, header, FCS, gap
 
 
