@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_help import office, qfp
+from cli_help import office, packet, qfp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qfp.batch import Batch
 from qfp.coerce import DIGITS_MAX, measure, path_fault, shown, whole
 from qfp.lab.read import TIMES
+from qfp.trace import write_trace
 
 pytestmark = pytest.mark.req("USE-3")
 LAB = """seed = 1
@@ -47,6 +49,7 @@ WRONG = {  # what: (old, new, part of the message)
     "rate as a date": ('"1M"', "2020-01-01", "no such quantity"),
     "rate as a table": ('"1M"', "{a = 1}", "no such quantity"),
     "delay of years": ('"5 ms"', '"99999999999 s"', "too large"),
+    "a queue of years": ('rate = "1M"', 'rate = "1"\nqueue = 1048576', "a rate of at least"),
     "delay of nothing": ('"5 ms"', '"0"', "no time at all"),
     "lists in lists": ('"1M"', "[" * 20_000 + "]" * 20_000, "nested too deep"),
     "tables in tables": ("seed = 1", "seed = " + "{a=" * 3000 + "1" + "}" * 3000, "nested too deep"),
@@ -123,6 +126,16 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(LAB)
     (tmp_path / "x.toml").chmod(0)
     assert "Permission denied" in refused(tmp_path / "x.toml")
+
+
+def test_traces_of_centuries(made: Any, tmp_path: Path) -> None:
+    """Slowed down, times would not fit into int64."""
+    frames = [packet(k) for k in range(2)]
+    write_trace(made / "long.parquet", Batch.from_frames(frames, ts=[0, 9 * 10**18]))
+    (made / "x.toml").write_text(LAB.replace("in.pcap", "long.parquet") + "speed = 1e-6\n")
+    assert "inject[0].speed: the trace would last 285,388,128 years" in refused(made / "x.toml")
+    (made / "x.toml").write_text(LAB.replace("in.pcap", "long.parquet") + "speed = 10.0\n")
+    assert qfp("lab", made / "x.toml").status == 0
 
 
 def test_a_tap_that_is_a_folder(made: Any, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ DIRECTIONS = ("in", "out", "both")
 TIME_MAX = 10**6 * 10**9  # ns, eleven days: far from the ends of int64
 
 
+PACKET_BITS = 8 * (65535 + 256)  # of the largest packet with the largest overhead
+WAIT_MAX = 1 << 55  # ns that a packet may wait for a line, about a year: sums over many hops stay within int64
 TEXT_MAX = 1 << 24  # bytes of a lab file: tens of thousands of routers
 KEY_PARTS = 64  # of a dotted key; tomllib takes time with their square
 _PART = r"""(?:(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
@@ -251,6 +253,10 @@ def _link(section: Section, number: int, routers: dict[str, RouterSpec]) -> Link
     if link.least <= 0:
         section.fail("delay", "a packet may take no time at all, and two routers could answer each other without end",
                      "give a delay above the jitter, if only 1 us")  # fmt: skip
+    if link.rate and (link.queue + 1) * PACKET_BITS * 10**9 > WAIT_MAX * link.rate:
+        slowest = -(-(link.queue + 1) * PACKET_BITS * 10**9 // WAIT_MAX)
+        section.fail("queue", f"{link.queue} packets would wait for more than a year at {link.rate} bit/s",
+                     f"give a shorter queue, or a rate of at least {slowest}")  # fmt: skip
     if link.reorder > 0 and link.reorder_by == 0:
         section.fail("reorder", "reordered packets are late by nothing", "add reorder_by = \"2 ms\"")
     return link
