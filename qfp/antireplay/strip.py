@@ -41,6 +41,8 @@ STRIPPED = pa.schema(
     ]
 )
 COUNTS = ("frames", "later_fragments", "cut_short", "other")
+# What pyarrow raises for damaged files: also what names that are no UTF-8 set off
+FAULTS = (pa.ArrowException, OSError, ValueError)
 TABLE_ROWS = 1 << 16  # rows of a table that are held at a time
 
 
@@ -123,7 +125,7 @@ def is_stripped(path: Path) -> bool:
         if head.startswith(PARQUET):
             return _says_so(pq.read_schema(path))
         return head.startswith(ARROW) and _says_so(pa.ipc.open_file(pa.memory_map(str(path))).schema)
-    except (OSError, pa.ArrowException):
+    except FAULTS:
         return False  # whoever opens it as a capture says what is wrong
 
 
@@ -138,13 +140,22 @@ def _batches(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         table = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
         return table.schema_arrow, table.iter_batches(batch_size=TABLE_ROWS)
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
-    groups = (reader.get_batch(k) for k in range(reader.num_record_batches))
+    groups = (_valid(reader.get_batch(k)) for k in range(reader.num_record_batches))
     return reader.schema, (g.slice(a, TABLE_ROWS) for g in groups for a in range(0, g.num_rows, TABLE_ROWS))
+
+
+def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose buffers are as long as its columns say. Raises pa.ArrowInvalid."""
+    batch.validate(full=True)
+    return batch
 
 
 def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) -> Observed:
     """What a table holds. A damaged one gives the rows before the damage. Raises ReplayLabError."""
-    schema, batches = _batches(path)
+    try:
+        schema, batches = _batches(path)
+    except FAULTS as error:
+        raise ReplayLabError(f"{path}: is damaged ({str(error)[:100]}): strip the capture again") from None
     counts = _counts(path, schema)
     observer = Observer(scratch)
     damage = None
@@ -152,7 +163,7 @@ def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) 
     while True:
         try:
             batch = next(batches, None)
-        except (pa.ArrowException, OSError):
+        except FAULTS:
             damage = Damage(done, done, MESSAGES[C.D_ROW])
             break
         if batch is None:
