@@ -396,6 +396,15 @@ def test_damaged_tables(wan: Path, tmp_path: Path) -> None:
         assert said.status == 2 and message in said.json["error"], message
 
 
+@pytest.mark.req("USE-3")
+def test_names_of_columns_that_are_no_text(wan: Path, tmp_path: Path) -> None:
+    """A Parquet schema damaged in a name: pyarrow raises UnicodeDecodeError, not an error of its own."""
+    strip(wan, tmp_path / "t.parquet", salt="s")
+    data = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(data.replace(b"proto", b"\x80roto"))
+    assert qfp("replay-lab", tmp_path / "t.parquet").status == 2
+
+
 # ------------------------------------------------------------------------------------------------ wrong words
 @pytest.mark.parametrize(
     "options, message",
