@@ -233,7 +233,7 @@ def test_bad_lab_files_are_refused(folder: Path, text: str, key: str, remedy: st
     routers = '[routers.a]\nconfig = "a.cfg"\n[routers.b]\nconfig = "b.cfg"\n'
     text = text.replace("@", routers).replace("+", INJECT.format(trace="1.pcap", at="a"))
     with pytest.raises(LabError) as caught:
-        Lab(parse(text.encode(), "x.toml", folder))
+        Lab(parse(text, "x.toml", folder))
     assert str(caught.value).startswith(f"x.toml: {key}: ") and remedy in str(caught.value)
 
 

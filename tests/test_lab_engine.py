@@ -333,5 +333,5 @@ def test_bad_engines_are_refused(tmp_path: Path, keys: dict[str, Any], key: str,
     (tmp_path / "asr.toml").write_text('rat = "2G"\n')
     path = sites(tmp_path, [packet()], 0, engine_of("a", **keys))
     with pytest.raises(LabError) as caught:
-        Lab(parse(path.read_bytes(), "x.toml", tmp_path))
+        Lab(parse(path.read_text(), "x.toml", tmp_path))
     assert f": {key}: " in str(caught.value) and remedy in str(caught.value)

@@ -31,7 +31,8 @@ from qfp.trace.walker import Walker
 from qfp_kernels import observe as K
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "vectors" / "captures"
-FACTS = {"schema", "status", "source", "packets", "windows", "classes", "damage", "sas", "outputs"}
+FACTS = {"schema", "status", "source", "packets", "windows", "classes", "damage", "sas", "left_out", "totals",
+         "outputs"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -393,6 +394,15 @@ def test_damaged_tables(wan: Path, tmp_path: Path) -> None:
         pq.write_table(change(table), tmp_path / "odd.parquet")
         said = qfp("replay-lab", tmp_path / "odd.parquet", "--json")
         assert said.status == 2 and message in said.json["error"], message
+
+
+@pytest.mark.req("USE-3")
+def test_names_of_columns_that_are_no_text(wan: Path, tmp_path: Path) -> None:
+    """A Parquet schema damaged in a name: pyarrow raises UnicodeDecodeError, not an error of its own."""
+    strip(wan, tmp_path / "t.parquet", salt="s")
+    data = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(data.replace(b"proto", b"\x80roto"))
+    assert qfp("replay-lab", tmp_path / "t.parquet").status == 2
 
 
 # ------------------------------------------------------------------------------------------------ wrong words

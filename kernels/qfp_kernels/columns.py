@@ -8,6 +8,7 @@ There are no bounds checks, unless QFP_BOUNDS=1 is set when this module is impor
 the column's length and a violation traps (the guard tests run such a build in a process of its own).
 """
 
+import functools
 import hashlib
 import operator
 import os
@@ -88,6 +89,7 @@ class ColumnModel(models.StructModel):
         super().__init__(dmm, fe_type, [("base", types.int64), ("size", types.int64)])
 
 
+@functools.cache
 def element_type(dtype: np.dtype) -> types.Type:
     """Numba element type of a column's dtype; structured dtypes become StructType."""
     if dtype.names is None:
@@ -101,8 +103,12 @@ def element_type(dtype: np.dtype) -> types.Type:
 
 def table_type(name: str, dtypes: dict[str, Any], fixed: dict[str, int] | None = None) -> TableType:
     """The numba type of Columns with these fields, without having the arrays (signatures are built from it)."""
-    fields = tuple((k, element_type(np.dtype(v))) for k, v in dtypes.items())
-    return TableType(name, fields, tuple((fixed or {}).items()))
+    return _table_type(name, tuple((k, np.dtype(v)) for k, v in dtypes.items()), tuple((fixed or {}).items()))
+
+
+@functools.cache
+def _table_type(name: str, dtypes: tuple[tuple[str, np.dtype], ...], fixed: tuple[tuple[str, int], ...]) -> TableType:
+    return TableType(name, tuple((k, element_type(dtype)) for k, dtype in dtypes), fixed)
 
 
 class Columns:

@@ -8,7 +8,9 @@
     strip.py      tables of the same without addresses, written and read
     numbers.py    the schemes: which space and which number a packet has in each
     study.py      windows and reordering of one SA under one scheme
-    report.py     all of it together, and its tables; chart.py a drawing
+    crowd.py      the figures of many short SAs at once, where there are too many to report each
+    totals.py     all SAs in sum
+    report.py     all of it together; tables.py its tables; chart.py a drawing
 
 Every packet counts as authentic. The receiver is that of `qfp_kernels.replay`, run by `qfp_kernels.study`.
 """

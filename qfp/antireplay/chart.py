@@ -27,11 +27,11 @@ def worst(sas: list[Facts]) -> list[Facts]:
     return [sas[k] for k in sorted(order[:PANELS])]
 
 
-def write(target: Path, sas: list[Facts], title: str) -> None:
-    """Draw SAs into a file. Raises ReplayLabError, TraceError."""
+def write(target: Path, sas: list[Facts], total: int, title: str) -> None:
+    """Draw SAs, out of `total`, into a file. Raises ReplayLabError, TraceError."""
     shown = worst(sas)
-    if len(shown) < len(sas):
-        title += f" ({len(shown)} of {len(sas)} SAs)"
+    if len(shown) < total:
+        title += f" ({len(shown)} of {total} SAs)"
     drawing.write(target, lambda matplotlib: draw(matplotlib, shown, title), ReplayLabError)
 
 

@@ -54,6 +54,28 @@ class Name:
         return self.dst.to_bytes(4 if self.family == 4 else 16)
 
 
+class Names:
+    """The names of SAs by number: four columns, for there may be millions."""
+
+    def __init__(self, dst0: Array, dst1: Array, spi: Array, kind: Array):
+        self.dst0, self.dst1, self.spi, self.kind = dst0, dst1, spi, kind
+
+    def __len__(self) -> int:
+        return len(self.spi)
+
+    def __getitem__(self, sa: int) -> Name:
+        kind = int(self.kind[sa])
+        return Name(int(self.spi[sa]), int(self.dst0[sa]) << 64 | int(self.dst1[sa]), kind >> 8, kind & 255)
+
+    def __iter__(self) -> Iterator[Name]:
+        return (self[sa] for sa in range(len(self)))
+
+    @property
+    def protos(self) -> Array:
+        """uint8: IP protocol of each."""
+        return (self.kind >> 8).astype(np.uint8)
+
+
 @dataclass
 class Counts:
     """What a capture held. frames: all; later: fragments without a header; short: header not captured; other: no ESP or
@@ -81,7 +103,8 @@ class Scratch:
     def take(self, values: Array, rows: Array) -> Array:
         """values[rows]."""
         out = self.array(len(rows), values.dtype)
-        np.take(values, rows, out=out, mode="clip")
+        for part in pieces(len(rows)):  # numpy would make a copy of all row numbers that are no int64
+            np.take(values, rows[part], out=out[part], mode="clip")
         return out
 
 
@@ -114,8 +137,14 @@ class Gathered:
         self.parts = []
 
     def array(self, rows: int) -> Array:
+        """All rows; what was collected is given up on the way, so that it is not in memory twice."""
         if self.file is None:
-            return np.concatenate(self.parts) if self.parts else np.empty(0, self.dtype)
+            whole, at = np.empty(rows, self.dtype), 0
+            for k, part in enumerate(self.parts):
+                whole[at : at + len(part)] = part
+                at += len(part)
+                self.parts[k] = part[:0].copy()
+            return whole
         with self.file:
             self.file.flush()
             return np.memmap(self.file, self.dtype, "r+", shape=(rows,)).view(np.ndarray)
@@ -173,10 +202,9 @@ class Observer:
         columns = {name: column.array(self.rows) for name, column in self.kept.items()}
         return Observed(columns, self._names(), counts, damage, self.scratch)
 
-    def _names(self) -> list[Name]:
-        o, count = self.o, int(self.o.ctl[K.O_SAS])
-        rows = zip(*(getattr(o, f"sa_{c}")[:count].tolist() for c in ("dst0", "dst1", "spi", "kind")), strict=True)
-        return [Name(spi, dst0 << 64 | dst1, kind >> 8, kind & 255) for dst0, dst1, spi, kind in rows]
+    def _names(self) -> Names:
+        count = int(self.o.ctl[K.O_SAS])
+        return Names(*(getattr(self.o, f"sa_{c}")[:count].copy() for c in ("dst0", "dst1", "spi", "kind")))
 
 
 @dataclass
@@ -184,29 +212,36 @@ class Observed:
     """Rows in the order of the capture (columns ts, seq, len, tos, sa) and the SAs that they belong to."""
 
     columns: dict[str, Array]
-    names: list[Name]
+    names: Names
     counts: Counts
     damage: Damage | None
     scratch: Scratch
     _order: Array | None = field(default=None, repr=False)
-    _ends: Array | None = field(default=None, repr=False)
+    _starts: Array | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.columns["sa"])
 
-    def rows_of(self, sa: int) -> Array:
-        """Row numbers of an SA, ascending."""
+    @property
+    def starts(self) -> Array:
+        """int64[SAs + 1]: where the rows of each SA begin among rows that are ordered by SA, and the end."""
+        if self._starts is None:
+            sizes = tallied(self.columns["sa"], len(self.names))
+            self._starts = np.zeros(len(sizes) + 1, np.int64)
+            np.cumsum(sizes, out=self._starts[1:])
+        return self._starts
+
+    def rows_of(self, sa: int, end: int | None = None) -> Array:
+        """Row numbers of an SA, ascending; with `end` those of SAs sa .. end - 1, one SA behind the other."""
+        starts = self.starts
         if self._order is None:
             keys = self.columns["sa"]
-            sizes = tallied(keys, len(self.names))
-            self._ends = np.cumsum(sizes)
-            self._order = self.scratch.array(len(keys), np.int64)
-            group(keys, self._ends - sizes, self._order)
-        assert self._ends is not None
-        return self._order[int(self._ends[sa - 1]) if sa else 0 : int(self._ends[sa])]
+            self._order = self.scratch.array(len(keys), np.uint32 if len(keys) <= 1 << 32 else np.int64)
+            group(keys, starts[:-1].copy(), self._order)
+        return self._order[int(starts[sa]) : int(starts[sa + 1 if end is None else end])]
 
-    def of(self, sa: int, name: str, rows: Array) -> Array:
-        """A column of an SA: `rows` are those of `rows_of`."""
+    def of(self, name: str, rows: Array) -> Array:
+        """A column of the SAs of which `rows_of` gave the rows."""
         if len(self.names) == 1:
             return self.columns[name]
         return self.scratch.take(self.columns[name], rows)

@@ -27,12 +27,14 @@ import numpy as np
 
 from qfp.antireplay.columns import ReplayLabError, Scratch, tallied
 from qfp.batch import Array
+from qfp.coerce import TextFileError, read_text_file, shown, whole
 from qfp.config.arguments import DSCP_NAMES
 from qfp_kernels import study as K
 
 SPACES = 16  # of an SA with multi-sn
 SPARSE = 64  # numbers a packet above which a bit for every number would be wasteful
 SELECTOR_BITS = (1, 8)
+TEXT_MAX = 1 << 20  # bytes of a file of classes
 NAMES_OF_DSCP = {value: name for name, value in DSCP_NAMES.items()}
 
 
@@ -55,9 +57,9 @@ class Classes:
         DSCPs that no line names are a class `class-default`, the last. Raises ReplayLabError.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "is no UTF-8 text"
+            lines = read_text_file(path, TEXT_MAX).splitlines()
+        except (OSError, TextFileError) as error:
+            why = getattr(error, "strerror", None) or error
             raise ReplayLabError(f"{path}: cannot be read as classes ({why}): give lines `NAME DSCP …`") from None
         names: list[str] = []
         table = np.full(64, 255, np.uint8)
@@ -66,7 +68,7 @@ class Classes:
             if not name:
                 continue
             if not words or name in names:
-                raise ReplayLabError(f"{path}:{number}: {name}: give each class once, followed by its DSCPs")
+                raise ReplayLabError(f"{path}:{number}: {shown(name)}: give each class once, followed by its DSCPs")
             for word in words:
                 table[_free_dscp(path, number, word, table)] = len(names)
             names.append(name)
@@ -81,9 +83,10 @@ class Classes:
 
 
 def _free_dscp(path: Path, number: int, word: str, table: Array) -> int:
-    value = DSCP_NAMES.get(word.lower(), int(word) if word.isdecimal() else -1)
-    if not 0 <= value < 64:
-        raise ReplayLabError(f"{path}:{number}: {word} is no DSCP: give 0 to 63, or a name such as ef, af41 or cs3")
+    value = DSCP_NAMES.get(word.lower(), whole(word, 0, 63))
+    if value is None:
+        raise ReplayLabError(f"{path}:{number}: {shown(word)} is no DSCP: give 0 to 63, or a name such as ef, af41 or "
+                             "cs3")  # fmt: skip
     if table[value] != 255:
         raise ReplayLabError(f"{path}:{number}: DSCP {word} is in a class already: name it once")
     return value

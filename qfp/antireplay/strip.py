@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qfp.antireplay.columns import Counts, Name, Observed, Observer, Progress, ReplayLabError, Scratch, observe, pieces
+from qfp.antireplay.columns import Counts, Names, Observed, Observer, Progress, ReplayLabError, Scratch, observe, pieces
 from qfp.batch import Array
 from qfp.trace.errors import MESSAGES, Damage
 from qfp.trace.formats import ARROW, PARQUET
@@ -41,6 +41,8 @@ STRIPPED = pa.schema(
     ]
 )
 COUNTS = ("frames", "later_fragments", "cut_short", "other")
+# What pyarrow raises for damaged files: also what names that are no UTF-8 set off
+FAULTS = (pa.ArrowException, OSError, ValueError)
 TABLE_ROWS = 1 << 16  # rows of a table that are held at a time
 
 
@@ -50,16 +52,25 @@ def digest(salt: bytes, kind: bytes, data: bytes) -> int:
 
 
 def salt_of(text: str | None) -> bytes:
-    """The key of the hashes: of a text of any length, or random."""
-    return secrets.token_bytes(64) if text is None else hashlib.blake2b(text.encode()).digest()
+    """The key of the hashes: of a text of any length, or random. Raises ReplayLabError."""
+    if text is None:
+        return secrets.token_bytes(64)
+    try:
+        # an argument of a command line may hold bytes that are no UTF-8
+        return hashlib.blake2b(text.encode("utf-8", "surrogateescape")).digest()
+    except UnicodeEncodeError:
+        raise ReplayLabError("the salt holds half a surrogate pair, which is no text: give another") from None
 
 
-def hashed(names: list[Name], salt: bytes) -> tuple[Array, Array]:
+def hashed(names: Names, salt: bytes) -> tuple[Array, Array]:
     """(SPI hashes, destination hashes) of SAs. The protocol goes into that of the SPI, the destination too: equal SPIs
     of different SAs cannot be told to be equal."""
-    dst = [digest(salt, b"dst", name.packed) for name in names]
-    spi = [digest(salt, b"spi", bytes([n.proto]) + n.spi.to_bytes(4) + n.packed) for n in names]
-    return np.array(spi, np.uint64), np.array(dst, np.uint64)
+    spi, dst = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
+    for sa, name in enumerate(names):
+        packed = name.packed
+        dst[sa] = digest(salt, b"dst", packed)
+        spi[sa] = digest(salt, b"spi", bytes([name.proto]) + name.spi.to_bytes(4) + packed)
+    return spi, dst
 
 
 def check_target(target: Path) -> str:
@@ -81,7 +92,7 @@ def strip(source: Path, target: Path, salt: str | None = None, progress: Progres
 
 
 def _write(target: Path, form: str, found: Observed, spi: Array, dst: Array) -> None:
-    proto = np.array([name.proto for name in found.names], np.uint8)
+    proto = found.names.protos
     counts = {key: value for key, value in asdict(found.counts).items() if key in COUNTS}
     schema = STRIPPED.with_metadata({"qfp.schema": SCHEMA, "qfp.counts": json.dumps(counts)})
     out = OutputFile(target)
@@ -114,7 +125,7 @@ def is_stripped(path: Path) -> bool:
         if head.startswith(PARQUET):
             return _says_so(pq.read_schema(path))
         return head.startswith(ARROW) and _says_so(pa.ipc.open_file(pa.memory_map(str(path))).schema)
-    except (OSError, pa.ArrowException):
+    except FAULTS:
         return False  # whoever opens it as a capture says what is wrong
 
 
@@ -129,13 +140,22 @@ def _batches(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         table = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
         return table.schema_arrow, table.iter_batches(batch_size=TABLE_ROWS)
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
-    groups = (reader.get_batch(k) for k in range(reader.num_record_batches))
+    groups = (_valid(reader.get_batch(k)) for k in range(reader.num_record_batches))
     return reader.schema, (g.slice(a, TABLE_ROWS) for g in groups for a in range(0, g.num_rows, TABLE_ROWS))
+
+
+def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose buffers are as long as its columns say. Raises pa.ArrowInvalid."""
+    batch.validate(full=True)
+    return batch
 
 
 def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) -> Observed:
     """What a table holds. A damaged one gives the rows before the damage. Raises ReplayLabError."""
-    schema, batches = _batches(path)
+    try:
+        schema, batches = _batches(path)
+    except FAULTS as error:
+        raise ReplayLabError(f"{path}: is damaged ({str(error)[:100]}): strip the capture again") from None
     counts = _counts(path, schema)
     observer = Observer(scratch)
     damage = None
@@ -143,7 +163,7 @@ def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) 
     while True:
         try:
             batch = next(batches, None)
-        except (pa.ArrowException, OSError):
+        except FAULTS:
             damage = Damage(done, done, MESSAGES[C.D_ROW])
             break
         if batch is None:

@@ -63,6 +63,11 @@ def checked(windows: Sequence[int]) -> list[int]:
     return wanted
 
 
+def router_window(least: int) -> int | None:
+    """The smallest window that a router takes and that is not smaller than `least`; None: it takes none so large."""
+    return next((w for w in ROUTER_WINDOWS if w >= least), None)
+
+
 def study(
     n: Numbering, ts: Array, receiver: Receiver, classes: Classes, scratch: Scratch, verdicts: Array | None = None
 ) -> Facts:
@@ -87,7 +92,7 @@ def study(
         "scheme": n.scheme, "packets": len(n.numbers), "spaces": len(n.spaces),
         "duplicates": kinds[K.AGAIN], "zeros": kinds[K.ZERO], "gaps": None if n.ranks else _gaps(starts, numbers),
         "drops": [{"window": window, "late": lost} for window, lost in drops],
-        "loss_free_window": least, "router_window": next((w for w in ROUTER_WINDOWS if w >= least), None),
+        "loss_free_window": least, "router_window": router_window(least),
         "reordering": _reordering(found, len(numbers)),  # the last to look at `found`: it spoils the order
         "by_space": by_space if n.order is not None else [],
     }  # fmt: skip

@@ -93,6 +93,7 @@ def guarded(command: Command) -> Command:
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         try:
+            _refuse_nul(options)
             status = command(*args, **options)
             if not signals.done():
                 signals.check()
@@ -107,6 +108,15 @@ def guarded(command: Command) -> Command:
         raise typer.Exit(status or DONE)
 
     return run  # type: ignore[return-value]
+
+
+def _refuse_nul(options: dict[str, Any]) -> None:
+    """No path may hold NUL, and no other argument means anything with it. Raises CommandError."""
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str | os.PathLike) and "\0" in str(each):
+                shown = clean(str(each))[:60]
+                raise CommandError(f"{name.replace('_', '-')}: {shown} holds a NUL character: leave it out")
 
 
 def report(error: BaseException, status: int, json_out: bool) -> None:

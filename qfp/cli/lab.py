@@ -13,7 +13,6 @@ from qfp.naming import together
 Facts = dict[str, Any]
 SCHEMA = "qfp-lab/1"
 JOURNEY_COLUMNS = ("at", "packets", "delivered", "lost", "consumed", "punted", "delay ms: min", "median", "p99", "max")
-JOURNEYS, SERIES, SUMMARY = "journeys.parquet", "series.parquet", "lab.json"
 LINK_COLUMNS = ("link", "packets", "bytes", "carried", "copies", "most wait ms", "lost")
 
 
@@ -75,13 +74,14 @@ def lab(
 
 def _interval(text: str | None) -> int:
     """ns of `--interval`, 0 = not given. Raises CommandError."""
-    from qfp.lab.read import TIME_MAX, TIMES, quantity
+    from qfp.coerce import measure, shown
+    from qfp.lab.read import TIME_MAX, TIMES
 
     if text is None:
         return 0
-    found = quantity(text, TIMES)
+    found = measure(text, TIMES)
     if found is None or not 0 < found <= TIME_MAX:
-        raise CommandError(f"--interval: {text!r} is no length of time: write it like \"10 ms\"")
+        raise CommandError(f"--interval: {shown(text)} is no length of time: write it like \"10 ms\"")
     return found
 
 
@@ -91,6 +91,7 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
 
     import pyarrow.parquet as pq
 
+    from qfp.lab.model import JOURNEYS, SERIES, SUMMARY
     from qfp.trace import write_trace
     from qfp.trace.output import OutputFile
 

@@ -1,6 +1,5 @@
 """`qfp mtu`: which packet sizes get through an IPsec path, how, and which vanish."""
 
-import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,10 @@ from qfp.cli import options as o
 from qfp.cli.errors import DONE, FAILED, CommandError, guarded, issue_facts
 from qfp.cli.output import clean, console, put_json, table
 from qfp.cli.run import load_config, make_router
+from qfp.coerce import shown, whole
 
 Facts = dict[str, Any]
 MARGIN = 24  # columns beside the bar: names of rows
-SHOWN = 40  # characters of a wrong argument that a message repeats
 BAR_MIN, BAR_MAX = 48, 130
 SA_COLUMNS = ("SA", "end", "algorithms", "mode", "path mtu", "plaintext mtu", "mtu_adj")
 
@@ -95,11 +94,11 @@ def _swept(router: Any, far: Any, config: Path, asked: Facts) -> Facts:
 
 def _sizes(text: str) -> tuple[int, int]:
     """First and last size of A-B. Raises CommandError."""
-    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", text)
-    if found is None:
-        said = text if len(text) <= SHOWN else text[:SHOWN] + "…"
-        raise CommandError(f"--sizes {said}: give two IP sizes in bytes, as in 40-9216, or one")
-    return int(found[1]), int(found[2] or found[1])
+    first, dash, last = text.partition("-")
+    low, high = (whole(end, 0, 1 << 32) for end in (first, last if dash else first))
+    if low is None or high is None:
+        raise CommandError(f"--sizes {shown(text)}: give two IP sizes in bytes, as in 40-9216, or one")
+    return low, high
 
 
 def _addresses(texts: list[str]) -> tuple[Any, ...]:

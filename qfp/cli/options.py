@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 WINDOW_MAX = 4096  # packets, as qfp.sa
+BATCH_MAX = 1024  # packets of a vector
 
 
 class EngineName(StrEnum):
@@ -46,7 +47,7 @@ Rekey = Annotated[
 ]
 Engine = Annotated[EngineName | None, typer.Option("--engine", help="Crypto engine; the default is the best here.")]
 BatchSize = Annotated[
-    int, typer.Option("--batch", metavar="N", min=0, help="Packets a vector, at most 1024; 0 is the default of 256.")
+    int, typer.Option("--batch", metavar="N", min=0, max=BATCH_MAX, help="Packets a vector; 0 is the default of 256.")
 ]
 Threads = Annotated[
     int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads; results do not depend on it.")

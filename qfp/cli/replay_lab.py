@@ -7,12 +7,15 @@ import typer
 
 from qfp.cli import options as o
 from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded
-from qfp.cli.output import ROWS_MAX, busiest, clean, complain, console, put_json, table
+from qfp.cli.output import busiest, clean, complain, console, put_json, table
+from qfp.coerce import shown, whole
 from qfp.naming import together
 
 Facts = dict[str, Any]
 BAR = 40  # columns of the longest bar
 BLOCKS = " ▁▂▃▄▅▆▇█"
+SIZE_MAX = 1 << 20  # packets of a window, as in antireplay/study.py
+SIZES_MAX = 1024  # windows that are tried at a time
 STRIP_SCHEMA = "qfp-strip/1"
 HISTOGRAMS = (
     ("extent", "reorder extent, packets since the first larger number"),
@@ -49,6 +52,10 @@ def replay_lab(
     verdicts: Annotated[
         Path | None, typer.Option("--verdicts", metavar="V", help="One row a packet: .parquet or .arrow.")
     ] = None,
+    most: Annotated[
+        int,
+        typer.Option("--most", metavar="N", min=0, help="SAs that are reported one by one, the busiest; 0 is all."),
+    ] = 1000,
     rows: Annotated[
         Path | None, typer.Option("--table", metavar="T", help="One row an SA, scheme and window: .parquet or .arrow.")
     ] = None,
@@ -66,10 +73,10 @@ def replay_lab(
     with compile_note(helper=False), together():
         with Bar(clean(source.name), _total(source)) as bar:
             found = report(source, windows=sizes, spis=spis, classes=None if classes == "dscp" else Path(classes),
-                           selector=_selector(selector_bits, selector_pos), verdicts=verdicts, table=rows,
-                           progress=bar.callback)  # fmt: skip
+                           selector=_selector(selector_bits, selector_pos), most=most, verdicts=verdicts,
+                           table=rows, progress=bar.callback)  # fmt: skip
         if picture is not None:
-            chart.write(picture, found.sas, clean(f"Replay windows for {source}"))
+            chart.write(picture, found.sas, found.totals["sas"], clean(f"Replay windows for {source}"))
     facts = {"schema": SCHEMA, "status": DONE if found.damage is None else DAMAGED, "source": str(source),
              **found.facts(), "outputs": {k: str(path) for k, path in named.items() if path is not None}}  # fmt: skip
     _tell_damage(source, facts["damage"], "studied")
@@ -141,24 +148,24 @@ def _windows(text: str) -> list[int]:
     sizes: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        ends = (first, last or first) if dash == "" or last else ("", "")
-        if not all(end.isascii() and end.isdecimal() and int(end) for end in ends) or int(ends[0]) > int(ends[1]):
-            raise CommandError(f"--windows {text}: give packets, as in 64,1000 or 32-8192 (32 and its doublings)")
-        size = int(ends[0])
-        while size <= int(ends[1]):
-            sizes.append(size)
-            size *= 2
+        low, high = (whole(end, 1, SIZE_MAX) for end in (first, last if dash else first))
+        if low is None or high is None or low > high:
+            raise CommandError(f"--windows {shown(text)}: give packets, as in 64,1000 or 32-8192 (32 and its "
+                               f"doublings); give sizes from 1 to {SIZE_MAX}")  # fmt: skip
+        while low <= high:
+            sizes.append(low)
+            low *= 2
+    if len(set(sizes)) > SIZES_MAX:
+        raise CommandError(f"--windows: {len(set(sizes)):,} sizes: give at most {SIZES_MAX}")
     return sizes
 
 
 def _spi(text: str) -> int:
     """An SPI, or the hash of one. Raises CommandError."""
-    try:
-        value = int(text.removeprefix("#"), 16)
-    except ValueError:
-        value = -1
-    if not 0 < value < 1 << 64:
-        raise CommandError(f"--spi {text}: give it in hexadecimal, as in 0x4954c4d2 (for a stripped table: its hash)")
+    value = whole(text.removeprefix("#"), 1, (1 << 64) - 1, 16)
+    if value is None:
+        raise CommandError(f"--spi {shown(text)}: give it in hexadecimal, as in 0x4954c4d2 (for a stripped table: its "
+                           "hash)")  # fmt: skip
     return value
 
 
@@ -167,7 +174,7 @@ def _selector(bits: int | None, where: str) -> Any:
     from qfp.antireplay.numbers import Selector
 
     if where not in ("msb", "lsb"):
-        raise CommandError(f"--selector-pos {where}: give msb (the selector is at the top) or lsb")
+        raise CommandError(f"--selector-pos {shown(where)}: give msb (the selector is at the top) or lsb")
     return None if bits is None else Selector(bits, where == "msb")
 
 
@@ -176,16 +183,16 @@ def print_lab(facts: Facts) -> None:
     """The answer as text; the facts are those of `--json`."""
     out = console()
     p = facts["packets"]
-    line = f"{p['frames']:,} frames, {p['headers']:,} ESP and AH headers, {_sas(len(facts['sas']))}"
+    line = f"{p['frames']:,} frames, {p['headers']:,} ESP and AH headers, {_sas(facts['totals']['sas'])}"
     for key, words in (("later_fragments", "later fragments, which carry no header"),
                        ("cut_short", "captured too short to see the header"), ("other", "other packets")):  # fmt: skip
         line += f"; {p[key]:,} {words}" if p[key] else ""
     _say(out, line)
-    shown, more = busiest(facts["sas"])
+    shown, _ = busiest(facts["sas"])
     for sa in shown:
         _print_sa(out, sa)
-    if more:
-        _say(out, f"{more} (the {ROWS_MAX} busiest are shown)")
+    if len(shown) < facts["totals"]["sas"]:
+        _print_others(out, facts, len(shown))
     for word, name in facts["outputs"].items():
         _say(out, f"{word}: {name}")
 
@@ -212,6 +219,23 @@ def _print_sa(out: Any, sa: Facts) -> None:
         _say(out, f"  {sa['schemes'][0]['zeros']:,} packets carry number 0, which every window refuses", "yellow")
     _print_advice(out, sa["schemes"])
     _print_reordering(out, sa["schemes"][0])
+
+
+def _print_others(out: Any, facts: Facts, shown: int) -> None:
+    """How many SAs are not shown, and the sums over all."""
+    totals = facts["totals"]
+    where = f"--json has the {len(facts['sas']):,} busiest, --table all" if facts["left_out"]["sas"] else \
+        "--json has them all"
+    out.print()
+    _say(out, f"… and {totals['sas'] - shown:,} more (the {shown:,} busiest are shown; {where})")
+    out.print()
+    _say(out, f"all {_sas(totals['sas'])}: {totals['packets']:,} packets, {totals['bytes']:,} bytes", "bold")
+    columns = ["scheme", "duplicates", "gaps", "late", "loss-free N",
+               *(f"N={drop['window']}" for drop in totals["schemes"][0]["drops"]), "drops"]  # fmt: skip
+    rows = [[s["scheme"], s["duplicates"], s["gaps"], s["late"], s["loss_free_window"],
+             *(drop["late"] for drop in s["drops"]), _spark({**s, "packets": totals["packets"]})]
+            for s in totals["schemes"]]  # fmt: skip
+    out.print(table("", columns, rows))
 
 
 def _spark(scheme: Facts) -> Any:

@@ -375,7 +375,8 @@ def _named4(load: Load, cfg: Configuration, args: Args) -> AccessList | None:
     if args.no:
         _forget(load, cfg.access_lists, 4, name)
         return None
-    if name.isdigit() and (len(name) > 4 or _is_standard(int(name)) != ("standard" in args.keywords)):
+    numbered = name.isascii() and name.isdigit()
+    if numbered and (len(name) > 4 or _is_standard(int(name)) != ("standard" in args.keywords)):
         load.error(f"{shown(name)} is not the number of such an access list", column=args.column("name"))
     return _list(load, cfg.access_lists, name, 4, "standard" in args.keywords)
 

@@ -8,6 +8,8 @@ from qfp.config import Configuration, loads
 from qfp.config.platforms import platform_of
 
 QUEUE = 64  # packets that wait for a line, where the file names no limit: a hold queue of a small router
+JOURNEYS, SERIES, SUMMARY = "journeys.parquet", "series.parquet", "lab.json"  # files of a lab's folder
+RESERVED = (JOURNEYS, SERIES, SUMMARY)
 OVERHEAD = 38  # bytes of Ethernet around a packet on the line: preamble, header, FCS, gap
 
 

@@ -37,6 +37,8 @@ from qfp.router import Router, RouterError
 from qfp.trace import read_trace
 from qfp_kernels.drops import Verdict
 
+LENGTH_MAX = 1 << 60  # ns of a trace in the lab: sums of times stay within int64
+YEAR = 365 * 24 * 3600 * 10**9  # ns
 ENDED = {int(Verdict.CONSUMED): CONSUMED, int(Verdict.PUNTED): PUNTED}
 
 
@@ -179,6 +181,10 @@ class Lab:
         name = self._interface(injection.at, f"{injection.key}.at")
         batch = read_trace(injection.trace)
         start = int(batch.ts.min()) if len(batch) else 0
+        last = (int(batch.ts.max()) - start) / injection.speed if len(batch) else 0.0
+        if last > LENGTH_MAX:
+            raise LabError(self.spec.file, f"{injection.key}.speed", f"the trace would last {last / YEAR:,.0f} years",
+                           f"give at most {LENGTH_MAX / YEAR:.0f}: cut the trace, or give a larger speed")  # fmt: skip
         ts = injection.start + np.round((batch.ts - start) / injection.speed).astype(np.int64)
         ids = self.journeys.inject(f"{injection.at.router} {name}", batch.frame_no, ts, batch.wire)
         flow = Flow.ordered(Batch(batch.arena, {**batch.columns, "ts": ts}), ids)

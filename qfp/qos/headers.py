@@ -9,6 +9,8 @@ from qfp_kernels import classify as kernels
 from qfp_kernels.columns import Columns
 from qfp_kernels.layout import aligned, struct
 
+HEADER = struct(kernels.HEADER)
+
 
 def headers_of(batch: Batch) -> Array:
     """Header rows (classify.HEADER) of a batch's frames: what class maps look at.
@@ -16,7 +18,7 @@ def headers_of(batch: Batch) -> Array:
     Keep those of the packets before encryption and classify by them afterwards: that is `qos pre-classify`.
     """
     rows = len(batch)
-    head = aligned(max(rows, 1), struct(kernels.HEADER))[:rows]
+    head = aligned(max(rows, 1), HEADER)[:rows]
     if rows:
         kernels.read_headers(_frames(batch, head), rows)
     return head
