@@ -1,5 +1,5 @@
 """`python -m qfp`."""
 
-from qfp.cli.main import main
+from qfp.cli.start import main
 
 main()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from qfp.engines.crypto import EngineError
 from qfp.fia import STEPS, Stage
 from qfp.tables import reassembly
 from qfp.tables.sad import Sad
@@ -20,11 +21,12 @@ from qfp.tables.store import Tables
 from qfp.trace.source import Source
 from qfp_kernels import capture as C
 from qfp_kernels.drive import TICKET_STRIDE, drive
-from qfp_kernels.jit import Deferred, compile_stage
+from qfp_kernels.jit import compile_stage
 from qfp_kernels.layout import (
     ARENA_ALL,
     CTL_BUDGET,
     CTL_CUT_VECTOR,
+    CTL_FAILED,
     CTL_FIA_N,
     CTL_LAST,
     CTL_NEXT,
@@ -38,6 +40,7 @@ from qfp_kernels.layout import (
     CTL_TOLD_OUT,
     CTL_V_ON,
     CTL_V_POS,
+    FAILED_UNSEALED,
     LIST_ER,
     LIST_FR,
     LIST_IC,
@@ -63,7 +66,9 @@ from qfp_kernels.layout import (
     aligned,
     workspace,
 )
+from qfp_kernels.layout import STEPS as STEPS_MAX
 from qfp_kernels.reassemble import begin_turn, undo
+from qfp_kernels.signals import held_signals
 
 Array = npt.NDArray[Any]
 VECTORS_A_TURN = 64  # that the driver runs, at most, before Python looks in
@@ -186,7 +191,8 @@ class Engine:
             p.st[ST_FLOW_MASK] = flows - 1
             sad.crypto.attach(p)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-        self._deferred: dict[tuple[str, int, Any], Deferred] = {}
+        self._makers: dict[tuple[str, int, Any], int] = {}
+        self._failed = False
         # The control plane's answers: to a stop (STOP_ number, two arguments, ns), to a timer that is due (ns), and to
         # what packets did to their SAs (ctl[CTL_TOLD_OUT], ctl[CTL_TOLD_IN])
         self.on_stop: Callable[[int, int, int, int], None] | None = None
@@ -204,27 +210,28 @@ class Engine:
         ticket = -1
         for k, stage in enumerate(stages):
             if stage.walks in RARE_LISTS:
-                self._defer("fia", k, stage.run)
+                self._later("fia", k, stage.run)
             else:
                 t.fia[k] = compile_stage(stage.run).address
             t.fia_list[k] = stage.walks
             for number in stage.calls:
-                self._defer("steps", number, STEPS[number])
+                self._later("steps", number, STEPS[number])
             if stage.serial and (k == 0 or not stages[k - 1].serial):
                 ticket += 1
             t.fia_serial[k] = ticket if stage.serial else -1
         t.ctl[CTL_FIA_N] = len(stages)
 
-    def _defer(self, table: str, k: int, run: Callable[..., Any]) -> None:
+    def _later(self, table: str, k: int, run: Callable[..., Any]) -> None:
         """Enter a stage that few packets need: it is compiled when the first one comes."""
         key = (table, k, run)
-        if key not in self._deferred:
+        if key not in self._makers:
 
-            def ready(address: int) -> None:
+            def enter(address: int) -> None:
                 getattr(self.t, table)[k] = address
 
-            self._deferred[key] = Deferred(run, ready)
-        getattr(self.t, table)[k] = self._deferred[key].address
+            self._makers[key] = self.sad.crypto.callbacks.maker(run, enter)
+        getattr(self.t, table)[k] = 0
+        self.t.makers[k if table == "steps" else STEPS_MAX + k] = self._makers[key]
 
     def run(
         self,
@@ -235,11 +242,14 @@ class Engine:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         """Run a whole source. `on_verdicts` receives verdict columns (views, valid until it returns)."""
+        if self._failed:
+            raise EngineError("an earlier run ended inside a step and left its tables unfinished: make a new router")
         t = self.t
         source.bind(t)
         self.sad.recycle()
         self.load(stages)
         self._outputs(sink, on_verdicts is not None)
+        t.ctl[CTL_FAILED] = 0
         with Blocks(t, sink) as blocks:
             self._turns(source, blocks, on_verdicts, on_progress)
         if on_verdicts:
@@ -296,14 +306,30 @@ class Engine:
         begin_turn(t)
         for p in self.workspaces:
             p.st[ST_CUT_VECTOR], p.st[ST_STOP] = -1, STOP_NONE
+        with held_signals():
+            self._drive_all()
+        if t.ctl[CTL_FAILED]:
+            self._fail()
+
+    def _drive_all(self) -> None:
         if self._pool is None:
-            drive(self.workspaces[0], t)
-        else:
-            others = [self._pool.submit(drive, p, t) for p in self.workspaces[1:]]
-            drive(self.workspaces[0], t)
+            drive(self.workspaces[0], self.t)
+            return
+        others: list[Future[Any]] = []
+        try:
+            others.extend(self._pool.submit(drive, p, self.t) for p in self.workspaces[1:])
+            drive(self.workspaces[0], self.t)
+        finally:
             for other in others:
                 other.result()
-        self.sad.crypto.raise_pending()
+
+    def _fail(self) -> None:
+        """End a run in which a step was broken off: its rows were abandoned, so the tables are not what a finished turn
+        leaves, and nobody may go on with them."""
+        self._failed = True
+        if self.t.ctl[CTL_FAILED] == FAILED_UNSEALED:
+            raise EngineError("a packet that was to be sealed was not (a fault of qfp): nothing of its vector was sent")
+        self.sad.crypto.callbacks.raise_kept()
 
     def _finished(self, source: Source) -> bool:
         t = self.t

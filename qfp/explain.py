@@ -23,6 +23,7 @@ from qfp_kernels import capture as C
 from qfp_kernels.jit import compile_stage
 from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
+    CTL_FAILED,
     CTL_GEN,
     CTL_IN_IF,
     CTL_OUT_KIND,
@@ -215,7 +216,8 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
         before = Look.at(owner, p)
         if not _step(stage, p, t):
             continue
-        owner.sad.crypto.raise_pending()
+        if t.ctl[CTL_FAILED]:
+            owner.sad.crypto.callbacks.raise_kept()
         said = decide(stage.name, owner, before, Look.at(owner, p))
         if said is not None:
             steps.append(said)

@@ -231,7 +231,7 @@ def test_version_help_and_check_start_without_the_compiler(tmp_path):
     o = office(tmp_path)
     for args in (["--version"], ["--help"], ["run", "--help"], ["check", str(o.a)], ["check", str(o.a), "--json"]):
         code = (
-            "import sys\nfrom qfp.cli.main import main\nsys.argv = ['qfp', *sys.argv[1:]]\n"
+            "import sys\nfrom qfp.cli.start import main\nsys.argv = ['qfp', *sys.argv[1:]]\n"
             "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
             "heavy = {'numba', 'llvmlite', 'pyarrow', 'numpy'} & set(sys.modules)\nassert not heavy, heavy\n"
         )

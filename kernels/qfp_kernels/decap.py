@@ -9,7 +9,7 @@ import numpy as np
 from qfp_kernels.checksum import adjust, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop
-from qfp_kernels.jit import call, inlined, outlined
+from qfp_kernels.jit import inlined, outlined, run_step
 from qfp_kernels.layout import CTL_MODE, HEADROOM, LEVELS, MODE_DECRYPT, NOTE_ECN, ST_ARG, ST_RESULT, STEP_EXPAND
 from qfp_kernels.move import copy
 from qfp_kernels.parse import is_inbound, next_header_at, parse_ip
@@ -155,7 +155,7 @@ def _strip(p, t, i, sa):
     moved = next_header == IPCOMP and (sa.comp != 0 or t.ctl[CTL_MODE] == MODE_DECRYPT)
     if moved:
         p.st[ST_ARG], p.st[ST_RESULT] = payload, size
-        payload = call(t.steps[STEP_EXPAND], p, t, i)
+        payload = run_step(p, t, STEP_EXPAND, i)
         if payload < 0:
             return COMP_BAD
         size, next_header = p.st[ST_RESULT], p.st[ST_ARG]

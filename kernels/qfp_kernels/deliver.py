@@ -10,9 +10,11 @@ from qfp_kernels.drops import Verdict
 from qfp_kernels.fragment import sent_bytes
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
+    CTL_FAILED,
     CTL_ROWS,
     CTL_V_ON,
     CTL_V_POS,
+    FAILED_UNSEALED,
     IS_ERROR,
     IS_PIECE,
     NOTE_COMPRESSED,
@@ -21,6 +23,7 @@ from qfp_kernels.layout import (
     NOTE_INCOMPRESSIBLE,
     NOTE_REASSEMBLED,
     ST_ROWS,
+    ST_SPARE,
     STAT_ECN_ALARM,
     STAT_FRAGMENTS,
     STAT_ICMP,
@@ -30,6 +33,7 @@ from qfp_kernels.layout import (
     STAT_MADE,
     STAT_OUT,
     STAT_OUT_BYTES,
+    UNSEALED,
 )
 
 DROPPED = int(Verdict.DROPPED)
@@ -143,7 +147,19 @@ def _verdict_row(p, t, i, v, packets, sent):
     t.v_n_out[v] = packets
 
 
+@inlined
+def _unsealed(p):
+    """Whether a row was to be sealed and was not. Rows with nothing to seal hold another value."""
+    found = np.uint8(0)
+    for i in range(p.st[ST_SPARE]):
+        found |= p.c_ok[i]
+    return found & np.uint8(UNSEALED) != 0
+
+
 def deliver(p, t, n):
+    if _unsealed(p):
+        t.ctl[CTL_FAILED] = FAILED_UNSEALED
+        return np.int64(0)
     rows = p.st[ST_ROWS]
     v = t.ctl[CTL_V_POS]
     keep = t.ctl[CTL_V_ON] != 0

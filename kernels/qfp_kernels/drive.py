@@ -5,7 +5,8 @@ do not depend on threads; everything else runs at the same time. A ticket is one
 because a vector takes tens of microseconds.
 
 A cut (see `commit`) ends the run early: vectors behind the cut one are abandoned before they change any state, and the
-engine calls again from the row that was given back.
+engine calls again from the row that was given back. A failure (ctl[CTL_FAILED]) abandons whatever is under way, and the
+engine raises: nothing leaves that a stage did not finish.
 """
 
 import os
@@ -15,9 +16,10 @@ from numba.core import types
 
 from qfp_kernels.atomics import fetch_add, load_acquire, store_release
 from qfp_kernels.columns import base
-from qfp_kernels.jit import call, inlined, kernel, outlined
+from qfp_kernels.jit import call, inlined, kernel, made, outlined
 from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
+    CTL_FAILED,
     CTL_FIA_N,
     CTL_LAST,
     CTL_NEXT,
@@ -40,6 +42,7 @@ from qfp_kernels.layout import (
     ST_TU,
     ST_TX,
     ST_VECTOR,
+    STEPS,
 )
 
 SPIN = 2000  # polls of a few ns: longer than a serial stage takes
@@ -73,7 +76,7 @@ def _wait(at, vector):
 def _run_rare(p, t, k, which):
     """Stages over lists that are empty for most vectors."""
     at = ST_FR if which == LIST_FR else ST_IC if which == LIST_IC else ST_TU if which == LIST_TU else ST_ER
-    if p.st[at] > 0:
+    if p.st[at] > 0 and made(p, t, t.fia, k, STEPS + k):
         call(t.fia[k], p, t, p.st[at])
 
 
@@ -121,7 +124,7 @@ def drive(p, t):
                     _wait(tickets + 8 * TICKET_STRIDE * ticket, vector)
                 holding = ticket
             cut = load_acquire(ctl + 8 * CTL_CUT_VECTOR)
-            if cut >= 0 and vector > cut:
+            if (cut >= 0 and vector > cut) or t.ctl[CTL_FAILED] != 0:
                 continue  # abandoned: pass the tickets on, touch nothing
             run_stage(p, t, k)
             if t.fia_list[k] == LIST_SOURCE and p.st[ST_ROWS] == 0:
@@ -130,5 +133,7 @@ def drive(p, t):
             store_release(tickets + 8 * TICKET_STRIDE * holding, vector + 1)
         if t.ctl[CTL_OUT_POS] > t.ctl[CTL_OUT_LIMIT] and t.ctl[CTL_LAST] > 1:
             t.ctl[CTL_LAST] = 1  # the output block is full enough: no vector more is begun
+        if t.ctl[CTL_FAILED] != 0:
+            t.ctl[CTL_LAST] = 0
 
 

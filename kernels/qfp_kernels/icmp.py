@@ -10,7 +10,7 @@ import numpy as np
 from qfp_kernels.checksum import byte_sum, fold, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.forward import mtu_of, too_long
-from qfp_kernels.jit import call, inlined, outlined
+from qfp_kernels.jit import inlined, outlined, run_step
 from qfp_kernels.layout import (
     CTL_ICMP_ID,
     CTL_ICMP_ID6,
@@ -231,7 +231,7 @@ def _sized(p, t, c, added):
     first = p.st[ST_SPARE]
     sa = t.sa[p.sa[c]]
     fits = sa.mode == 0 and p.ip_len[c] <= np.int64(sa.fit)
-    if not fits and call(t.steps[STEP_SIZE], p, t, c) == 0:
+    if not fits and run_step(p, t, STEP_SIZE, c) == 0:
         return added
     p.work[added] = c
     added += 1
@@ -244,13 +244,13 @@ def _sized(p, t, c, added):
 @inlined
 def _send(p, t, c, added):
     """Route, protect and size one error; returns how many rows `work` then has."""
-    became = call(t.steps[STEP_CLASSIFY], p, t, c)
+    became = run_step(p, t, STEP_CLASSIFY, c)
     if became == KEEP:
         return _sized(p, t, c, added)
     if became != TUNNEL:
         return added
     p.st[ST_ADDED] = added
-    end = call(t.steps[STEP_THROUGH], p, t, c)
+    end = run_step(p, t, STEP_THROUGH, c)
     count = end - added
     for k in range(count):  # out of the way: `through_row` is done with the upper half
         p.work[ROWS_MAX + k] = p.work[added + k]

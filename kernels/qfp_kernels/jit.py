@@ -11,21 +11,26 @@ import functools
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import njit, types
 from numba.core import config
+from numba.core.ccallback import CFunc
+from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
 
-from qfp_kernels.layout import PACKETS_TYPE, TABLES_TYPE
+from qfp_kernels.cache import KernelCache, cache_root, note
+from qfp_kernels.layout import CTL_FAILED, FAILED_STAGE, PACKETS_TYPE, TABLES_TYPE
+from qfp_kernels.signals import held_signals
 
 HERE = Path(__file__).parent
 IMPORT = re.compile(rb"^from qfp_kernels\.(\w+) import", re.M)
+READY = 1  # what a callback answers that has made a stage ready
 OPTIONS: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
 
 
@@ -58,39 +63,41 @@ def digest(path: Path) -> str:
     return h.hexdigest()[:12]
 
 
-@functools.cache
-def cache_root() -> Path | None:
-    """Where compiled kernels are kept: QFP_CACHE_DIR, else the user's cache folder, else the temporary folder."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qfp"
-    places = [Path(tempfile.gettempdir()) / f"qfp-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"]
-    places.insert(0, Path(os.environ["QFP_CACHE_DIR"]) if "QFP_CACHE_DIR" in os.environ else user)
-    for place in places:
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            if os.access(place, os.W_OK):
-                return place
-        except OSError:
-            continue
-    return None
-
-
-def _cached(decorate: Callable[..., Any], fn: Callable[..., Any]) -> Any:
-    """Run a numba decorator with the cache folder of this function's sources."""
+def _folder(fn: Callable[..., Any]) -> str | None:
+    """Cache folder of a function's sources; None = nothing is kept."""
     root = cache_root()
     if root is None:
-        return decorate(cache=False)(fn)
+        return None
     path = Path(fn.__code__.co_filename)
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(root / f"{path.stem}-{digest(path)}")
+    folder = root / f"{path.stem}-{digest(path)}"
     try:
-        return decorate(cache=True)(fn)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        note(f"{folder} cannot be made: {error.strerror or type(error).__name__}")
+        return None
+    return str(folder)
+
+
+def _cached(made: Any, fn: Callable[..., Any]) -> None:
+    """Give what numba makes of a function the cache of its sources, before it is compiled."""
+    folder = _folder(fn)
+    if folder is None:
+        return
+    before = config.CACHE_DIR
+    config.CACHE_DIR = folder
+    try:
+        made._cache = KernelCache(fn)
+    except (OSError, RuntimeError) as error:  # RuntimeError: numba cannot write there
+        note(f"{folder} cannot be used: {error}")
     finally:
         config.CACHE_DIR = before
 
 
 def kernel(fn: Callable[..., Any]) -> Any:
     """A compiled function without the GIL, for use inside stages and from Python."""
-    return _cached(functools.partial(njit, nogil=True, **OPTIONS), fn)
+    made = njit(nogil=True, **OPTIONS)(fn)
+    _cached(made, fn)
+    return made
 
 
 def inlined(fn: Callable[..., Any]) -> Any:
@@ -109,11 +116,20 @@ SIGNATURE = types.int64(PACKETS_TYPE, TABLES_TYPE, types.int64)
 _PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
+class _Callback(CFunc):  # type: ignore[misc]
+    """numba's C callback with the cache of this project; `_cached` must come before `compile`."""
+
+    def __init__(self, fn: Callable[..., Any]):
+        super().__init__(fn, normalize_signature(SIGNATURE), locals={}, options={"nopython": True, **OPTIONS})
+        _cached(self, fn)
+        self.compile()
+
+
 class Compiled:
     """A stage as machine code: `.address` for the driver, and callable from Python with two Columns and a count."""
 
     def __init__(self, fn: Callable[..., Any]):
-        self._cfunc = _cached(functools.partial(cfunc, SIGNATURE, nopython=True, **OPTIONS), fn)
+        self._cfunc = _Callback(fn)
         self.address: int = self._cfunc.address
         self._call = _PROTOTYPE(self.address)
 
@@ -123,24 +139,60 @@ class Compiled:
 
 @functools.cache
 def compile_stage(fn: Callable[..., Any]) -> Compiled:
-    """Compile a stage, or take it from the cache on disk."""
-    return Compiled(fn)
+    """Compile a stage, or take it from the cache on disk. What a signal raises waits until it is whole."""
+    with held_signals():
+        return Compiled(fn)
 
 
-class Deferred:
-    """A stage that is compiled when it is first called: most runs never see a fragment or an ICMP error.
+class StageError(RuntimeError):
+    """A stage of the packet path could not be compiled, or was broken off: the run that needed it has no result."""
 
-    `.address` is that of a callback, which compiles, tells `ready` the address to call from then on, and calls it.
+
+class Callbacks:
+    """What compiled code calls back in Python.
+
+    No exception crosses a compiled frame: ctypes would print it, answer 0 and go on. So a callback answers something
+    that only success answers (READY, or the number of rows it was given), compiled code checks the answer and ends the
+    run where it is another (ctl[CTL_FAILED]), and what was raised is kept here for `raise_kept`.
     """
 
-    def __init__(self, fn: Callable[..., Any], ready: Callable[[int], None]):
-        def first_call(p: int, t: int, n: int) -> int:
-            compiled = compile_stage(fn)
-            ready(compiled.address)
-            return compiled._call(p, t, n)
+    def __init__(self) -> None:
+        self._kept: BaseException | None = None
+        self._alive: list[Any] = []  # a callback lives as long as its address may be called
 
-        self._callback = _PROTOTYPE(first_call)  # lives as long as its address may be called
-        self.address: int = ctypes.cast(self._callback, ctypes.c_void_p).value or 0
+    def address(self, body: Callable[[int, int, int], int]) -> int:
+        """Address of a callback that runs `body(p, t, n)` and gives back its answer, -1 when it raised."""
+
+        def step(p: int, t: int, n: int) -> int:
+            try:
+                return body(p, t, n)
+            except BaseException as error:
+                self._kept = self._kept or error
+                return -1
+
+        made = _PROTOTYPE(step)
+        self._alive.append(made)
+        return ctypes.cast(made, ctypes.c_void_p).value or 0
+
+    def maker(self, fn: Callable[..., Any], enter: Callable[[int], None]) -> int:
+        """Address of a callback that compiles a stage and tells `enter` its address."""
+
+        def body(_p: int, _t: int, _n: int) -> int:
+            try:
+                enter(compile_stage(fn).address)
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:
+                raise StageError(f"stage {fn.__name__!r} could not be compiled ({type(error).__name__})") from error
+            return READY
+
+        return self.address(body)
+
+    def raise_kept(self) -> None:
+        """Raise what a callback kept back. StageError where nothing was kept: the callback was broken off before its
+        first instruction."""
+        kept, self._kept = self._kept, None
+        raise kept or StageError("a step of the packet path was broken off")
 
 
 @intrinsic
@@ -153,3 +205,21 @@ def call(typingctx: Any, address: Any, p: Any, t: Any, n: Any) -> Any:
         return builder.call(fn, args[1:])
 
     return types.int64(types.int64, p, t, types.int64), codegen
+
+
+@inlined
+def made(p, t, table, k, maker):
+    """Whether `table[k]` holds the address of a stage. It is compiled now if it is not there yet: most runs never see
+    a fragment or an ICMP error."""
+    if table[k] == 0 and call(t.makers[maker], p, t, 0) != READY:
+        t.ctl[CTL_FAILED] = FAILED_STAGE
+        return False
+    return True
+
+
+@outlined
+def run_step(p, t, step, n):
+    """Run a step (a STEP_ number) over a row; 0 where the run has failed, and what comes of it goes nowhere."""
+    if not made(p, t, t.steps, step, step):
+        return np.int64(0)
+    return call(t.steps[step], p, t, n)

@@ -115,7 +115,7 @@ PACKET_FIELDS = (
     _f("m_off", "i4", "arena offset of what the MAC covers"),
     _f("m_len", "i4", "bytes that the MAC covers"),
     _f("c_hi", "u4", "high half of the sequence number (ESN)"),
-    _f("c_ok", "u1", "1 when the ICV verified"),
+    _f("c_ok", "u1", "OPENED: the ICV verified, 0 not; outbound UNSEALED until SEALED: `deliver` lets nothing else go"),
     _f("mac", "u1", "a computed or received ICV", 64),
     _f("save", "u1", "AH: the outer header as it was, mutable fields included", SAVE),
     # outcome
@@ -148,6 +148,7 @@ PACKET_FIELDS = (
  ST_END_FRAME, ST_CUT_VECTOR, ST_CUT_POS, ST_CUT_FRAME, ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS,
  ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT) = range(35)  # fmt: skip
 
+OPENED, SEALED, UNSEALED = 1, 1, 2  # column `c_ok`
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
 NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE, NOTE_EXPANDED = 1, 2, 4, 8, 16, 32
 ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN, IS_PIECE = 1, 2, 4, 8, 16  # bits of `flags`
@@ -447,6 +448,7 @@ TABLE_DTYPES: dict[str, object] = {
     "open": "i8",
     "fia": "i8",  # addresses of the stages in order
     "steps": "i8",  # addresses of what several stages do to one row: see STEP_
+    "makers": "i8",  # callbacks that compile what `steps`, then `fia`, do not hold yet: see jit.made
     "fia_list": "i8",  # LIST_ number of the list that each stage walks
     "fia_serial": "i8",  # ticket number of a serial stage, -1 = may run in any order
     "ticket": "i8",  # 8 words apart: next vector that each serial part admits
@@ -466,13 +468,15 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_FRAME_ROWS, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
- CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST) = range(41)  # fmt: skip
+ CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST,
+ CTL_FAILED) = range(42)  # fmt: skip
 
 NEVER = 2**63 - 1  # ns in ctl[CTL_DUE]: no timer
 NO_BUDGET = 2**62  # bytes in ctl[CTL_BUDGET]: a turn may take any number
 NO_LIMIT = 2**64 - 1  # bytes that no SA gets to
 STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
 STEPS = 8
+FAILED_STAGE, FAILED_CRYPTO, FAILED_UNSEALED = 1, 2, 3  # ctl[CTL_FAILED]: why the run cannot go on; 0 = it can
 LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LIST_ER = range(9)
 MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG, OUT_MEMORY = 0, 1, 2, 3

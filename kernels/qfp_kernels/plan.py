@@ -11,7 +11,7 @@ import numpy as np
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.forward import mtu_of
 from qfp_kernels.fragment import AFTER, BEFORE, MTU_MIN4, MTU_MIN6, REFUSE, rule, split
-from qfp_kernels.jit import call, inlined, outlined
+from qfp_kernels.jit import inlined, outlined, run_step
 from qfp_kernels.layout import ERR_BIG, FRAG, FRAG_DF, IF_VTI, ORIGIN, SAVE, ST_SPARE, STEP_SIZE
 from qfp_kernels.parse import drop, insertion_point, owe
 
@@ -150,5 +150,5 @@ def plan(p, t, n):
         if sa.mode == 0 and p.ip_len[i] <= np.int64(sa.fit):
             kept += 1
         else:
-            kept += call(t.steps[STEP_SIZE], p, t, i)
+            kept += run_step(p, t, STEP_SIZE, i)
     return _with_pieces(p, kept, first) if p.st[ST_SPARE] != first else kept

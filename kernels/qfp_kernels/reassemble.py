@@ -22,7 +22,7 @@ from qfp_kernels.capture import worst_rows
 from qfp_kernels.checksum import header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
-from qfp_kernels.jit import call, inlined, kernel, outlined
+from qfp_kernels.jit import inlined, kernel, outlined, run_step
 from qfp_kernels.layout import (
     CTL_FRAME_ROWS,
     CTL_MODE,
@@ -570,7 +570,7 @@ def _ours(p, t, i):
 def _one(p, t, i):
     """WHOLE (a row for the lists), GONE or CUT."""
     if _ours(p, t, i):
-        return call(t.steps[STEP_HOLD], p, t, OUTER << 32 | i)
+        return run_step(p, t, STEP_HOLD, OUTER << 32 | i)
     if t.ctl[CTL_VFR_MASK] >= 0:
         if t.ctl[CTL_UNDO] > UNDO_WORDS - UNDO_MARGIN:
             return CUT

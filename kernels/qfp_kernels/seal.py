@@ -9,7 +9,7 @@ vector of one parallel kind (GCM) needs no sorting at all.
 import numpy as np
 
 from qfp_kernels.jit import call, inlined, outlined
-from qfp_kernels.layout import ROWS_MAX, ST_WORK
+from qfp_kernels.layout import CTL_FAILED, FAILED_CRYPTO, ROWS_MAX, SEALED, ST_WORK, UNSEALED
 
 KIND_STEPS = 4
 LENGTH_BITS, RADIX_BITS = 12, 9
@@ -48,8 +48,9 @@ def _run(p, t, addresses, kind, first, n):
     p.st[ST_WORK] = first
     for step in range(KIND_STEPS):
         address = addresses[(kind & 63) * KIND_STEPS + step]
-        if address != 0:
-            call(address, p, t, n)
+        if address != 0 and call(address, p, t, n) != n:  # a callback that raised answers something else
+            t.ctl[CTL_FAILED] = FAILED_CRYPTO
+            return
 
 
 @inlined
@@ -79,6 +80,14 @@ def dispatch(p, t, addresses, n):
         first = last
 
 
+def sealed(p, t, n):
+    """The last step of a kind without an ICV: what the steps before it encrypted may leave."""
+    first = p.st[ST_WORK]
+    for w in range(first, first + n):
+        p.c_ok[p.work[w]] = np.uint8(SEALED)
+    return n
+
+
 def seal(p, t, n):
     """OUTBOUND: encrypt and authenticate the ESP packets."""
     if n == 0:
@@ -104,7 +113,7 @@ def seal_ah(p, t, n):
         p.c_len[i] = p.ip_len[i]
         p.c_icv[i] = p.l4[i] + 12 + outer.iv_len
         p.c_hi[i] = np.uint32((p.seq2[i] if esp else p.seq[i]) >> np.uint64(32))
-        p.c_ok[i] = np.uint8(1)
+        p.c_ok[i] = np.uint8(UNSEALED)
     dispatch(p, t, t.seal, n)
     return n
 

@@ -19,7 +19,7 @@ from qfp_kernels.decap import combine_ecn
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.forward import hop, mtu_of
 from qfp_kernels.fragment import MTU_MIN4, MTU_MIN6, split
-from qfp_kernels.jit import call, inlined, outlined
+from qfp_kernels.jit import inlined, outlined, run_step
 from qfp_kernels.layout import (
     CTL_MSS,
     CTL_TUNH_MASK,
@@ -198,7 +198,7 @@ def _encapsulate(p, t, i, tun):
 def _dispatch(p, t, i, tun):
     """Where a GRE packet goes: to the tunnel's protection, or by the front-door VRF; DONE, KEEP or TUNNEL."""
     if tun.sp < 0:
-        became = call(t.steps[STEP_CLASSIFY], p, t, i)
+        became = run_step(p, t, STEP_CLASSIFY, i)
         if (became == DONE and p.verdict[i] == PUNTED) or (became == TUNNEL and p.out_if[i] < 0):
             drop(p, i, TUNNEL_LOOP, STAGE_TUNNEL)  # the destination is this router itself
             return DONE
@@ -341,7 +341,7 @@ def _congestion(p, i, outer):
 @outlined
 def _out_of(p, t, i):
     """A GRE packet for this router: whole, stripped, routed; DONE, KEEP or TUNNEL."""
-    if (p.frag[i] & FRAG) != 0 and call(t.steps[STEP_HOLD], p, t, INNER << 32 | i) != WHOLE:
+    if (p.frag[i] & FRAG) != 0 and run_step(p, t, STEP_HOLD, INNER << 32 | i) != WHOLE:
         return DONE
     cause = _leave(p, t, i)
     if cause == -1:
@@ -351,7 +351,7 @@ def _out_of(p, t, i):
     if cause != 0:
         drop(p, i, cause, STAGE_TUNNEL)
         return DONE
-    became = call(t.steps[STEP_CLASSIFY], p, t, i)
+    became = run_step(p, t, STEP_CLASSIFY, i)
     if became == DONE and p.verdict[i] == PUNTED and (p.proto[i] == 50 or p.proto[i] == 51):
         drop(p, i, NESTED, STAGE_TUNNEL)  # IPsec inside GRE would have to go back to INBOUND
     return became
@@ -418,6 +418,6 @@ def through_row(p, t, i):
 def tunnel(p, t, n):
     p.st[ST_ADDED] = 0
     for k in range(n):
-        p.st[ST_ADDED] = call(t.steps[STEP_THROUGH], p, t, np.int64(p.tu[k]))
+        p.st[ST_ADDED] = run_step(p, t, STEP_THROUGH, np.int64(p.tu[k]))
     reorder(p, p.work, p.st[ST_ADDED])
     return n

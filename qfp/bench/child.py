@@ -20,7 +20,7 @@ from qfp.bench.track import BenchError
 from qfp.trace.keyfile import write_sas
 
 PACKETS = 64
-COMMAND = "from qfp.cli.main import main; main()"
+COMMAND = "from qfp.cli.start import main; main()"
 LIMIT = 300.0  # s
 
 

@@ -11,7 +11,8 @@ import sys
 from qfp import fia
 from qfp.engine import RARE_LISTS, cores
 from qfp_kernels import capture
-from qfp_kernels.jit import cache_root, compile_stage
+from qfp_kernels.cache import cache_root
+from qfp_kernels.jit import compile_stage
 
 
 def start() -> None:

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 import typer
 
+from qfp.cli import signals
 from qfp.cli.output import clean, complain, put_json
 
-DONE, FAILED, WRONG, DAMAGED, INTERRUPTED, BROKEN_PIPE, TERMINATED = 0, 1, 2, 3, 130, 141, 143
+DONE, FAILED, WRONG, DAMAGED, BROKEN_PIPE = 0, 1, 2, 3, 141
 
 # By module and name: an error whose module was never imported cannot have been raised, and importing it here would make
 # every start wait for the compiler.
@@ -32,6 +33,7 @@ EXPECTED = (
     ("qfp.trace.errors", "TraceError"),
     ("qfp.control.sadb", "KeyingError"),
     ("qfp.engines.crypto", "EngineError"),
+    ("qfp_kernels.jit", "StageError"),
     ("qfp.sa", "SaError"),
     ("qfp.explain", "ExplainError"),
     ("qfp.mtu.paths", "MtuError"),
@@ -56,11 +58,12 @@ def status_of(error: BaseException) -> int | None:
     """Exit status of an expected error; None for a fault of qfp."""
     if isinstance(error, CommandError):
         return error.status
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
+    asked = signals.came()
+    if asked is not None or isinstance(error, KeyboardInterrupt):  # whatever the signal set off on its way
+        return asked or signals.INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, MemoryError)):
         return WRONG
     for module, name in EXPECTED:
         kind = getattr(sys.modules.get(module), name, None)
@@ -71,8 +74,11 @@ def status_of(error: BaseException) -> int | None:
 
 def message_of(error: BaseException) -> str:
     """One message, with control characters made visible."""
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted: no output was written"
+    asked = signals.came()
+    if asked is not None or isinstance(error, KeyboardInterrupt):
+        return signals.WORDS[asked or signals.INTERRUPTED]
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this: try fewer --threads, a smaller --batch, or parts of the input"
     if isinstance(error, BrokenPipeError):
         return "whoever read the output went away before its end"
     if isinstance(error, OSError):
@@ -88,6 +94,8 @@ def guarded(command: Command) -> Command:
     def run(*args: Any, **options: Any) -> None:
         try:
             status = command(*args, **options)
+            if not signals.done():
+                signals.check()
         except (typer.Exit, typer.Abort):
             raise
         except BaseException as error:
@@ -108,7 +116,7 @@ def report(error: BaseException, status: int, json_out: bool) -> None:
         silence()
     with contextlib.suppress(BrokenPipeError):
         complain(message)
-        if json_out and status not in (BROKEN_PIPE, INTERRUPTED):
+        if json_out and status not in (BROKEN_PIPE, *signals.STATUS.values()):
             issues = getattr(error, "issues", ())
             put_json({"status": status, "error": message, "issues": [issue_facts(i) for i in issues]})
 

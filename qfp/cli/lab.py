@@ -8,6 +8,7 @@ import typer
 from qfp.cli import options as o
 from qfp.cli.errors import DONE, CommandError, guarded
 from qfp.cli.output import clean, console, note, put_json, table
+from qfp.naming import together
 
 Facts = dict[str, Any]
 SCHEMA = "qfp-lab/1"
@@ -56,11 +57,12 @@ def lab(
         finally:
             made.close()
     facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
-    if output is not None:
-        facts["written"] = _write(output, outcome, facts)
-    if picture is not None:
-        chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
-        facts["picture"] = str(picture)
+    with together():
+        if picture is not None:
+            chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))
+            facts["picture"] = str(picture)
+        if output is not None:
+            facts["written"] = _write(output, outcome, facts)
     if json_out:
         put_json(facts)
     else:
@@ -87,13 +89,16 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
     import pyarrow.parquet as pq
 
     from qfp.trace import write_trace
+    from qfp.trace.output import OutputFile
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, batch in outcome.taps.items():
         write_trace(folder / name, batch)
-    pq.write_table(outcome.journeys.to_arrow(), folder / JOURNEYS)
-    pq.write_table(outcome.series.to_arrow(), folder / SERIES)
-    (folder / SUMMARY).write_text(json.dumps(facts, indent=2) + "\n")
+    for name, rows in ((JOURNEYS, outcome.journeys), (SERIES, outcome.series)):
+        with OutputFile(folder / name) as table, table.complaints():
+            pq.write_table(rows.to_arrow(), table.place)
+    with OutputFile(folder / SUMMARY) as summary:
+        summary.write((json.dumps(facts, indent=2) + "\n").encode())
     return [str(folder / name) for name in (*outcome.taps, JOURNEYS, SERIES, SUMMARY)]
 
 

@@ -1,14 +1,11 @@
 """The command line. One file a command; nothing heavy is imported before a command needs it."""
 
-import signal
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from qfp import __version__
 from qfp.cli import bench, check, convert, decrypt, diff, explain, lab, mtu, replay_lab, run
-from qfp.cli.errors import BROKEN_PIPE, TERMINATED, silence
 
 app = typer.Typer(
     name="qfp", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -35,21 +32,3 @@ def _top(
     ] = False,
 ) -> None:
     pass
-
-
-def _terminate(number: int, frame: Any) -> None:
-    """A termination request unwinds as an error does, so that temporary files are removed."""
-    raise SystemExit(TERMINATED)
-
-
-def main() -> None:
-    """Entry point of the `qfp` command."""
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app(prog_name="qfp")
-    finally:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            silence()
-            sys.exit(BROKEN_PIPE)

@@ -77,7 +77,7 @@ def compile_note(helper: bool = True) -> Iterator[None]:
     from numba.core import event
 
     from qfp.cli.compiling import start
-    from qfp_kernels.jit import cache_root
+    from qfp_kernels import cache
 
     class Listener(event.Listener):  # type: ignore[misc]
         told = False
@@ -87,7 +87,7 @@ def compile_note(helper: bool = True) -> Iterator[None]:
                 self.told = True
                 if helper:
                     start()
-                where = cache_root()
+                where = cache.cache_root()
                 kept = f"kept in {where}" if where else "there is no folder to keep them in"
                 note(f"compiling kernels, once for this machine ({kept}) …")
 
@@ -96,3 +96,5 @@ def compile_note(helper: bool = True) -> Iterator[None]:
 
     with event.install_listener("numba:run_pass", Listener()):
         yield
+    if (trouble := cache.trouble()) is not None:
+        note(f"kernels are compiled at every start: {trouble}")

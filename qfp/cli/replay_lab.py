@@ -8,6 +8,7 @@ import typer
 from qfp.cli import options as o
 from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded
 from qfp.cli.output import ROWS_MAX, busiest, clean, complain, console, put_json, table
+from qfp.naming import together
 
 Facts = dict[str, Any]
 BAR = 40  # columns of the longest bar
@@ -62,14 +63,15 @@ def replay_lab(
     _check_outputs(source, named)
     if picture is not None:
         chart.check(picture)
-    with compile_note(helper=False), Bar(clean(source.name), _total(source)) as bar:
-        found = report(source, windows=sizes, spis=spis, classes=None if classes == "dscp" else Path(classes),
-                       selector=_selector(selector_bits, selector_pos), verdicts=verdicts, table=rows,
-                       progress=bar.callback)  # fmt: skip
+    with compile_note(helper=False), together():
+        with Bar(clean(source.name), _total(source)) as bar:
+            found = report(source, windows=sizes, spis=spis, classes=None if classes == "dscp" else Path(classes),
+                           selector=_selector(selector_bits, selector_pos), verdicts=verdicts, table=rows,
+                           progress=bar.callback)  # fmt: skip
+        if picture is not None:
+            chart.write(picture, found.sas, clean(f"Replay windows for {source}"))
     facts = {"schema": SCHEMA, "status": DONE if found.damage is None else DAMAGED, "source": str(source),
              **found.facts(), "outputs": {k: str(path) for k, path in named.items() if path is not None}}  # fmt: skip
-    if picture is not None:
-        chart.write(picture, found.sas, clean(f"Replay windows for {source}"))
     _tell_damage(source, facts["damage"], "studied")
     if json_out:
         put_json(facts)

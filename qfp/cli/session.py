@@ -18,6 +18,7 @@ from qfp.cli.output import clean, complain
 from qfp.cli.progress import Bar
 from qfp.control.log import PacketLog, packet_views
 from qfp.engine import NullSink
+from qfp.naming import together
 from qfp.result import words
 from qfp.router import EMITTERS
 from qfp.trace import TraceWriter, VerdictWriter, open_source
@@ -70,7 +71,7 @@ class Session:
         owner, outputs = self.owner, self.outputs
         names = owner.interfaces.names
         log = PacketLog(owner.tables, self.suppress_replay) if outputs.log else None
-        with contextlib.ExitStack() as stack:
+        with together(), contextlib.ExitStack() as stack:
             sink: Any = stack.enter_context(TraceWriter(outputs.packets, names)) if outputs.packets else NullSink()
             table = stack.enter_context(VerdictWriter(outputs.verdicts, words(names))) if outputs.verdicts else None
             log_file = stack.enter_context(OutputFile(outputs.log)) if log and outputs.log != STDOUT else None  # type: ignore[arg-type]

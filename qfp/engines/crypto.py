@@ -1,6 +1,5 @@
 """The crypto engine of a router: compiles the kinds that its SAs need, and runs openssl where a kind asks for it."""
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +8,10 @@ import numpy as np
 from qfp.engines import kinds
 from qfp.engines.openssl import OpensslContext
 from qfp_kernels import features
-from qfp_kernels.jit import compile_stage
-from qfp_kernels.layout import ST_WORK
+from qfp_kernels.jit import Callbacks, compile_stage
+from qfp_kernels.layout import SEALED, ST_WORK
 from qfp_kernels.seal import KIND_STEPS
 
-STAGE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 CONTEXTS_MAX = 4096  # openssl contexts kept; more SAs than this are rebuilt as they come
 KINDS_MAX = 64
 
@@ -46,8 +44,8 @@ class CryptoEngine:
         self._kinds: dict[tuple[Any, ...], int] = {}
         self._contexts: dict[tuple[int, int], OpensslContext] = {}
         self._workspaces: dict[int, Any] = {}
-        self._callbacks: dict[tuple[str, bool], Any] = {}
-        self.error: BaseException | None = None
+        self.callbacks = Callbacks()
+        self._addresses: dict[tuple[str, bool], int] = {}
 
     def attach(self, workspace: Any) -> None:
         """Make a workspace known, so that steps in Python find it by its address."""
@@ -70,31 +68,27 @@ class CryptoEngine:
     def _address(self, stage: kinds.Step, outbound: bool) -> int:
         if not isinstance(stage, str):
             return int(compile_stage(stage).address)
-        if (stage, outbound) not in self._callbacks:
+        if (stage, outbound) not in self._addresses:
             body = self._mac if stage == kinds.OPENSSL_MAC else self._seal if outbound else self._open
-            self._callbacks[stage, outbound] = STAGE(self._guarded(body))
-        return ctypes.cast(self._callbacks[stage, outbound], ctypes.c_void_p).value or 0
+            self._addresses[stage, outbound] = self.callbacks.address(self._over_work(body))
+        return self._addresses[stage, outbound]
 
-    def _guarded(self, body: Callable[[Any, int], None]) -> Callable[[int, int, int], int]:
-        """An exception cannot cross compiled frames: keep it for `raise_pending`."""
+    def _over_work(self, body: Callable[[Any, int], None]) -> Callable[[int, int, int], int]:
+        """A step over the work list; it answers the number of its rows when all of them are done."""
 
         def step(p_address: int, _t_address: int, n: int) -> int:
             p = self._workspaces[p_address]
+            first = int(p.st[ST_WORK])
             try:
-                first = int(p.st[ST_WORK])
                 for i in p.work[first : first + n].tolist():
                     body(p, i)
+            except (OSError, MemoryError):
+                raise
             except Exception as error:
-                self.error = self.error or error
+                raise EngineError(f"the openssl engine failed: {type(error).__name__}") from error
             return n
 
         return step
-
-    def raise_pending(self) -> None:
-        """Raise what a step in Python kept back."""
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise EngineError(f"the openssl engine failed: {type(error).__name__}") from error
 
     def context(self, handle: int) -> OpensslContext:
         """The openssl context of an SA row, built when first used."""
@@ -116,6 +110,7 @@ class CryptoEngine:
     def _seal(self, p: Any, i: int) -> None:
         context, packet, high = self._esp(p, i)
         context.esp_seal(packet, high, derive_iv=True)
+        p.c_ok[i] = SEALED
 
     def _open(self, p: Any, i: int) -> None:
         context, packet, high = self._esp(p, i)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qfp_kernels import ah, cbc, gcm, hmac
-from qfp_kernels.seal import LOCKSTEP
+from qfp_kernels.seal import LOCKSTEP, sealed
 
 MACS = {"hmac-sha1-96": hmac.sha1, "hmac-sha256-96": hmac.sha256, "hmac-sha256-128": hmac.sha256}
 OPENSSL_ESP, OPENSSL_MAC = "openssl-esp", "openssl-mac"
@@ -36,7 +36,9 @@ def steps(proto: str, encr: str, key_len: int, integ: str, outbound: bool, nativ
         return [hmac.gmac_input, gcm.gmac, hmac.gmac_restore, finish]
     table = cbc.CTR if encr == "aes-ctr" else cbc.SEAL if outbound else cbc.OPEN
     crypt: list[Step] = [] if encr == "null" else [table[key_len]]
-    check: list[Step] = [] if integ == "none" else [hmac.mac_input, *_mac(integ), finish]
+    if integ == "none":
+        return [*crypt, sealed] if outbound else crypt
+    check = [hmac.mac_input, *_mac(integ), finish]
     return crypt + check if outbound else check + crypt
 
 

@@ -51,7 +51,7 @@ class Tables:
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
             "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": INSTANCES,
-            "steps": STEPS, "fib_root": 2,
+            "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()

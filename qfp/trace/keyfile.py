@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from qfp.naming import give_name
 from qfp.sa import SecurityAssociation
 from qfp.trace import keyfile_esp_sa, keyfile_json, keyfile_xfrm
 from qfp.trace.keyfile_error import KeyFileError
@@ -82,7 +83,7 @@ def _replace(path: Path, text: str) -> None:
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)  # mode 0600
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             out.write(text)
-        os.replace(temporary, path)
+        give_name(Path(temporary), path)
     except (OSError, ValueError) as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)

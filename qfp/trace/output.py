@@ -13,6 +13,7 @@ from typing import Any
 
 import zstandard
 
+from qfp.naming import give_name
 from qfp.trace.errors import TraceError
 
 CAPTURES = (".pcap", ".pcapng")
@@ -93,14 +94,14 @@ class OutputFile:
             raise TraceError(f"{self.path}: writing failed ({why}): check the space on its disk") from None
 
     def commit(self, last: Callable[[], object] | None = None) -> None:
-        """Do the last writes, close, and give the file its name; delete it when any of that fails."""
+        """Do the last writes, close, and give the file its name (see `naming`); delete it when any of that fails."""
         try:
             with self.complaints():
                 if last:
                     last()
                 self._close()
                 if not self._direct:
-                    os.replace(self.place, self._target)
+                    give_name(self.place, self._target)
         except BaseException:
             self.abort()
             raise
