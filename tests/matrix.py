@@ -177,7 +177,10 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="test processes of a cell")
     parser.add_argument("--timeout", type=float, default=3600, help="s for the tests of a cell")
     parser.add_argument("--keep", type=Path, help="a new folder for the environments and logs, which are kept there")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    if options.keep and options.keep.exists():
+        parser.error(f"--keep {options.keep}: is there already: name a new folder")
+    return options
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -187,6 +190,7 @@ def main(words: Sequence[str] | None = None) -> int:
     requirements, found = declared(project), at_hand()
     cells = plan(options, found)
     place = options.keep or Path(tempfile.mkdtemp(prefix="qfp-matrix-"))
+    place = place.resolve()
     place.mkdir(parents=True, exist_ok=True)
     try:
         for cell in cells:
