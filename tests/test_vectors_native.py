@@ -51,7 +51,7 @@ class Bench:
         assert len(packet) + HEAD + 128 <= CELL, len(packet)
         at = i * CELL % (p.arena.size - CELL) // CELL * CELL + HEAD
         p.arena[at : at + len(packet)] = np.frombuffer(packet, np.uint8)
-        p.c_sa[i], p.c_off[i], p.c_hi[i], p.c_ok[i] = handle, at, high, 1
+        p.c_sa[i], p.c_off[i], p.c_hi[i], p.c_ok[i] = handle, at, high, 2
         p.c_icv[i] = at + len(packet) - int(row["icv_len"])
         p.c_len[i] = p.c_icv[i] - at - 8 - int(row["iv_len"])
         p.rx[i] = p.tx[i] = p.work[i] = i

@@ -55,7 +55,7 @@ def others_may_write(status: os.stat_result) -> bool:
 
 
 def _others_may_replace(status: os.stat_result) -> bool:
-    """Whether somebody else may rename what lies in this folder, one above the cache; a sticky one (/tmp) forbids it."""
+    """Whether somebody else may rename what lies in this folder above the cache. A sticky one (/tmp) forbids it."""
     if status.st_uid not in (_user(), 0, _overflow()):
         return True
     if status.st_mode & stat.S_ISVTX:
@@ -78,7 +78,7 @@ def objection(place: Path) -> str | None:
     if _user() is None:
         return None  # no such rights on this system
     if others_may_write(place.lstat()):
-        return f"{place} is not used: it belongs to another user, or others may write there (chmod 700 mends the latter)"
+        return f"{place} is not used: it is not yours, or others may write there (remove it, or set QFP_CACHE_DIR)"
     for above in place.resolve().parents:
         if _others_may_replace(above.stat()):
             return f"{place} is not used: others may replace it, because they may write in {above}"

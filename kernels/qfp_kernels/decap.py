@@ -10,7 +10,20 @@ from qfp_kernels.checksum import adjust, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop
 from qfp_kernels.jit import inlined, outlined, run_step
-from qfp_kernels.layout import CTL_MODE, HEADROOM, LEVELS, MODE_DECRYPT, NOTE_ECN, ST_ARG, ST_RESULT, STEP_EXPAND
+from qfp_kernels.layout import (
+    CTL_FAILED,
+    CTL_MODE,
+    FAILED_CRYPTO,
+    HEADROOM,
+    JOB_DONE,
+    JOB_DUE,
+    LEVELS,
+    MODE_DECRYPT,
+    NOTE_ECN,
+    ST_ARG,
+    ST_RESULT,
+    STEP_EXPAND,
+)
 from qfp_kernels.move import copy
 from qfp_kernels.parse import is_inbound, next_header_at, parse_ip
 from qfp_kernels.simd import bswap16i, ld8, ld16, ld64, st8, st16
@@ -178,7 +191,9 @@ def decap(p, t, n):
         i = np.int64(p.rx[k])
         level = i * LEVELS + np.int64(p.lv_n[i]) - 1
         p.lv_ok[level] = p.c_ok[i]
-        if p.c_ok[i] == 0:
+        if p.c_ok[i] != JOB_DONE:
+            if p.c_ok[i] == JOB_DUE:  # nobody looked at its ICV: it is neither good nor bad
+                t.ctl[CTL_FAILED] = FAILED_CRYPTO
             continue
         cause = _strip(p, t, i, t.sa[p.lv_sa[level]])
         if cause != 0:

@@ -17,6 +17,7 @@ from qfp_kernels.layout import (
     FAILED_UNSEALED,
     IS_ERROR,
     IS_PIECE,
+    JOB_DUE,
     NOTE_COMPRESSED,
     NOTE_ECN,
     NOTE_FRAGMENT,
@@ -33,7 +34,6 @@ from qfp_kernels.layout import (
     STAT_MADE,
     STAT_OUT,
     STAT_OUT_BYTES,
-    UNSEALED,
 )
 
 DROPPED = int(Verdict.DROPPED)
@@ -149,11 +149,11 @@ def _verdict_row(p, t, i, v, packets, sent):
 
 @inlined
 def _unsealed(p):
-    """Whether a row was to be sealed and was not. Rows with nothing to seal hold another value."""
+    """Whether a row's job is still due. Rows without one hold another value."""
     found = np.uint8(0)
     for i in range(p.st[ST_SPARE]):
         found |= p.c_ok[i]
-    return found & np.uint8(UNSEALED) != 0
+    return found & np.uint8(JOB_DUE) != 0
 
 
 def deliver(p, t, n):

@@ -12,7 +12,7 @@ from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Verdict
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import FRAG_DF, ST_AH, UNSEALED
+from qfp_kernels.layout import FRAG_DF, JOB_DUE, ST_AH
 from qfp_kernels.move import move_left
 from qfp_kernels.parse import insertion_point
 from qfp_kernels.simd import (
@@ -102,7 +102,7 @@ def _job(p, i, s, sa, esp, size):
     p.c_len[i] = size
     p.c_icv[i] = esp + 8 + sa.iv_len + size
     p.c_hi[i] = np.uint32(p.seq[i] >> U32)
-    p.c_ok[i] = np.uint8(UNSEALED)
+    p.c_ok[i] = np.uint8(JOB_DUE)
 
 
 @inlined

@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from qfp_kernels.aes import encrypt_block, expand_key
 from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined, outlined
-from qfp_kernels.layout import CONTEXT, CTL_PREFETCH, LINE, SEALED, ST_WORK
+from qfp_kernels.layout import CONTEXT, CTL_PREFETCH, JOB_DONE, LINE, ST_WORK
 from qfp_kernels.simd import (
     I8,
     I64,
@@ -175,7 +175,7 @@ def finish_tag(p, i, icv_len, tag, at, received, seal):
             store(at, tag)
         else:
             storen(at, tag, icv_len)  # RFC 4106 section 6: 8- and 12-byte ICVs are the leading bytes
-        p.c_ok[i] = np.uint8(SEALED)
+        p.c_ok[i] = np.uint8(JOB_DONE)
     else:
         d = tag ^ received if icv_len == 16 else keepn(tag ^ received, icv_len)
         p.c_ok[i] = np.uint8((low64(d) | high64(d)) == np.uint64(0))

@@ -12,7 +12,7 @@ import numpy as np
 from qfp_kernels.columns import base
 from qfp_kernels.jit import inlined
 from qfp_kernels.lanes import blend_words, load_words, splat_word
-from qfp_kernels.layout import CONTEXT, SEALED, ST_WORK
+from qfp_kernels.layout import CONTEXT, JOB_DONE, ST_WORK
 from qfp_kernels.sha import compress, outer_message
 from qfp_kernels.simd import (
     bswap32,
@@ -190,7 +190,7 @@ def icv_write(p, t, n):
             st32(arena + p.c_icv[i] + 8, ld32(mac + 8))
         else:
             storen(arena + p.c_icv[i], load512(mac), size)
-        p.c_ok[i] = np.uint8(SEALED)
+        p.c_ok[i] = np.uint8(JOB_DONE)
     return n
 
 

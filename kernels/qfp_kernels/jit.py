@@ -31,7 +31,6 @@ from qfp_kernels.signals import held_signals
 
 HERE = Path(__file__).parent
 IMPORT = re.compile(rb"^from qfp_kernels\.(\w+) import", re.M)
-READY = 1  # what a callback answers that has made a stage ready
 OPTIONS: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
 
 
@@ -118,21 +117,34 @@ def _cached(made: Any, fn: Callable[..., Any]) -> None:
         config.CACHE_DIR = before
 
 
+def _njit(fn: Callable[..., Any], **options: Any) -> Any:
+    """numba's function, whose compilation no signal breaks off: LLVM calls back into Python, too."""
+    made = njit(nogil=True, **options, **OPTIONS)(fn)
+    compile_it = made.compile
+
+    def whole(signature: Any) -> Any:
+        with held_signals():
+            return compile_it(signature)
+
+    made.compile = whole
+    return made
+
+
 def kernel(fn: Callable[..., Any]) -> Any:
     """A compiled function without the GIL, for use inside stages and from Python."""
-    made = njit(nogil=True, **OPTIONS)(fn)
+    made = _njit(fn)
     _cached(made, fn)
     return made
 
 
 def inlined(fn: Callable[..., Any]) -> Any:
     """A helper on the usual path of a stage, always inlined: LLVM's own threshold leaves calls of 2 to 5 ns."""
-    return njit(nogil=True, forceinline=True, **OPTIONS)(fn)
+    return _njit(fn, forceinline=True)
 
 
 def outlined(fn: Callable[..., Any]) -> Any:
     """A helper off the usual path, or too large to be worth copying into its callers."""
-    return njit(nogil=True, **OPTIONS)(fn)
+    return _njit(fn)
 
 
 SIGNATURE = types.int64(PACKETS_TYPE, TABLES_TYPE, types.int64)
@@ -176,9 +188,9 @@ class StageError(RuntimeError):
 class Callbacks:
     """What compiled code calls back in Python.
 
-    No exception crosses a compiled frame: ctypes would print it, answer 0 and go on. So a callback answers something
-    that only success answers (READY, or the number of rows it was given), compiled code checks the answer and ends the
-    run where it is another (ctl[CTL_FAILED]), and what was raised is kept here for `raise_kept`.
+    No exception crosses a compiled frame: ctypes would print it, answer with what happens to lie there, and go on. So
+    compiled code believes what a callback has done, not that it came back: a row whose job is still due, a table
+    without the address. It ends the run then (ctl[CTL_FAILED]), and what was raised is kept here for `raise_kept`.
     """
 
     def __init__(self) -> None:
@@ -209,7 +221,7 @@ class Callbacks:
                 raise
             except Exception as error:
                 raise StageError(f"stage {fn.__name__!r} could not be compiled ({type(error).__name__})") from error
-            return READY
+            return 0
 
         return self.address(body)
 
@@ -236,10 +248,11 @@ def call(typingctx: Any, address: Any, p: Any, t: Any, n: Any) -> Any:
 def made(p, t, table, k, maker):
     """Whether `table[k]` holds the address of a stage. It is compiled now if it is not there yet: most runs never see
     a fragment or an ICMP error."""
-    if table[k] == 0 and call(t.makers[maker], p, t, 0) != READY:
-        t.ctl[CTL_FAILED] = FAILED_STAGE
-        return False
-    return True
+    if table[k] == 0:
+        call(t.makers[maker], p, t, 0)
+        if table[k] == 0:
+            t.ctl[CTL_FAILED] = FAILED_STAGE
+    return table[k] != 0
 
 
 @outlined

@@ -115,7 +115,7 @@ PACKET_FIELDS = (
     _f("m_off", "i4", "arena offset of what the MAC covers"),
     _f("m_len", "i4", "bytes that the MAC covers"),
     _f("c_hi", "u4", "high half of the sequence number (ESN)"),
-    _f("c_ok", "u1", "OPENED: the ICV verified, 0 not; outbound UNSEALED until SEALED: `deliver` lets nothing else go"),
+    _f("c_ok", "u1", "state of the job: 2 due, 1 done (opening: the ICV verified), 0 the ICV did not verify"),
     _f("mac", "u1", "a computed or received ICV", 64),
     _f("save", "u1", "AH: the outer header as it was, mutable fields included", SAVE),
     # outcome
@@ -148,7 +148,7 @@ PACKET_FIELDS = (
  ST_END_FRAME, ST_CUT_VECTOR, ST_CUT_POS, ST_CUT_FRAME, ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS,
  ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT) = range(35)  # fmt: skip
 
-OPENED, SEALED, UNSEALED = 1, 1, 2  # column `c_ok`
+JOB_BAD, JOB_DONE, JOB_DUE = 0, 1, 2  # column `c_ok`
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
 NOTE_ECN, NOTE_FRAGMENT, NOTE_REASSEMBLED, NOTE_COMPRESSED, NOTE_INCOMPRESSIBLE, NOTE_EXPANDED = 1, 2, 4, 8, 16, 32
 ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN, IS_PIECE = 1, 2, 4, 8, 16  # bits of `flags`

@@ -15,6 +15,8 @@ from qfp_kernels.layout import (
     CTL_SAD_MASK,
     CTL_WILD,
     FRAG,
+    JOB_BAD,
+    JOB_DUE,
     LEVELS,
     MODE_DECRYPT,
     SAVE,
@@ -144,7 +146,7 @@ def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
     p.lv_n[i] += np.uint8(1)
     p.c_sa[i] = s
     p.c_hi[i] = np.uint32(seq >> U32)
-    p.c_ok[i] = np.uint8(1)
+    p.c_ok[i] = np.uint8(JOB_BAD if no else JOB_DUE)
     p.sa[i] = s
     if k == i * LEVELS:  # verdicts name the outermost SA
         p.spi[i] = sa.spi

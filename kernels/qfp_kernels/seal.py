@@ -9,7 +9,7 @@ vector of one parallel kind (GCM) needs no sorting at all.
 import numpy as np
 
 from qfp_kernels.jit import call, inlined, outlined
-from qfp_kernels.layout import CTL_FAILED, FAILED_CRYPTO, ROWS_MAX, SEALED, ST_WORK, UNSEALED
+from qfp_kernels.layout import CTL_FAILED, FAILED_CRYPTO, JOB_DONE, JOB_DUE, ROWS_MAX, ST_WORK
 
 KIND_STEPS = 4
 LENGTH_BITS, RADIX_BITS = 12, 9
@@ -80,11 +80,11 @@ def dispatch(p, t, addresses, n):
         first = last
 
 
-def sealed(p, t, n):
-    """The last step of a kind without an ICV: what the steps before it encrypted may leave."""
+def finish(p, t, n):
+    """The last step of a kind without an ICV."""
     first = p.st[ST_WORK]
     for w in range(first, first + n):
-        p.c_ok[p.work[w]] = np.uint8(SEALED)
+        p.c_ok[p.work[w]] = np.uint8(JOB_DONE)
     return n
 
 
@@ -113,7 +113,7 @@ def seal_ah(p, t, n):
         p.c_len[i] = p.ip_len[i]
         p.c_icv[i] = p.l4[i] + 12 + outer.iv_len
         p.c_hi[i] = np.uint32((p.seq2[i] if esp else p.seq[i]) >> np.uint64(32))
-        p.c_ok[i] = np.uint8(UNSEALED)
+        p.c_ok[i] = np.uint8(JOB_DUE)
     dispatch(p, t, t.seal, n)
     return n
 

@@ -9,7 +9,7 @@ from qfp.engines import kinds
 from qfp.engines.openssl import OpensslContext
 from qfp_kernels import features
 from qfp_kernels.jit import Callbacks, compile_stage
-from qfp_kernels.layout import SEALED, ST_WORK
+from qfp_kernels.layout import JOB_DONE, ST_WORK
 from qfp_kernels.seal import KIND_STEPS
 
 CONTEXTS_MAX = 4096  # openssl contexts kept; more SAs than this are rebuilt as they come
@@ -110,7 +110,7 @@ class CryptoEngine:
     def _seal(self, p: Any, i: int) -> None:
         context, packet, high = self._esp(p, i)
         context.esp_seal(packet, high, derive_iv=True)
-        p.c_ok[i] = SEALED
+        p.c_ok[i] = JOB_DONE
 
     def _open(self, p: Any, i: int) -> None:
         context, packet, high = self._esp(p, i)

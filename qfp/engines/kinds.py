@@ -8,8 +8,8 @@ whole or for the MAC alone.
 from collections.abc import Callable
 from typing import Any
 
-from qfp_kernels import ah, cbc, gcm, hmac
-from qfp_kernels.seal import LOCKSTEP, sealed
+from qfp_kernels import ah, cbc, gcm, hmac, seal
+from qfp_kernels.seal import LOCKSTEP
 
 MACS = {"hmac-sha1-96": hmac.sha1, "hmac-sha256-96": hmac.sha256, "hmac-sha256-128": hmac.sha256}
 OPENSSL_ESP, OPENSSL_MAC = "openssl-esp", "openssl-mac"
@@ -37,7 +37,7 @@ def steps(proto: str, encr: str, key_len: int, integ: str, outbound: bool, nativ
     table = cbc.CTR if encr == "aes-ctr" else cbc.SEAL if outbound else cbc.OPEN
     crypt: list[Step] = [] if encr == "null" else [table[key_len]]
     if integ == "none":
-        return [*crypt, sealed] if outbound else crypt
+        return [*crypt, seal.finish]
     check = [hmac.mac_input, *_mac(integ), finish]
     return crypt + check if outbound else check + crypt
 
