@@ -64,7 +64,7 @@ def trial(source: Path, wheel: Path) -> int:
         env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"QFP_CACHE_DIR": str(folder / "cache")}
         bin = folder / "venv" / "bin"
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-        wanted = f"{wheel}[dev,diff]"
+        wanted = f"qfp[dev,diff] @ {wheel.as_uri()}"
         subprocess.run([bin / "python", "-m", "pip", "install", "--quiet", wanted], env=env, check=True)
         # pytest, not `python -m pytest`: the packages are the wheel's, not those of the folder it runs in
         tests = [str(bin / "pytest"), "-m", "smoke", "-p", "no:cacheprovider"]
