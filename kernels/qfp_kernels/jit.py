@@ -19,11 +19,12 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import config
+from numba.core import config, event
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
 
+from qfp_kernels import compiletime
 from qfp_kernels.cache import KernelCache, cache_root, note
 from qfp_kernels.layout import CTL_FAILED, FAILED_STAGE, PACKETS_TYPE, TABLES_TYPE
 from qfp_kernels.signals import held_signals
@@ -31,6 +32,30 @@ from qfp_kernels.signals import held_signals
 HERE = Path(__file__).parent
 IMPORT = re.compile(rb"^from qfp_kernels\.(\w+) import", re.M)
 OPTIONS: dict[str, Any] = {"boundscheck": False, "error_model": "numpy"}
+
+
+class _Lock(event.Listener):  # type: ignore[misc]
+    """Tells the clock when numba's compiler is held."""
+
+    def on_start(self, event: Any) -> None:
+        compiletime.WATCH.enter()
+
+    def on_end(self, event: Any) -> None:
+        compiletime.WATCH.leave()
+
+
+class _Passes(event.Listener):  # type: ignore[misc]
+    """Tells of a compilation; loading from the cache has no passes."""
+
+    def on_start(self, event: Any) -> None:
+        compiletime.WATCH.compiles()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compiler_lock", _Lock())
+event.register("numba:run_pass", _Passes())
 
 
 @functools.cache

@@ -21,6 +21,7 @@ import typer
 
 from qfp.cli import signals
 from qfp.cli.output import clean, complain, put_json
+from qfp.cli.progress import compile_note
 
 DONE, FAILED, WRONG, DAMAGED, BROKEN_PIPE = 0, 1, 2, 3, 141
 
@@ -94,7 +95,8 @@ def guarded(command: Command) -> Command:
     def run(*args: Any, **options: Any) -> None:
         try:
             _refuse_nul(options)
-            status = command(*args, **options)
+            with compile_note(helper=False):
+                status = command(*args, **options)
             if not signals.done():
                 signals.check()
         except (typer.Exit, typer.Abort):

@@ -42,7 +42,8 @@ def run_facts(owner: Any, seconds: float) -> Facts:
 
 
 def rates(totals: Facts, seconds: float) -> Facts:
-    """Packets and bits a second, reading and writing included. The only facts that differ from run to run."""
+    """Packets and bits a second, reading and writing included, compiling not. The only facts that differ from run to
+    run. seconds: of the run, without those in which kernels were compiled or loaded."""
     span = max(seconds, 1e-9)
     return {
         "seconds": round(seconds, 6), "packets_per_second": round(totals["frames_in"] / span),

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from qfp.cli.output import note
+from qfp_kernels.compiletime import WATCH
 
 DELAY = 1.0  # s before a bar appears: short work stays quiet
 REDRAW = 0.1  # s between updates
@@ -75,33 +76,49 @@ class Bar:
             self._bar.stop()
 
 
+class _Told:
+    """What a command has said of compiling. `helper`: a second core may help with the stages of a router."""
+
+    inside = said = helper = False
+
+
 @contextlib.contextmanager
 def compile_note(helper: bool = True) -> Iterator[None]:
-    """Say so, once, when something is compiled in the block; nothing is said when all comes from the cache.
+    """Say so, once a command, when something is compiled in the block; nothing is said when all comes from the cache.
 
+    The whole of a command is such a block (`guarded`); one inside it changes no more than who may help.
     helper: let a second core help, for what needs the stages of a router.
     """
-    from numba.core import event
-
-    from qfp.cli.compiling import start
-    from qfp_kernels import cache
-
-    class Listener(event.Listener):  # type: ignore[misc]
-        told = False
-
-        def on_start(self, event: Any) -> None:
-            if not self.told:
-                self.told = True
-                if helper:
-                    start()
-                where = cache.cache_root()
-                kept = f"kept in {where}" if where else "there is no folder to keep them in"
-                note(f"compiling kernels, once for this machine ({kept}) …")
-
-        def on_end(self, event: Any) -> None:
-            pass
-
-    with event.install_listener("numba:run_pass", Listener()):
+    if _Told.inside:
+        before, _Told.helper = _Told.helper, helper
+        try:
+            yield
+        finally:
+            _Told.helper = before
+        return
+    _Told.inside, _Told.said, _Told.helper = True, False, helper
+    WATCH.on_compile = _tell
+    try:
         yield
-    if (trouble := cache.trouble()) is not None:
-        note(f"kernels are compiled at every start: {trouble}")
+        if "qfp_kernels.cache" in sys.modules:
+            from qfp_kernels import cache
+
+            if (trouble := cache.trouble()) is not None:
+                note(f"kernels are compiled at every start: {trouble}")
+    finally:
+        _Told.inside, WATCH.on_compile = False, None
+
+
+def _tell() -> None:
+    """Something is about to be compiled."""
+    if _Told.said:
+        return
+    _Told.said = True
+    from qfp.cli.compiling import start
+    from qfp_kernels.cache import cache_root
+
+    if _Told.helper:
+        start()
+    where = cache_root()
+    kept = f"kept in {where}" if where else "there is no folder to keep them in"
+    note(f"compiling kernels, once for this machine ({kept}) …")

@@ -24,6 +24,7 @@ from qfp.router import EMITTERS
 from qfp.trace import TraceWriter, VerdictWriter, open_source
 from qfp.trace.output import OutputFile, special
 from qfp.trace.walker import Walker
+from qfp_kernels.compiletime import WATCH
 
 STDOUT = "-"
 
@@ -80,9 +81,9 @@ class Session:
             takers = [taker for taker in (table and table.write, log and log.add, self.watch) if taker]
             owner.engine.load(self.stages(source.walk, EMITTERS[sink.kind]))
             bar = stack.enter_context(Bar(clean(self.trace.name), source.total_bytes))
-            begun = time.perf_counter()
+            begun, compiling = time.perf_counter(), WATCH.seconds()
             self.run(source, sink, _each(takers), bar.callback)
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - begun - (WATCH.seconds() - compiling)
             damage = source.damage(owner.tables.t)
             facts = run_facts(owner, seconds)
             if log:

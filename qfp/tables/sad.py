@@ -338,7 +338,9 @@ class Sad:
         """The way to the peer of outbound SAs takes packets of `mtu` bytes; `own`: MTU of the tunnel interface of which
         they are."""
         sa, rows = self._tables.t.sa, np.atleast_1d(rows)
-        kinds = np.stack([sa["profile"][rows], np.where(sa["next"][rows] >= 0, sa["profile"][sa["next"][rows]], -1)])
+        over = sa["next"][rows]
+        ah = np.where(over >= 0, sa["profile"][over].astype(np.int64), -1)  # NumPy 2.5 takes no -1 among unsigned ones
+        kinds = np.stack([sa["profile"][rows], ah])
         _, first, which = np.unique(kinds, axis=1, return_index=True, return_inverse=True)
         plain = np.array([self.sizing(int(rows[k])).plaintext_mtu(mtu) for k in first])[which.reshape(-1)]
         sa["path_mtu"][rows], sa["plain_mtu"][rows], sa["fit"][rows] = mtu, plain, np.minimum(plain, own)
