@@ -76,7 +76,9 @@ class Decryptor:
 
         origin = Origin.now(self)
         sink, store = MemorySink(), VerdictStore()
-        self.run(BatchSource(batch), sink, store.add)
+        source = BatchSource(batch)
+        self.run(source, sink, store.add)
+        source.complete(self.tables.t)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)
 
 

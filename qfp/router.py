@@ -326,4 +326,5 @@ class Router:
         expected = int(batch.length.sum(dtype=np.int64)) + len(batch) * GROWTH
         sink, store, source = MemorySink(expected), VerdictStore(), BatchSource(batch)
         self.engine.run(source, self.stages(source.walk, EMITTERS[sink.kind]), sink, store.add)
+        source.complete(self.tables.t)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)

@@ -127,6 +127,17 @@ def compile_stage(fn: Callable[..., Any]) -> Compiled:
     return Compiled(fn)
 
 
+@functools.cache
+def _callback(fn: Callable[..., Any], signature: Any) -> Any:
+    return _cached(functools.partial(cfunc, signature, nopython=True, **OPTIONS), fn)
+
+
+def compile_callback(fn: Callable[..., Any], signature: Any) -> int:
+    """Address of a function that C calls (a signal handler), compiled or from the cache; it lives as long as the
+    process."""
+    return int(_callback(fn, signature).address)
+
+
 class Deferred:
     """A stage that is compiled when it is first called: most runs never see a fragment or an ICMP error.
 

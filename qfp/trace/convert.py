@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qfp.batch import COLUMNS, Batch
-from qfp.trace.errors import Damage, DamagedTrace
+from qfp.trace.errors import Damage, DamagedTrace, Shrunk
 from qfp.trace.opening import open_source
 from qfp.trace.output import open_output, suffixes
 from qfp.trace.sinks import sink_for
@@ -43,8 +43,8 @@ def convert(source: Path | Batch, target: Path, progress: Callable[[int], None] 
         frames = size = 0
         for rows in walker:
             sink.rows(walker, rows)
-            frames += rows
-            size += int(walker.p.cap[:rows].sum(dtype=np.int64))
+            frames += walker.rows
+            size += int(walker.p.cap[: walker.rows].sum(dtype=np.int64))
             if progress:
                 progress(opened.position(walker.t))
         sink.close(walker)
@@ -53,7 +53,9 @@ def convert(source: Path | Batch, target: Path, progress: Callable[[int], None] 
 
 def write_trace(path: Path, batch: Batch) -> None:
     """Write a batch to a file of the kind that the suffix names. Raises TraceError."""
-    convert(batch, path)
+    damage = convert(batch, path).damage
+    if damage:
+        raise Shrunk(f"{path}: {damage}; everything before it was written")
 
 
 def read_trace(path: Path) -> Batch:
@@ -91,9 +93,9 @@ def _mapped(walker: Walker, source: MappedSource) -> Batch:
 def gathered(walker: Walker) -> Batch:
     parts, data, at = [], [], 0
     for rows in walker:
-        columns = _columns(walker, rows)
-        size = columns["length"].astype(np.int64)
         data.append(bytes(walker.run(C.copy_bytes, rows)))
+        columns = _columns(walker, walker.rows)
+        size = columns["length"].astype(np.int64)
         columns["offset"] = at + np.cumsum(size) - size
         at += len(data[-1])
         parts.append(columns)

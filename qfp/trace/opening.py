@@ -47,16 +47,24 @@ def open_source(trace: str | os.PathLike[str] | Batch) -> Source:
 
 def _regular(file: io.FileIO, path: Path, size: int) -> Source:
     if size == 0:
-        raise TraceError(f"{path}: is empty: capture the trace again, or check the disk that it was written to")
-    kind = kind_of(os.pread(file.fileno(), _HEAD, 0))
+        raise _empty(path)
+    head = os.pread(file.fileno(), _HEAD, 0)
+    kind = kind_of(head)
     if kind in ("pcap", "pcapng"):
-        return MappedSource(file, str(path), kind, size)
+        try:
+            return MappedSource(file, str(path), kind, head)
+        except ValueError:  # it was emptied meanwhile
+            raise _empty(path) from None
     if kind in ("parquet", "arrow"):
         file.close()
         return table_source(path, kind)
     if kind in DECODERS:
         return _stream(io.BufferedReader(file), DECODERS[kind], str(path), size, kind)
-    raise _unknown(str(path), os.pread(file.fileno(), _HEAD, 0), "")
+    raise _unknown(str(path), head, "")
+
+
+def _empty(path: Path) -> TraceError:
+    return TraceError(f"{path}: is empty: capture the trace again, or check the disk that it was written to")
 
 
 def _unknown(name: str, head: bytes, inside: str) -> TraceError:
