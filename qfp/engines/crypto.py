@@ -8,6 +8,7 @@ import numpy as np
 
 from qfp.engines import kinds
 from qfp.engines.openssl import OpensslContext
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import features
 from qfp_kernels.jit import compile_stage
 from qfp_kernels.layout import ST_WORK
@@ -33,7 +34,7 @@ def choose(asked: str | None) -> str:
     return str(asked)
 
 
-class CryptoEngine:
+class CryptoEngine(Unpicklable):
     """Kinds of one router, and the steps that run in Python.
 
     `describe(handle)` gives the SecurityAssociation of a table row: openssl contexts are built from it when needed.

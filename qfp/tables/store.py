@@ -31,6 +31,8 @@ from qfp_kernels.layout import (
 )
 from qfp_kernels.reassemble import INSTANCES
 
+from qfp.unpicklable import Unpicklable
+
 Array = npt.NDArray[Any]
 
 SA_TABLES = ("sa", "sa_out", "sa_in", "life", "told_out", "told_in", "ctx", "keys")
@@ -42,7 +44,7 @@ KIND_WORDS = 64 * 4
 FIA_MAX = 64
 
 
-class Tables:
+class Tables(Unpicklable):
     """Owns the arrays; `t` is what kernels receive. Growing replaces an array, so no kernel may be running."""
 
     def __init__(self) -> None:

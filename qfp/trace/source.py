@@ -22,6 +22,7 @@ from qfp.trace.compressed import Corrupt
 from qfp.trace.errors import MESSAGES, Damage, Shrunk, TraceError
 from qfp.trace.formats import PCAP_FILE_HEADER, interface_name, pcap_header
 from qfp.trace.mapping import Mapping, record_at
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import capture as C
 from qfp_kernels.layout import NEVER, NO_BUDGET, aligned
 
@@ -32,7 +33,7 @@ ARROW_ROWS = 1 << 16  # rows of a table held at a time
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError)
 
 
-class Source:
+class Source(Unpicklable):
     """A trace being walked. `walk` is the stage to compile and call; use as a context manager to close the file."""
 
     def __init__(self, name: str, walk: Any, total_bytes: int | None):
