@@ -11,4 +11,5 @@ class Unpicklable:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         """Raises TypeError."""
-        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied, it holds keys and addresses: {self.remedy}")
+        name = type(self).__name__
+        raise TypeError(f"{name} cannot be pickled or copied: it holds keys and addresses of memory ({self.remedy})")

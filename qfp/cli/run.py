@@ -23,7 +23,7 @@ def run(
     verdicts: o.Verdicts = None,
     export_sas: Annotated[
         Path | None,
-        typer.Option("--export-sas", metavar="S.json", help="SAs with their next numbers, rekeyed ones too, keys included."),
+        typer.Option("--export-sas", metavar="S.json", help="SAs of all generations, next numbers and keys included."),
     ] = None,
     export_esp_sa: Annotated[
         Path | None, typer.Option("--export-esp-sa", metavar="FILE", help="The same for Wireshark.")

@@ -6,6 +6,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from qfp.recognise import foreign
+
 from . import acl, crypto, qos, references, routes
 from .commands import grammar
 from .grammar import Failure, Match
@@ -24,7 +26,7 @@ _MOST_HINTS = 200  # a file that is no configuration at all gets no hint on ever
 def load(path: str | PathLike[str], model: str | None = None) -> Configuration:
     """Read a configuration file; bad content becomes `issues`. `model` names the device that is modelled.
 
-    Raises ConfigError, which names the file and a remedy, when the file cannot be read.
+    Raises ConfigError, which names the file and a remedy, when the file cannot be read, or is one of keys or a capture.
     """
     name = fspath(path)
     try:
@@ -32,6 +34,10 @@ def load(path: str | PathLike[str], model: str | None = None) -> Configuration:
     except (OSError, ValueError) as failed:
         reason = getattr(failed, "strerror", None) or str(failed)
         raise ConfigError(f"{name}: cannot be read: {reason} (give the path of a readable configuration)") from failed
+    other = foreign(data)
+    if other:
+        raise ConfigError(f"{name}: is {other}, not a configuration: nothing of it is shown "
+                          "(give a file of IOS-style commands)")  # fmt: skip
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

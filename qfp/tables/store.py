@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import drops
 from qfp_kernels.columns import Columns
 from qfp_kernels.drive import TICKET_STRIDE
@@ -30,8 +31,6 @@ from qfp_kernels.layout import (
     aligned,
 )
 from qfp_kernels.reassemble import INSTANCES
-
-from qfp.unpicklable import Unpicklable
 
 Array = npt.NDArray[Any]
 
