@@ -109,7 +109,7 @@ def test_offsets_that_lie_are_refused(offsets: list[int], tmp_path: Path) -> Non
     there = (np.arange(count + 1, dtype=np.int64) * 28).tobytes()
     assert path.read_bytes().count(there) == 1
     path.write_bytes(path.read_bytes().replace(there, np.array(offsets, np.int64).tobytes()))
-    with pytest.raises(TraceError, match="damaged|outside"):
+    with pytest.raises(TraceError, match=r"damaged|outside"):
         read_trace(path)
 
 

@@ -23,6 +23,7 @@ _KEY_LIKE = re.compile(
     r"(?<![0-9A-Za-z])(?:0[xX][0-9A-Fa-f]{12,}|[0-9A-Fa-f]{16,}|(?:[0-9A-Fa-f]{8}[ :_-]){2,}[0-9A-Fa-f]{8})"
     r"(?![0-9A-Za-z])"
 )
+_QUOTED = re.compile(r"'(?:0[xX])?[0-9A-Fa-f]{8,}'")  # a word of a key that is written in groups
 
 
 class Word(NamedTuple):
@@ -49,7 +50,7 @@ def mask_secrets(line: str) -> str:
 
 def mask_keys(text: str) -> str:
     """Replace what looks like the digits of a key, in a message."""
-    return _KEY_LIKE.sub(MASK, text)
+    return _QUOTED.sub(f"'{MASK}'", _KEY_LIKE.sub(MASK, text))
 
 
 def _masked(found: re.Match[str]) -> str:
