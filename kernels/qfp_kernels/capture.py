@@ -88,8 +88,9 @@ from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st6
     W_LEFT,  # bytes that SAs may still be charged with in this turn
     W_GUARD,  # record of the mapped file in which the bytes lie (`faults`), 0 = they lie in memory
     W_B_BEHIND,  # batch: address behind those of its columns that lie in the mapped file, 0 = none
-) = range(31)
-W_N = 32
+    W_LEFT_OUT,  # pcapng: blocks passed over, a word for each of LEFT_OUT_KINDS and one for all others
+) = range(32)
+W_N = 40
 
 # DUE: a timer of the control plane comes before the next record; TURN: it belongs to the next turn of the driver
 WALKING, NEED_MORE, END, DAMAGED, DUE, TURN = range(6)
@@ -119,6 +120,7 @@ PCAP_HEADER, EPB_HEADER, EPB_FRAME = 16, 28, 32  # bytes before a packet, and in
 MEMORY_HEADER = 24  # of a record for `qfp.engine.MemorySink`: time 8, frame 8, interface 4, bytes 4
 
 _SHB, _IDB, _PB, _SPB, _EPB = 0x0A0D0D0A, 1, 2, 3, 6
+_NRB, _ISB, _DSB = LEFT_OUT_KINDS = 4, 5, 10
 _BYTE_ORDER = 0x1A2B3C4D
 _AHEAD = 8192  # bytes: the walk would wait for memory at every header, and `fill` needs the bytes anyway
 _SECOND = 1_000_000_000
@@ -587,6 +589,13 @@ def _block_length(t, pos, end):
     return length
 
 
+@outlined
+def _pass_over(t, kind):
+    """Count a block that holds no packet. Whoever goes back to an earlier record counts again."""
+    which = 0 if kind == _NRB else 1 if kind == _ISB else 2 if kind == _DSB else 3
+    t.walk[W_LEFT_OUT + which] += 1
+
+
 @inlined
 def _looked_at(t, pos, end):
     """Bytes that decide about the block at `pos`: all of it, or its first words when its length is no length."""
@@ -648,6 +657,8 @@ def walk_pcapng(p, t, n):
             if code < 0:
                 t.walk[W_STATUS] = NEED_MORE
                 break
+        else:
+            _pass_over(t, kind)
         if code != D_NONE:
             _damage(t, code, pos)
             break
@@ -930,6 +941,18 @@ def copy_pcapng(p, t, n):
     for i in range(n):
         to = _put_pcapng(to, p.ts[i], np.int64(p.out_if[i]), p.src_at[i], np.int64(p.cap[i]), np.int64(p.wire[i]))
     return to - base_of(t.out)
+
+
+def count_options(p, t, n):
+    """How many of rows 0..n-1 of a pcapng file have options (comments, flags, hashes) behind their packet."""
+    found = 0
+    for i in range(n):
+        at = t.walk[W_BASE] + p.rec_at[i] - t.walk[W_STREAM]
+        swap = t.links[np.int64(p.in_if[i]) * L_N + L_SWAP]
+        kind = _u32(at, swap)
+        bare = EPB_FRAME + ((np.int64(p.cap[i]) + 3) & ~3)
+        found += kind != _SPB and _u32(at + 4, swap) > bare
+    return found
 
 
 def copy_bytes(p, t, n):
