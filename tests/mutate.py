@@ -16,15 +16,15 @@ from qfp.trace import write_trace
 from qfp.trace.keyfile import write_esp_sa, write_sas
 
 XFRM = """src 203.0.113.1 dst 203.0.113.2
-	proto esp spi 0x00001000 reqid 1 mode tunnel
-	replay-window 64 flag af-unspec esn
-	auth-trunc hmac(sha1) 0x000102030405060708090a0b0c0d0e0f10111213 96
-	enc cbc(aes) 0x00112233445566778899aabbccddeeff
-	anti-replay esn context:
-	 seq-hi 0x0, seq 0x1, oseq-hi 0x0, oseq 0x5
-	 replay_window 64, bitmap-length 2
-	 00000000 00000001
-	sel src 10.1.0.0/16 dst 10.2.0.0/16 proto udp
+ proto esp spi 0x00001000 reqid 1 mode tunnel
+ replay-window 64 flag af-unspec esn
+ auth-trunc hmac(sha1) 0x000102030405060708090a0b0c0d0e0f10111213 96
+ enc cbc(aes) 0x00112233445566778899aabbccddeeff
+ anti-replay esn context:
+  seq-hi 0x0, seq 0x1, oseq-hi 0x0, oseq 0x5
+  replay_window 64, bitmap-length 2
+  00000000 00000001
+ sel src 10.1.0.0/16 dst 10.2.0.0/16 proto udp
 """
 WORDS = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\x01\0\0\0", b"\0" * 8, b"\xff" * 8]
 

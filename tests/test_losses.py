@@ -22,7 +22,8 @@ def test_what_is_left_out_is_counted(tmp_path: Path, suffix: str) -> None:
     first = section_block() + interface_block("eth0", 101) + packet() + packet(b"look here") + rest
     source.write_bytes(first + section_block() + interface_block("eth1", 101) + packet())
     done = qfp("convert", source, tmp_path / f"o{suffix}", "--json")
-    names = {"names of interfaces": 2, "interfaces (their packets are told apart no more)": 2} if suffix == ".pcap" else {}
+    names = {"names of interfaces": 2, "interfaces (their packets are told apart no more)": 2}
+    names = names if suffix == ".pcap" else {}
     assert done.status == 0 and done.json["left_out"] == {
         "name resolution blocks": 1, "interface statistics blocks": 2, "decryption secrets blocks (keys)": 1,
         "blocks of other kinds": 1, "packets with comments or other options": 1,

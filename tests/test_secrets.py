@@ -1,4 +1,4 @@
-"""Keys stay where they are: files of keys given as something else, temporary files, objects that hold keys, key files."""
+"""Keys stay where they are: files of keys given as something else, temporary files, objects with keys, key files."""
 
 import copy
 import json
@@ -24,7 +24,8 @@ from qfp.trace.output import OutputFile
 KEY = "00112233445566778899aabbccddeeff"
 INSIDE, OUTSIDE = "GigabitEthernet0/0/1", "GigabitEthernet0/0/0"
 SECRET_FILES = {
-    "esp_sa": f'"IPv4","192.0.2.1","203.0.113.2","0x1000","AES-CBC [RFC3602]","0x{KEY}","HMAC-SHA-1-96 [RFC2404]","0x{KEY}"\n',
+    "esp_sa": '"IPv4","192.0.2.1","203.0.113.2","0x1000","AES-CBC [RFC3602]",'
+              f'"0x{KEY}","HMAC-SHA-1-96 [RFC2404]","0x{KEY}"\n',
     "json": json.dumps({"sas": [{"proto": "esp", "spi": 4096, "encr_key": KEY}]}, indent=2),
     "xfrm": f"src 192.0.2.1 dst 203.0.113.2\n\tproto esp spi 0x1000 reqid 1 mode tunnel\n\tenc cbc(aes) 0x{KEY}\n",
     "script": f"ip xfrm state add src 192.0.2.1 dst 203.0.113.2 proto esp spi 1 enc 'cbc(aes)' 0x{KEY}\n",
@@ -94,8 +95,8 @@ def test_modes_and_links_of_outputs(tmp_path: Path) -> None:
     """Outputs follow the umask, key files are their owner's alone; a link stays one."""
     keys = exported(Router.loads(config(1)))
     real = tmp_path / "real"
-    for write, mode in ((lambda p: write_trace(p, Batch.from_frames([b"x"])), 0o640), (lambda p: write_sas(p, keys), 0o600),
-                        (lambda p: write_esp_sa(p, keys), 0o600)):  # fmt: skip
+    for write, mode in ((lambda p: write_trace(p, Batch.from_frames([b"x"])), 0o640),
+                        (lambda p: write_sas(p, keys), 0o600), (lambda p: write_esp_sa(p, keys), 0o600)):  # fmt: skip
         link = tmp_path / "link.pcap"
         link.symlink_to(real)
         before = os.umask(0o027)
@@ -130,7 +131,8 @@ def test_what_holds_keys_is_not_pickled() -> None:
 
 # --------------------------------------------------------------------------------------------------- key files
 def frames(count: int) -> Batch:
-    return Batch.from_frames([ip4("10.1.0.5", "10.2.0.7", udp(1, k, b"x" * k)) for k in range(count)], ts=np.arange(count))
+    made = [ip4("10.1.0.5", "10.2.0.7", udp(1, k, b"x" * k)) for k in range(count)]
+    return Batch.from_frames(made, ts=np.arange(count))
 
 
 def identities(packets: Batch) -> list[bytes]:

@@ -1,7 +1,7 @@
 """A capture that becomes shorter while it is read: everything whole before the new end, then damage; never a crash.
 
-The kinds: the file is cut within a record, at a record's end, within the page that the walk is in, within the last page,
-to nothing; while a run, a conversion, a study or a batch in memory reads it; on one thread and on several.
+The kinds: the file is cut within a record, at a record's end, within the page that the walk is in, within the last
+page, to nothing; while a run, a conversion, a study or a batch in memory reads it; on one thread and on several.
 """
 
 import os
@@ -144,7 +144,7 @@ def test_conversion_and_study_stop_there_too(tmp_path: Path, batch: Batch, suffi
 
 
 def test_a_batch_over_a_file_that_shrank(tmp_path: Path, batch: Batch) -> None:
-    """No zeros are passed off as frames: an error with status 3 names record and byte, and what is whole can be read."""
+    """No zeros are passed off as frames: an error names record and byte, and what is whole can be read."""
     path = tmp_path / "t.pcap"
     write_trace(path, batch)
     ends = ends_of(path)

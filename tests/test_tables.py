@@ -62,7 +62,8 @@ def test_integers_of_any_width(kind: pa.DataType, tmp_path: Path) -> None:
     [
         ({"x": [1]}, "not a trace table"), ({"data": [FRAMES[0], None]}, "column data has nulls, the first in row 1"),
         ({"data": FRAMES[:2], "ts": pa.array([1, None], pa.int64())}, "column ts has nulls, the first in row 1"),
-        ({"data": ["text"]}, "column data is of type string"), ({"data": FRAMES[:1], "link": ["a"]}, "column link is of"),
+        ({"data": ["text"]}, "column data is of type string"),
+        ({"data": FRAMES[:1], "link": ["a"]}, "column link is of"),
         ({"data": FRAMES[:3], "link": [1, 2, 65536]}, "column link has a value in row 2"),
         ({"data": FRAMES[:2], "wire": [1.0, 1.5]}, "column wire has a value in row 1"),
         ({"data": FRAMES[:1], "ts": pa.array([2**40], pa.timestamp("s"))}, "before 1677 or after 2262"),

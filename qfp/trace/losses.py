@@ -1,7 +1,7 @@
 """What of a capture does not go into another file: counted while it is converted, by what the target can hold.
 
-pcapng (draft-ietf-opsawg-pcapng) carries more than packets: comments and other options, names of hosts, statistics, keys.
-None of that is copied, least of all decryption secrets; pcap and tables cannot say everything of interfaces either.
+pcapng (draft-ietf-opsawg-pcapng) carries more than packets: comments and other options, names of hosts, statistics,
+keys. None of that is copied, least of all decryption secrets; pcap and tables cannot say everything of interfaces either.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Losses:
         for kind, words in BLOCKS.items():
             self.counts[words] += int(source.state[C.W_LEFT_OUT + C.LEFT_OUT_KINDS.index(kind)])
         self.counts[OTHER] += int(source.state[C.W_LEFT_OUT + len(C.LEFT_OUT_KINDS)])
-        self.counts["sections beyond the first (their interfaces go into one)"] += max(0, int(source.state[C.W_SECTION]))
+        sections = int(source.state[C.W_SECTION])
+        self.counts["sections beyond the first (their interfaces go into one)"] += max(0, sections)
 
 
 def sentence(losses: dict[str, int]) -> str:

@@ -335,7 +335,7 @@ class TableSource(BatchSource):
     def damage(self, t: Any) -> Damage | None:
         """As of any source; where rows cannot be found in the file, the byte is the row's number."""
         s, row = self.state, int(self.state[C.W_STREAM] + self.state[C.W_POS])
-        if s[C.W_STATUS] == C.DAMAGED and self._file is not None:  # columns may be zeros: the byte is the file's end now
+        if s[C.W_STATUS] == C.DAMAGED and self._file is not None:  # columns may be zeros: the byte is the file's end
             return Damage(row, self._file.intact(self._file.size), MESSAGES[int(s[C.W_CODE])])
         return Damage(row, row, self._broken) if self._broken and s[C.W_STATUS] == C.END else None
 
