@@ -1,7 +1,8 @@
 """What of a capture does not go into another file: counted while it is converted, by what the target can hold.
 
 pcapng (draft-ietf-opsawg-pcapng) carries more than packets: comments and other options, names of hosts, statistics,
-keys. None of that is copied, least of all decryption secrets; pcap and tables cannot say everything of interfaces either.
+keys. None of that is copied, least of all decryption secrets; pcap
+and tables cannot say everything of interfaces either.
 """
 
 from __future__ import annotations
