@@ -80,7 +80,8 @@ def main(kind: str, count: int, folder: Path) -> None:
             allowed = {0, 2}
         else:
             ways = (("run", folder / "a.cfg", path, "--in", "gi0/0/1", "--json"),
-                    ("convert", path, folder / "o.pcapng"), ("decrypt", path, "--keys", keys, "--json"), ("convert", path, folder / "o.parquet"),
+                    ("convert", path, folder / "o.pcapng"),
+                    ("decrypt", path, "--keys", keys, "--json"), ("convert", path, folder / "o.parquet"),
                     ("explain", path, "--keys", keys, "--frame", "3"), ("replay-lab", path))  # fmt: skip
             done, allowed = qfp(*ways[k % len(ways)]), {0, 2, 3}
         assert done.status in allowed and "Traceback" not in done.err, (k, done.status, done.out, done.err)

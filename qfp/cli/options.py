@@ -53,7 +53,7 @@ Threads = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", min=0, help="Seed of auto keying, the same at both ends: equal seed, equal keys."),
+    typer.Option("--seed", metavar="N", min=0, help="Seed of auto keying, one for both ends: equal seed, equal keys."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 KeyingOption = Annotated[
