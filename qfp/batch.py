@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-SCHEMA = "qfp-trace/1"
+from qfp.tabular import RAW_IP as RAW_IP
+from qfp.tabular import SCHEMA, columns_of, interfaces_of
+
 COLUMNS: dict[str, str] = {  # name -> dtype; meanings as in qfp_kernels.layout
     "offset": "i8",  # byte of the arena where the frame starts
     "length": "i4",  # bytes captured
@@ -23,7 +25,6 @@ COLUMNS: dict[str, str] = {  # name -> dtype; meanings as in qfp_kernels.layout
     "link": "u2",  # LINKTYPE_ number
     "frame": "i8",  # record number in the source
 }
-RAW_IP = 101
 
 ARROW_SCHEMA = pa.schema(
     [
@@ -70,7 +71,7 @@ class Batch:
         if any(c.shape != (rows,) for c in self.columns.values()):
             raise ValueError("the columns of a batch differ in length")
         start, size = self.columns["offset"], self.columns["length"]
-        if rows and (start.min() < 0 or size.min() < 0 or int((start + size).max()) > self.arena.size):
+        if rows and (start.min() < 0 or size.min() < 0 or (start > self.arena.size - size.astype(np.int64)).any()):
             raise ValueError("a frame lies outside the batch's arena")
 
     def __getattr__(self, name: str) -> Array:
@@ -99,17 +100,39 @@ class Batch:
     __hash__ = None  # type: ignore[assignment]
 
     def view(self, i: int) -> memoryview:
-        """Bytes of frame i, not copied."""
+        """Bytes of frame i, not copied; of a file that becomes shorter later they are zeros."""
         start = int(self.columns["offset"][i])
         return memoryview(self.arena.data)[start : start + int(self.columns["length"][i])]
 
     def frame(self, i: int) -> bytes:
-        """Bytes of frame i."""
-        return bytes(self.view(i))
+        """Bytes of frame i. Raises Shrunk when they lay in a capture file that has become shorter."""
+        data = bytes(self.view(i))
+        self._check_file(i, i + 1)
+        return data
 
     def frames(self) -> list[bytes]:
-        """Bytes of all frames."""
-        return [self.frame(i) for i in range(len(self))]
+        """Bytes of all frames. Raises Shrunk, as `frame`."""
+        found = [bytes(self.view(i)) for i in range(len(self))]
+        self._check_file(0, len(self))
+        return found
+
+    def _check_file(self, first: int, last: int) -> None:
+        """Whether rows first to last - 1, read just now, were still those of the capture file that the arena maps."""
+        from qfp.trace import mapping
+
+        record, low = mapping.record_at(self.arena) if last > first else (0, 0)
+        if not record:
+            return
+        ends = self.columns["offset"][first:last] + self.columns["length"][first:last]
+        start = self.arena.ctypes.data
+        whole = mapping.intact(record, start + int(ends.max())) - (start - low)
+        if whole < ends.max():
+            from qfp.trace.errors import MESSAGES, Damage, Shrunk
+            from qfp_kernels.capture import D_SHRUNK
+
+            row = first + int(np.argmax(ends > whole))
+            at = int(self.columns["offset"][row]) + start - low
+            raise Shrunk(f"batch: {Damage(int(self.columns['frame'][row]), at, MESSAGES[D_SHRUNK])}")
 
     @classmethod
     def from_frames(
@@ -147,7 +170,10 @@ class Batch:
         columns = {name: np.concatenate([b.columns[name] for b in batches]) for name in COLUMNS}
         columns["offset"] = np.concatenate([b.columns["offset"] + s for b, s in zip(batches, starts, strict=False)])
         names = next((b.interfaces for b in batches if b.interfaces), ())
-        return cls(np.concatenate([b.arena for b in batches]), columns, names)
+        arena = np.concatenate([b.arena for b in batches])
+        for batch in batches:
+            batch._check_file(0, len(batch))
+        return cls(arena, columns, names)
 
     def compact(self) -> Batch:
         """The same frames one behind the other in an arena of their own; itself where that is so already."""
@@ -157,6 +183,7 @@ class Batch:
         whole = memoryview(self.arena.data)
         ends = start + size
         data = b"".join([whole[a:b] for a, b in zip(start.tolist(), ends.tolist(), strict=True)])
+        self._check_file(0, len(self))
         total = np.cumsum(size, dtype=np.int64)
         return Batch(data, {**self.columns, "offset": total - size}, self.interfaces)
 
@@ -174,40 +201,12 @@ class Batch:
         return pa.Table.from_arrays([*arrays, data], schema=arrow_schema(self.interfaces))
 
     @classmethod
-    def from_arrow(cls, table: pa.Table | pa.RecordBatch) -> Batch:
-        """Batch over the buffers of a table that `to_arrow` made (several chunks are joined, that is copied).
+    def from_arrow(cls, table: pa.Table | pa.RecordBatch, first: int = 0) -> Batch:
+        """Batch over the buffers of a table: one that `to_arrow` made, or any with a column `data` (qfp.tabular lists
+        what is taken and the defaults). Several chunks are joined, and what has another type is cast: that is copied.
 
-        Raises ValueError when the table's columns are not those of a trace.
+        first: number of the first frame, where the table numbers none. Raises ValueError, naming column and row, when
+        the table is no trace.
         """
-        metadata = table.schema.metadata or {}
-        if not table.schema.equals(ARROW_SCHEMA, check_metadata=False):
-            raise ValueError(f"not a trace table: its columns are {', '.join(table.schema.names)}")
-        if isinstance(table, pa.Table):
-            table = table.combine_chunks()
-            if table.num_rows == 0:
-                return cls.from_frames([], interfaces=_interfaces(metadata))
-            arrays = [c.chunk(0) for c in table.columns]
-        else:
-            arrays = table.columns
-        if any(a.null_count for a in arrays):
-            raise ValueError("a trace table has no nulls")
-        frame, ts, in_if, link, wire = (_numpy(a) for a in arrays[:5])
-        data = arrays[5]
-        _, where, content = data.buffers()
-        bounds = np.frombuffer(where, np.int64)[data.offset : data.offset + len(data) + 1]
-        arena = np.frombuffer(content, np.uint8) if content is not None and content.size else np.empty(0, np.uint8)
-        sizes = np.diff(bounds)
-        if len(sizes) and int(sizes.max()) > np.iinfo(np.int32).max:
-            raise ValueError("a frame of the trace table is longer than 2 GiB")
-        columns = {"offset": bounds[:-1], "length": sizes, "wire": wire, "ts": ts, "in_if": in_if, "link": link}
-        return cls(arena, {**columns, "frame": frame}, _interfaces(metadata))
-
-
-def _interfaces(metadata: dict[bytes, bytes]) -> tuple[str, ...]:
-    return tuple(json.loads(metadata.get(b"qfp.interfaces", b"[]")))
-
-
-def _numpy(array: pa.Array) -> Array:
-    if pa.types.is_timestamp(array.type):
-        array = array.view(pa.int64())
-    return array.to_numpy(zero_copy_only=True)  # type: ignore[no-any-return]
+        arena, columns = columns_of(table, first)
+        return cls(arena, columns, interfaces_of(table.schema))

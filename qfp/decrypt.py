@@ -19,6 +19,7 @@ from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
+from qfp.unpicklable import Unpicklable
 from qfp_kernels.layout import (
     CTL_IN_IF,
     CTL_KEEP_CLEAR,
@@ -31,12 +32,14 @@ from qfp_kernels.layout import (
 CAPTURE = "capture"
 
 
-class Decryptor:
+class Decryptor(Unpicklable):
     """Opens whatever the given SAs can open, in capture order.
 
     sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones). window:
     replay window in packets instead of each SA's own, 0 = no check. keep_clear: clear packets are written out as well.
     """
+
+    remedy = "make it again from its key file (read_keys) in each process"
 
     def __init__(
         self, sas: Sequence[SecurityAssociation], *, window: int | None = None, keep_clear: bool = False,
@@ -45,8 +48,7 @@ class Decryptor:
         self.tables = Tables()
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, [CAPTURE])
-        # the key file of a sender says what it sends next: the highest number seen is one less
-        sas = [replace(sa, seq=max(sa.seq - 1, 0)) if sa.direction == "out" else sa for sa in sas]
+        sas = [sa.as_captured() for sa in sas]
         if window is not None:
             sas = [replace(sa, replay_window=window) for sa in sas]
         self.handles = self.sad.add_inbound(sas)
@@ -76,7 +78,9 @@ class Decryptor:
 
         origin = Origin.now(self)
         sink, store = MemorySink(), VerdictStore()
-        self.run(BatchSource(batch), sink, store.add)
+        source = BatchSource(batch)
+        self.run(source, sink, store.add)
+        source.complete(self.tables.t)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)
 
 

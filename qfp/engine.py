@@ -19,6 +19,7 @@ from qfp.tables import reassembly
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import Source
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import capture as C
 from qfp_kernels.drive import TICKET_STRIDE, drive
 from qfp_kernels.jit import compile_stage
@@ -170,7 +171,7 @@ class Blocks:
                 self._pool.shutdown()
 
 
-class Engine:
+class Engine(Unpicklable):
     """Workspaces, driver and the loop over a source. `batch`: packets a vector (1..VECTOR_MAX, 0 = the default)."""
 
     def __init__(self, tables: Tables, sad: Sad, threads: int = 1, batch: int = 0):

@@ -170,11 +170,12 @@ def chunks(source: Source) -> Iterator[Batch]:
     parts: list[Batch] = []
     held = 0
     for rows in walker:
-        p = walker.p
+        p, data = walker.p, bytes(walker.run(C.copy_bytes, rows))
+        rows = walker.rows
         size = p.cap[:rows].astype(np.int64)
         columns = {name: getattr(p, name)[:rows].copy() for name in ("wire", "ts", "in_if", "link", "frame")}
         columns |= {"offset": np.cumsum(size) - size, "length": size}
-        parts.append(Batch(bytes(walker.run(C.copy_bytes, rows)), columns, source.given_names))
+        parts.append(Batch(data, columns, source.given_names))
         held += rows
         if held >= CHUNK:
             yield Batch.concat(parts)
@@ -195,11 +196,13 @@ def _skip(owner: Any, ingress: int, batch: Batch) -> None:
         owner.tables.t.ctl[CTL_IN_IF] = ingress
         source = BatchSource(batch)
         owner.engine.run(source, stages_of(owner, source), NullSink())
+        source.complete(owner.tables.t)
 
 
 def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> dict[str, Any]:
     """Run the one frame of a batch stage by stage; its facts. `sent_before`: packets sent before the run began."""
     t, p = owner.tables.t, owner.engine.workspaces[0]
+    batch = Batch(batch.frame(0), {**batch.columns, "offset": [0]}, batch.interfaces)  # a file may become shorter
     source = BatchSource(batch)
     if hasattr(owner, "advance"):
         owner.advance(int(batch.ts[0]))  # what is due before it

@@ -12,6 +12,7 @@ from qfp.engine import MemorySink
 from qfp.stages import STAGE_NAMES
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import drops
 from qfp_kernels.capture import MEMORY_HEADER
 from qfp_kernels.jit import kernel
@@ -110,13 +111,15 @@ def reassembly_counters(t: Any) -> dict[str, Any]:
     return {**rows, "lost": lost}
 
 
-class Result:
+class Result(Unpicklable):
     """Outcome of `Router.forward` and `decrypt`.
 
     `packets`: what was sent (Batch, raw IP). `verdicts`: one array a field, one row an input frame. `counters`: see
     `counters`. `came_from`: int64, the row of `source` that each packet sent stems from. `drops`: Arrow table of
     causes. `source`: the batch that went in. `origin`: what `explain` starts from.
     """
+
+    remedy = "take what you need of it: result.packets, result.verdicts, result.counters, result.to_arrow()"
 
     def __init__(self, packets: Batch, verdicts: dict[str, Array], totals: dict[str, Any], tables: Any, sad: Sad,
                  interfaces: Sequence[str], source: Batch, came_from: Array, origin: Any = None):  # fmt: skip

@@ -36,6 +36,7 @@ from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import capture as C
 from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
 from qfp_kernels.layout import (
@@ -68,7 +69,7 @@ class RouterError(ValueError):
     """A request that this router cannot carry out; the message says what would do."""
 
 
-class Router:
+class Router(Unpicklable):
     """A modelled router.
 
     config: what `qfp.config.load` returned. keying: auto (SAs derived from configuration and seed) or manual (session
@@ -77,6 +78,8 @@ class Router:
     configuration has errors, KeyingError, EngineError. rekey: False = no peer answers a rekey, so SAs end at their hard
     limits. seed: of all that is derived.
     """
+
+    remedy = "build it again from its configuration (Router.load) in each process"
 
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
@@ -344,4 +347,5 @@ class Router:
         expected = int(batch.length.sum(dtype=np.int64)) + len(batch) * GROWTH
         sink, store, source = MemorySink(expected), VerdictStore(), BatchSource(batch)
         self.engine.run(source, self.stages(source.walk, EMITTERS[sink.kind]), sink, store.add)
+        source.complete(self.tables.t)
         return collect(self.tables, self.sad, self.interfaces.names, batch, sink, store, origin)

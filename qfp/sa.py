@@ -5,7 +5,7 @@ lifetimes) is elsewhere. Key bytes never appear in a repr or an error.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ AH_HEADER = 12  # next header, length, reserved, SPI, sequence number
 TRAILER = 2  # pad length and next header
 WINDOW_MAX = 4096  # the largest that Linux takes; IOS goes to 1024
 ALGORITHM_DEFAULT = -1
+AS_CAPTURED = 1 << 31  # numbers that a capture may lie behind its key file
 IKE_PORT = 500
 NATT_ANY = (0, 0)  # the key file does not say: plain and UDP-encapsulated packets are both this SA's
 
@@ -157,6 +158,23 @@ class SecurityAssociation:
         return self.icv_len + self.integrity.iv
 
     @property
+    def seq_limit(self) -> int:
+        """`seq` of an SA by which nothing can be sent any more: its last number was given."""
+        return 2**64 - 1 if self.esn else 2**32
+
+    def as_captured(self) -> "SecurityAssociation":
+        """The SA for a reader of packets that it protected before its file was written.
+
+        Files that state a direction state numbers of an end: the next to send, or the highest that it received. To a
+        reader's window these say nothing, but for the high half of an ESN: the packets are taken to be at most 2^31
+        behind. Where no direction is stated `seq` is the highest number seen, and stays.
+        """
+        if self.direction is None:
+            return self
+        behind = max(self.seq - AS_CAPTURED, 0) if self.esn and self.seq < self.seq_limit else 0
+        return replace(self, seq=behind)
+
+    @property
     def block(self) -> int:
         """What payload, padding and trailer together are a multiple of, in bytes."""
         return self.cipher.block
@@ -224,7 +242,7 @@ def _check_numbers(sa: SecurityAssociation) -> None:
         raise SaError("spi", "out of range", "use 1 to 4294967295; 0 is never sent")
     if not _is_number(sa.replay_window, 0, WINDOW_MAX):
         raise SaError("replay_window", "out of range", f"use 0 (no check) to {WINDOW_MAX} packets")
-    top = 2**64 - 1 if sa.esn else 2**32  # 2^32 without ESN: the last number was given, nothing more can be sent
+    top = sa.seq_limit
     if not _is_number(sa.seq, 0, top):
         raise SaError("seq", "out of range", f"use 0 to {top}" + ("" if sa.esn else ", or set esn"))
     if not _is_number(sa.icv_len, ALGORITHM_DEFAULT, 64):

@@ -214,7 +214,7 @@ def test_a_wrong_sa_file_names_the_place(more: dict[str, object], named: str) ->
         ('{"sas": [{"proto": "esp"}]}', "keys:1:10: ", "no spi"),
         ('{"sas": [], "sas": []}', "keys:1:13: ", "twice"), ('{"sa": []}', "keys:1:2: ", "unknown key 'sa'"),
         ("[" * 100_000, "keys:1:1: ", "too deep"), ('{"sas": ' + "9" * 5000 + "}", "keys:1:1: ", "too long"),
-        ("hello", "keys:1: ", "not a key file"), (b"\xd4\xc3\xb2\xa1\n\xff", "keys:1: ", "not text"),
+        ("hello", "keys:1: ", "not a key file"), (b"\xd4\xc3\xb2\xa1\n\xff", "keys: ", "is a pcap capture"),
         (b"ok,\n\n\xff", "keys:3: ", "not text"),
     ],
 )  # fmt: skip

@@ -14,7 +14,9 @@ draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Nothing outside [W_BASE, W_BAS
 
 import numpy as np
 
+from qfp_kernels.atomics import load_acquire
 from qfp_kernels.columns import base as base_of
+from qfp_kernels.faults import G_LOW, G_SIZE, intact
 from qfp_kernels.fragment import piece, pieces, write_piece
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
@@ -50,6 +52,7 @@ from qfp_kernels.layout import (
     VECTOR_MAX,
 )
 from qfp_kernels.move import copy
+from qfp_kernels.rows import cut
 from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st64
 
 # -------------------------------------------------------------------------------------- state of the walk
@@ -83,14 +86,17 @@ from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st6
     W_DUE_AT,  # DUE: time of the next record, ns
     W_UNTIL,  # the turn ends before a record of this ns; NEVER = it is empty yet
     W_LEFT,  # bytes that SAs may still be charged with in this turn
-) = range(29)
-W_N = 32
+    W_GUARD,  # record of the mapped file in which the bytes lie (`faults`), 0 = they lie in memory
+    W_B_BEHIND,  # batch: address behind those of its columns that lie in the mapped file, 0 = none
+    W_LEFT_OUT,  # pcapng: blocks passed over, a word for each of LEFT_OUT_KINDS and one for all others
+) = range(32)
+W_N = 40
 
 # DUE: a timer of the control plane comes before the next record; TURN: it belongs to the next turn of the driver
 WALKING, NEED_MORE, END, DAMAGED, DUE, TURN = range(6)
 
 (D_NONE, D_TRUNCATED, D_LENGTH, D_TRAILER, D_BYTE_ORDER, D_VERSION, D_INTERFACE, D_CAPLEN, D_OPTION, D_RESOLUTION,
- D_COMPRESSION, D_ROW) = range(12)  # fmt: skip
+ D_COMPRESSION, D_ROW, D_SHRUNK) = range(13)  # fmt: skip
 
 (
     L_LINK,  # link type
@@ -114,6 +120,7 @@ PCAP_HEADER, EPB_HEADER, EPB_FRAME = 16, 28, 32  # bytes before a packet, and in
 MEMORY_HEADER = 24  # of a record for `qfp.engine.MemorySink`: time 8, frame 8, interface 4, bytes 4
 
 _SHB, _IDB, _PB, _SPB, _EPB = 0x0A0D0D0A, 1, 2, 3, 6
+_NRB, _ISB, _DSB = LEFT_OUT_KINDS = 4, 5, 10
 _BYTE_ORDER = 0x1A2B3C4D
 _AHEAD = 8192  # bytes: the walk would wait for memory at every header, and `fill` needs the bytes anyway
 _SECOND = 1_000_000_000
@@ -259,6 +266,66 @@ def _until(until, ts, span):
     return min(until, ts + span) if span != NEVER and ts < NEVER - span else until
 
 
+# ----------------------------------------------------------------------- files that become shorter meanwhile
+@outlined
+def _kept(p, t, n):
+    """How many of n rows come before the first whose bytes the mapped file no longer had when they were read."""
+    upto = np.int64(0)
+    for i in range(n):
+        upto = max(upto, p.src_at[i] + np.int64(p.cap[i]))
+    guard = t.walk[W_GUARD]
+    end = load_acquire(guard + 8 * G_LOW) + intact(guard, upto, np.int64(0))
+    if end >= upto:
+        return n
+    for i in range(n):
+        if p.src_at[i] + np.int64(p.cap[i]) > end:
+            return i
+    return n
+
+
+@inlined
+def _shrunk(t, pos):
+    t.walk[W_STATUS] = WALKING
+    _damage(t, D_SHRUNK, pos)
+
+
+@outlined
+def _settle(p, t, k, pos, looked):
+    """Rows and next record after a walk over a mapped capture: fewer, and damage, when the file became shorter.
+
+    looked: bytes from `pos` on that decided what the walk said about the record there.
+    """
+    base, status, guard = t.walk[W_BASE], t.walk[W_STATUS], t.walk[W_GUARD]
+    last = status in (DAMAGED, END)
+    upto = min(pos + looked, t.walk[W_END])
+    whole = intact(guard, base + upto, np.int64(last))
+    if whole >= upto and (not last or whole >= pos + looked or whole == load_acquire(guard + 8 * G_SIZE)):
+        return k, pos
+    while k > 0 and p.src_at[k - 1] + np.int64(p.cap[k - 1]) > base + whole:
+        k -= 1
+        pos = p.rec_at[k] - t.walk[W_STREAM]
+    _shrunk(t, pos)
+    return k, pos
+
+
+@outlined
+def _settle_batch(p, t, k, pos):
+    """The same for a batch whose frames, and maybe columns, lie in a mapped file."""
+    behind, guard = t.walk[W_B_BEHIND], t.walk[W_GUARD]
+    kept = _kept(p, t, k) if k > 0 else k
+    if behind != 0 and load_acquire(guard + 8 * G_LOW) + intact(guard, behind, np.int64(0)) < behind:
+        kept = 0
+    if kept < k:
+        pos -= k - kept
+        _shrunk(t, pos)
+    return kept, pos
+
+
+def kept(p, t, n):
+    """How many of the rows 0..n-1 were whole when their bytes were read just now; for readers that do not `fill`."""
+    return _kept(p, t, n) if t.walk[W_GUARD] != 0 and n > 0 else n
+
+
 # ---------------------------------------------------------------------------------------------------- pcap
 def walk_pcap(p, t, n):
     """Rows from a pcap file whose header was read (state set by the trace reader). Returns the number of rows."""
@@ -303,6 +370,8 @@ def walk_pcap(p, t, n):
         _stream(at + _AHEAD, PCAP_HEADER + cap)
         pos += PCAP_HEADER + cap
         k += 1
+    if t.walk[W_GUARD] != 0:
+        k, pos = _settle(p, t, k, pos, PCAP_HEADER)
     t.walk[W_POS] = pos
     t.walk[W_FRAME] = frame + k
     t.walk[W_UNTIL], t.walk[W_LEFT] = until, left
@@ -520,6 +589,22 @@ def _block_length(t, pos, end):
     return length
 
 
+@outlined
+def _pass_over(t, kind):
+    """Count a block that holds no packet. Whoever goes back to an earlier record counts again."""
+    which = 0 if kind == _NRB else 1 if kind == _ISB else 2 if kind == _DSB else 3
+    t.walk[W_LEFT_OUT + which] += 1
+
+
+@inlined
+def _looked_at(t, pos, end):
+    """Bytes that decide about the block at `pos`: all of it, or its first words when its length is no length."""
+    if pos + 12 > end:
+        return 12
+    length = _u32(t.walk[W_BASE] + pos + 4, t.walk[W_SWAP])
+    return length if length >= 12 and length & 3 == 0 and length <= BLOCK_MAX else 12
+
+
 def walk_pcapng(p, t, n):
     """Rows from a pcapng file, section and interface state kept in t.walk and t.links. Returns the number of rows."""
     _rewind(t)
@@ -572,10 +657,14 @@ def walk_pcapng(p, t, n):
             if code < 0:
                 t.walk[W_STATUS] = NEED_MORE
                 break
+        else:
+            _pass_over(t, kind)
         if code != D_NONE:
             _damage(t, code, pos)
             break
         pos += length
+    if t.walk[W_GUARD] != 0:
+        k, pos = _settle(p, t, k, pos, _looked_at(t, pos, end))
     t.walk[W_POS] = pos
     t.walk[W_FRAME] = frame + k
     t.walk[W_UNTIL], t.walk[W_LEFT] = until, left
@@ -622,6 +711,8 @@ def walk_batch(p, t, n):
         p.frame[k] = np.int64(ld64(t.walk[W_B_FRAME] + 8 * pos))
         pos += 1
         k += 1
+    if t.walk[W_GUARD] != 0:
+        k, pos = _settle_batch(p, t, k, pos)
     t.walk[W_POS] = pos
     if k > 0:
         t.walk[W_FRAME] = p.frame[k - 1] + 1
@@ -632,10 +723,17 @@ def walk_batch(p, t, n):
 
 # -------------------------------------------------------------------------------------------------- frames
 def fill(p, t, n):
-    """Copy the frames of rows 0..n-1 into their arena slots, FRAME_MAX bytes of each at most."""
+    """Copy the frames of rows 0..n-1 into their arena slots, FRAME_MAX bytes of each at most.
+
+    Rows that a mapped file no longer had go back to the source, whose walk then ends there.
+    """
     arena = base_of(p.arena)
     for i in range(n):
         copy(arena + p.off[i], p.src_at[i], min(np.int64(p.cap[i]), FRAME_MAX))
+    if t.walk[W_GUARD] != 0 and n > 0:
+        whole = _kept(p, t, n)
+        if whole < n:
+            cut(p, t, whole)
     return n
 
 
@@ -843,6 +941,18 @@ def copy_pcapng(p, t, n):
     for i in range(n):
         to = _put_pcapng(to, p.ts[i], np.int64(p.out_if[i]), p.src_at[i], np.int64(p.cap[i]), np.int64(p.wire[i]))
     return to - base_of(t.out)
+
+
+def count_options(p, t, n):
+    """How many of rows 0..n-1 of a pcapng file have options (comments, flags, hashes) behind their packet."""
+    found = 0
+    for i in range(n):
+        at = t.walk[W_BASE] + p.rec_at[i] - t.walk[W_STREAM]
+        swap = t.links[np.int64(p.in_if[i]) * L_N + L_SWAP]
+        kind = _u32(at, swap)
+        bare = EPB_FRAME + ((np.int64(p.cap[i]) + 3) & ~3)
+        found += kind != _SPB and _u32(at + 4, swap) > bare
+    return found
 
 
 def copy_bytes(p, t, n):

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import operator
 import os
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from llvmlite import ir
@@ -129,6 +129,10 @@ class Columns:
             self._bind(key)
         self._addr = self._table.ctypes.data
         self._numba_type_ = table_type(name, {k: a.dtype for k, a in arrays.items()})
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Raises TypeError: a copy would point at memory that is not its own."""
+        raise TypeError("columns of qfp cannot be pickled or copied: they hold addresses of memory")
 
     def _bind(self, key: str) -> None:
         k, array = self._index[key], self._arrays[key]

@@ -156,8 +156,8 @@ _PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ct
 class _Callback(CFunc):  # type: ignore[misc]
     """numba's C callback with the cache of this project; `_cached` must come before `compile`."""
 
-    def __init__(self, fn: Callable[..., Any]):
-        super().__init__(fn, normalize_signature(SIGNATURE), locals={}, options={"nopython": True, **OPTIONS})
+    def __init__(self, fn: Callable[..., Any], signature: Any):
+        super().__init__(fn, normalize_signature(signature), locals={}, options={"nopython": True, **OPTIONS})
         _cached(self, fn)
         self.compile()
 
@@ -166,7 +166,7 @@ class Compiled:
     """A stage as machine code: `.address` for the driver, and callable from Python with two Columns and a count."""
 
     def __init__(self, fn: Callable[..., Any]):
-        self._cfunc = _Callback(fn)
+        self._cfunc = _Callback(fn, SIGNATURE)
         self.address: int = self._cfunc.address
         self._call = _PROTOTYPE(self.address)
 
@@ -179,6 +179,14 @@ def compile_stage(fn: Callable[..., Any]) -> Compiled:
     """Compile a stage, or take it from the cache on disk. What a signal raises waits until it is whole."""
     with held_signals():
         return Compiled(fn)
+
+
+@functools.cache
+def compile_callback(fn: Callable[..., Any], signature: Any) -> Any:
+    """A function that C calls (a signal handler), compiled or from the cache. `.address` is good as long as the process
+    lives."""
+    with held_signals():
+        return _Callback(fn, signature)
 
 
 class StageError(RuntimeError):

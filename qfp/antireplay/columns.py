@@ -181,6 +181,18 @@ class Observer:
         self.o.ctl[K.O_MASK] = 2 * size - 1
         K.rehash(self.o)
 
+    def observe(self, walker: Walker, rows: int) -> None:
+        """Rows for the ESP and AH headers of a walker's `rows` frames, as far as these were whole."""
+        ctl = self.o.ctl
+        before = ctl.copy()
+        K.observe(walker.p, self.o, rows)
+        whole = walker.intact(rows)
+        if whole < rows:  # a mapped file became shorter: once more, without what it no longer has
+            ctl[:] = before
+            self.o.slots[:] = 0
+            K.rehash(self.o)
+            K.observe(walker.p, self.o, whole)
+
     def put_away(self, least: int = CHUNK) -> None:
         """Take the rows out of the columns, if there are `least` of them."""
         rows = int(self.o.ctl[K.O_ROWS])
@@ -254,7 +266,7 @@ def observe(path: Path, progress: Progress = None, scratch: Scratch | None = Non
         walker = Walker(source)
         for rows in walker:
             observer.room_for(rows * K.LEVELS)
-            K.observe(walker.p, observer.o, rows)
+            observer.observe(walker, rows)
             observer.put_away()
             if progress is not None:
                 progress(source.position(walker.t))

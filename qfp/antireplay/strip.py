@@ -24,7 +24,9 @@ from qfp.antireplay.columns import Counts, Names, Observed, Observer, Progress, 
 from qfp.batch import Array
 from qfp.trace.errors import MESSAGES, Damage
 from qfp.trace.formats import ARROW, PARQUET
+from qfp.trace.mapping import Mapping
 from qfp.trace.output import TABLES, OutputFile, suffixes
+from qfp.trace.source import UNREADABLE, arrow_file
 from qfp_kernels import capture as C
 from qfp_kernels import observe as K
 
@@ -41,8 +43,6 @@ STRIPPED = pa.schema(
     ]
 )
 COUNTS = ("frames", "later_fragments", "cut_short", "other")
-# What pyarrow raises for damaged files: also what names that are no UTF-8 set off
-FAULTS = (pa.ArrowException, OSError, ValueError)
 TABLE_ROWS = 1 << 16  # rows of a table that are held at a time
 
 
@@ -124,8 +124,8 @@ def is_stripped(path: Path) -> bool:
             head = file.read(8)
         if head.startswith(PARQUET):
             return _says_so(pq.read_schema(path))
-        return head.startswith(ARROW) and _says_so(pa.ipc.open_file(pa.memory_map(str(path))).schema)
-    except FAULTS:
+        return head.startswith(ARROW) and _says_so(arrow_file(path)[0].schema)
+    except UNREADABLE:
         return False  # whoever opens it as a capture says what is wrong
 
 
@@ -133,15 +133,15 @@ def _says_so(schema: pa.Schema) -> bool:
     return str((schema.metadata or {}).get(b"qfp.schema", b"").decode("utf-8", "replace")).startswith("qfp-strip/")
 
 
-def _batches(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _batches(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch], Mapping | None]:
     with path.open("rb") as file:
         parquet = file.read(4) == PARQUET
     if parquet:
         table = pq.ParquetFile(path, memory_map=False, page_checksum_verification=True)
-        return table.schema_arrow, table.iter_batches(batch_size=TABLE_ROWS)
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        return table.schema_arrow, table.iter_batches(batch_size=TABLE_ROWS), None
+    reader, mapping = arrow_file(path)
     groups = (_valid(reader.get_batch(k)) for k in range(reader.num_record_batches))
-    return reader.schema, (g.slice(a, TABLE_ROWS) for g in groups for a in range(0, g.num_rows, TABLE_ROWS))
+    return reader.schema, (g.slice(a, TABLE_ROWS) for g in groups for a in range(0, g.num_rows, TABLE_ROWS)), mapping
 
 
 def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -153,8 +153,8 @@ def _valid(batch: pa.RecordBatch) -> pa.RecordBatch:
 def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) -> Observed:
     """What a table holds. A damaged one gives the rows before the damage. Raises ReplayLabError."""
     try:
-        schema, batches = _batches(path)
-    except FAULTS as error:
+        schema, batches, mapping = _batches(path)
+    except UNREADABLE as error:
         raise ReplayLabError(f"{path}: is damaged ({str(error)[:100]}): strip the capture again") from None
     counts = _counts(path, schema)
     observer = Observer(scratch)
@@ -163,16 +163,30 @@ def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) 
     while True:
         try:
             batch = next(batches, None)
-        except FAULTS:
+            if batch is not None:
+                columns = _own(path, batch, done)
+        except UNREADABLE as error:
+            if isinstance(error, ReplayLabError):
+                raise
             damage = Damage(done, done, MESSAGES[C.D_ROW])
+        if mapping is not None and mapping.intact(mapping.size) < mapping.size:
+            damage = Damage(done, done, MESSAGES[C.D_SHRUNK])
+        if damage is not None or batch is None:
             break
-        if batch is None:
-            break
-        _take(path, observer, batch, done)
+        _take(path, observer, columns, done)
         done += batch.num_rows
         if progress is not None:
             progress(done)
     return observer.observed(counts, damage)
+
+
+def _own(path: Path, batch: pa.RecordBatch, done: int) -> dict[str, Array]:
+    """Columns of a group, copied: the file may become shorter."""
+    if any(column.null_count for column in batch.columns):
+        raise ReplayLabError(f"{path}: has nulls within rows {done} to {done + batch.num_rows - 1}: write it again")
+    rows = {name: batch.column(name) for name in STRIPPED.names}
+    rows["ts"] = rows["ts"].view(pa.int64())
+    return {name: np.array(column.to_numpy(zero_copy_only=False)) for name, column in rows.items()}
 
 
 def _counts(path: Path, schema: pa.Schema) -> Counts:
@@ -182,23 +196,18 @@ def _counts(path: Path, schema: pa.Schema) -> Counts:
     if not schema.equals(STRIPPED, check_metadata=False):
         raise ReplayLabError(f"{path}: its columns are {', '.join(schema.names)}, not {', '.join(STRIPPED.names)}: "
                              "strip the capture again")  # fmt: skip
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
         given = json.loads(schema.metadata[b"qfp.counts"])
         return Counts(**{name: int(given[name]) for name in COUNTS})
     raise ReplayLabError(f"{path}: the counts in its metadata are missing: strip the capture again")
 
 
-def _take(path: Path, observer: Observer, batch: pa.RecordBatch, done: int) -> None:
+def _take(path: Path, observer: Observer, given: dict[str, Array], done: int) -> None:
     """The one place where rows of a table are checked."""
-    if any(column.null_count for column in batch.columns):
-        raise ReplayLabError(f"{path}: has nulls within rows {done} to {done + batch.num_rows - 1}: write it again")
-    rows = {name: batch.column(name) for name in STRIPPED.names}
-    rows["ts"] = rows["ts"].view(pa.int64())
-    given = {name: np.ascontiguousarray(column.to_numpy(zero_copy_only=False)) for name, column in rows.items()}
+    count = len(given["ts"])
     if not np.isin(given["proto"], (K.ESP, K.AH)).all():
         raise ReplayLabError(f"{path}: protocols other than 50 and 51 within rows {done} to "
-                             f"{done + batch.num_rows - 1}: strip the capture again")  # fmt: skip
-    count = batch.num_rows
+                             f"{done + count - 1}: strip the capture again")  # fmt: skip
     observer.room_for(count)
     observer.put_away(1)
     for name in ("ts", "seq", "len", "tos"):

@@ -7,7 +7,7 @@ import typer
 
 from qfp.cli import options as o
 from qfp.cli.errors import DAMAGED, DONE, guarded
-from qfp.cli.output import clean, complain, put_json
+from qfp.cli.output import clean, complain, note, put_json
 
 SCHEMA = "qfp-convert/1"
 
@@ -25,6 +25,7 @@ def convert(
     from qfp.cli.session import Outputs
     from qfp.trace import open_source
     from qfp.trace.convert import convert as write
+    from qfp.trace.losses import sentence
 
     Outputs(packets=target).check([source])
     with open_source(source) as opened:
@@ -33,11 +34,13 @@ def convert(
         done = write(source, target, bar.callback)
     if done.damage is not None:
         complain(clean(f"{source}: damaged at {done.damage}; everything before it was written"), style="yellow")
+    if done.losses:
+        note(f"{target}: does not hold {sentence(done.losses)} of {source}")
     status = DONE if done.damage is None else DAMAGED
     if json_out:
         damage = done.damage and vars(done.damage)
         put_json({"schema": SCHEMA, "status": status, "source": str(source), "target": str(target),
-                  "frames": done.frames, "bytes": done.bytes, "damage": damage})  # fmt: skip
+                  "frames": done.frames, "bytes": done.bytes, "damage": damage, "left_out": done.losses})  # fmt: skip
     else:
         typer.echo(clean(f"{target}: {done.frames} frames, {done.bytes} bytes"))
     return status

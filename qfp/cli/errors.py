@@ -66,6 +66,9 @@ def status_of(error: BaseException) -> int | None:
         return BROKEN_PIPE
     if isinstance(error, (OSError, MemoryError)):
         return WRONG
+    shrunk = getattr(sys.modules.get("qfp.trace.errors"), "Shrunk", None)
+    if shrunk is not None and isinstance(error, shrunk):
+        return DAMAGED
     for module, name in EXPECTED:
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(error, kind):

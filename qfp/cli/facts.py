@@ -126,35 +126,30 @@ def spd_facts(router: Any) -> list[Facts]:
 
 
 # ------------------------------------------------------------------------------------------------- key export
-Standing = dict[tuple[int, bool], list[SecurityAssociation]]
+def exported(router: Any) -> list[SecurityAssociation]:
+    """Every SA that a router has or had, keys included, the newest of each entry first.
 
-
-def as_they_stand(router: Any) -> Standing:
-    """The SAs that cannot be derived again, by pair and whether they are outbound: see `exported`."""
-    return {
-        (k, outbound): [router.sad.describe(handle) for handle in (pair.outbound if outbound else pair.inbound)]
-        for k, pair in enumerate(router.sadb.pairs) if k not in router.sadb.derived for outbound in (True, False)
-    }  # fmt: skip
-
-
-def exported(router: Any, standing: Standing | None = None) -> list[SecurityAssociation]:
-    """Every SA that a router has or had, as it stood before its first packet, keys included, for its peer or for
-    decryption.
-
-    standing: what `as_they_stand` said before the run, None = now. A file of SAs that have sent already would make its
-    reader take their packets for replays. Selectors are those of the SPD entry, so that a peer with several entries
-    finds each one's SAs.
+    An outbound SA states the number that it would send next, so that whoever goes on with the file never repeats one;
+    those of earlier generations are used up. An inbound one states the highest number seen. Readers of captures take
+    neither for the state of a window: see `SecurityAssociation.as_captured`. Selectors are those of the SPD entry, so
+    that a peer with several entries finds each one's SAs.
     """
-    standing = as_they_stand(router) if standing is None else standing
     found = []
     for k, pair in enumerate(router.sadb.pairs):
         for outbound in (True, False):
+            now = [router.sad.describe(handle) for handle in (pair.outbound if outbound else pair.inbound)]
             if k not in router.sadb.derived:
-                found += _named(router, pair.want, outbound, "", standing[k, outbound])
+                found += _named(router, pair.want, outbound, "", now)
                 continue
-            for want, generation in (*router.lifetimes.past.get(k, ()), (pair.want, pair.generation)):
+            generations = (*router.lifetimes.past.get(k, ()), (pair.want, pair.generation))
+            for want, generation in reversed(generations):
                 suffix = f" generation {generation}" if generation else ""
-                found += _named(router, want, outbound, suffix, router.sadb.derive(want, generation, outbound))
+                sas = router.sadb.derive(want, generation, outbound)
+                if generation == pair.generation and len(now) == len(sas):
+                    sas = [replace(sa, seq=state.seq) for sa, state in zip(sas, now, strict=True)]
+                elif outbound:
+                    sas = [replace(sa, seq=sa.seq_limit) for sa in sas]
+                found += _named(router, want, outbound, suffix, sas)
     return found
 
 

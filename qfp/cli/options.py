@@ -52,7 +52,10 @@ BatchSize = Annotated[
 Threads = Annotated[
     int, typer.Option("--threads", metavar="N", min=1, max=64, help="Threads; results do not depend on it.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of auto keying; both ends need the same.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, help="Seed of auto keying, one for both ends: equal seed, equal keys."),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 KeyingOption = Annotated[
     Keying, typer.Option("--keying", help="SAs derived from configuration and seed, or session keys.")

@@ -23,7 +23,7 @@ def run(
     verdicts: o.Verdicts = None,
     export_sas: Annotated[
         Path | None,
-        typer.Option("--export-sas", metavar="S.json", help="SAs as they start, those of rekeys too, keys included."),
+        typer.Option("--export-sas", metavar="S.json", help="SAs of all generations, next numbers and keys included."),
     ] = None,
     export_esp_sa: Annotated[
         Path | None, typer.Option("--export-esp-sa", metavar="FILE", help="The same for Wireshark.")
@@ -111,17 +111,14 @@ def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **o
 
 
 def _exporter(router: Any, sas: Path | None, esp_sa: Path | None) -> Any:
-    """Writes the key files that were asked for: SAs as they stand before their first packet, with those that rekeying
-    brings; None for none."""
+    """Writes the key files that were asked for, after the run; None for none."""
     if sas is None and esp_sa is None:
         return None
-    from qfp.cli.facts import as_they_stand, exported
+    from qfp.cli.facts import exported
     from qfp.trace.keyfile import write_esp_sa, write_sas
 
-    standing = as_they_stand(router)
-
     def write() -> None:
-        found = exported(router, standing)
+        found = exported(router)
         if sas is not None:
             write_sas(sas, found)
         if esp_sa is not None:

@@ -6,6 +6,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from qfp.recognise import foreign
+
 from . import acl, crypto, effects, qos, references, routes
 from .commands import grammar
 from .grammar import Failure, Match
@@ -26,7 +28,8 @@ def load(
 ) -> Configuration:
     """Read a configuration file; bad content becomes `issues`. The other parameters are those of `loads`.
 
-    Raises ConfigError, which names the file and a remedy, when the file cannot be read, and as `loads` does.
+    Raises ConfigError, which names the file and a remedy, when the file cannot be read, or is one of keys or a capture,
+    and as `loads` does.
     """
     name = fspath(path)
     try:
@@ -34,6 +37,10 @@ def load(
     except (OSError, ValueError) as failed:
         reason = getattr(failed, "strerror", None) or str(failed)
         raise ConfigError(f"{name}: cannot be read: {reason} (give the path of a readable configuration)") from failed
+    other = foreign(data)
+    if other:
+        raise ConfigError(f"{name}: is {other}, not a configuration: nothing of it is shown "
+                          "(give a file of IOS-style commands)")  # fmt: skip
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -18,6 +18,14 @@ _SECRET_AFTER = re.compile(
 )
 
 
+# Digits of a key, wherever they stand: 64 bits and more, also in words of 32 bits
+_KEY_LIKE = re.compile(
+    r"(?<![0-9A-Za-z])(?:0[xX][0-9A-Fa-f]{12,}|[0-9A-Fa-f]{16,}|(?:[0-9A-Fa-f]{8}[ :_-]){2,}[0-9A-Fa-f]{8})"
+    r"(?![0-9A-Za-z])"
+)
+_QUOTED = re.compile(r"'(?:0[xX])?[0-9A-Fa-f]{8,}'")  # a word of a key that is written in groups
+
+
 class Word(NamedTuple):
     """One word of a line; `column` counts from 1."""
 
@@ -37,7 +45,12 @@ def indent_of(line: str) -> int:
 
 def mask_secrets(line: str) -> str:
     """Replace what looks like a key or a password in a line that the grammar did not interpret."""
-    return _SECRET_AFTER.sub(_masked, line)
+    return _KEY_LIKE.sub(MASK, _SECRET_AFTER.sub(_masked, line))
+
+
+def mask_keys(text: str) -> str:
+    """Replace what looks like the digits of a key, in a message."""
+    return _QUOTED.sub(f"'{MASK}'", _KEY_LIKE.sub(MASK, text))
 
 
 def _masked(found: re.Match[str]) -> str:

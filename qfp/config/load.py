@@ -7,6 +7,7 @@ from typing import Any
 
 from .grammar import Args, Handler
 from .issues import Issue
+from .lex import mask_keys
 from .model import Configuration, Kept
 from .tree import Statement
 
@@ -36,7 +37,8 @@ class Load:
         if line is None:
             line = self.statement.line
             column = column or (self.statement.words[0].column if self.statement.words else 0)
-        self.issues.append(Issue(severity, self.file, line, column or (1 if line else 0), message, hint))
+        place = line, column or (1 if line else 0)
+        self.issues.append(Issue(severity, self.file, *place, mask_keys(message), mask_keys(hint)))
 
     def error(self, message: str, hint: str = "", *, line: int | None = None, column: int | None = None) -> None:
         """Report something that forbids the use of the configuration."""

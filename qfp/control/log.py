@@ -227,6 +227,7 @@ def packet_views(walker: Any, frames: Iterable[int]) -> dict[int, PacketView]:
         here = [f for f in wanted if first <= f <= last]
         if here:
             compile_stage(capture.fill)(p, t, rows)
+            rows = walker.intact(rows)
             compile_stage(parse.parse)(p, t, rows)
             for row in np.flatnonzero(np.isin(p.frame[:rows], here)).tolist():
                 views[int(p.frame[row])] = _view(p, row)

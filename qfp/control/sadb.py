@@ -30,6 +30,16 @@ class Pair:
     generation: int = 0
 
 
+def _at_this_end(sa: SecurityAssociation, inbound: bool) -> SecurityAssociation:
+    """An SA of the other end's key file as it is here: what that end sends next this one has not received, and what it
+    received last this one has sent."""
+    if inbound and sa.direction == "out":
+        return sa.as_captured()
+    if not inbound and sa.direction == "in" and 0 < sa.seq < sa.seq_limit:
+        return replace(sa, seq=sa.seq + 1)
+    return sa
+
+
 class Sadb:
     """Installs SAs for SPD entries and knows which belongs to which."""
 
@@ -120,6 +130,7 @@ class Sadb:
 
     def _wanted(self, want: Want, sa: SecurityAssociation, inbound: bool) -> Wanted:
         comp, sns = sa.proto == "esp" and self._compresses(want), self._config.ipsec.multi_sn
+        sa = _at_this_end(sa, inbound)
         if inbound:
             return Wanted(sa, Profile.of(sa, comp=comp, sns=sns), True)
         df = df_rule(self._config, want.interface, want.settings)

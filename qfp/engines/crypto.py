@@ -7,6 +7,7 @@ import numpy as np
 
 from qfp.engines import kinds
 from qfp.engines.openssl import OpensslContext
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import features
 from qfp_kernels.jit import Callbacks, compile_stage
 from qfp_kernels.layout import JOB_DONE, ST_WORK
@@ -31,7 +32,7 @@ def choose(asked: str | None) -> str:
     return str(asked)
 
 
-class CryptoEngine:
+class CryptoEngine(Unpicklable):
     """Kinds of one router, and the steps that run in Python.
 
     `describe(handle)` gives the SecurityAssociation of a table row: openssl contexts are built from it when needed.

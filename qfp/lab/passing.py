@@ -124,6 +124,7 @@ class Passage:
         sink, verdicts, source = InPlace(t, self._buffers, expected), Verdicts(), BatchSource(batch)
         try:
             router.engine.run(source, self._stages, sink, verdicts.add)
+            source.complete(t)
         finally:
             sink.close()
         told = verdicts.columns()

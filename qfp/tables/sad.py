@@ -18,6 +18,7 @@ from qfp.sa import NATT_ANY, SecurityAssociation
 from qfp.sizes import LENGTH_MAX, Sizing
 from qfp.tables.headers import NO_AH, Shape, constant_sum, templates
 from qfp.tables.store import SA_TABLES, Tables, words
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import contexts, sha
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_SNS_BITS, CTL_WILD, KEYS, NO_LIMIT
@@ -241,7 +242,7 @@ class Pool:
             self._free.setdefault(size, []).append(at)
 
 
-class Sad:
+class Sad(Unpicklable):
     """Allocates SA handles and fills every table that hangs on them."""
 
     def __init__(self, tables: Tables, engine: str):
@@ -471,7 +472,7 @@ class Sad:
         self._tables.grow("sns_in" if inbound else "sns_out", pool.used)
         (t.sa_in if inbound else t.sa_out)["sns_at"][rows] = at
         if not inbound:
-            t.sns_out[each] = 1
+            t.sns_out[each] = np.repeat(np.maximum(cols.seq, 1), count)  # no space goes on below another's last number
             return
         window = history_of(cols.window)
         ring = max(64, 1 << (window - 1).bit_length()) if window else 0
@@ -558,7 +559,6 @@ class Sad:
         keys = t.keys[handle * KEYS : (handle + 1) * KEYS].tobytes()
         encr, integ = cipher(profile.encr), integrity(profile.integ)
         outbound = bool(row["hdr_len"])
-        state = t.sa_out["next_seq"] if outbound else t.sa_in["top"]
         return SecurityAssociation(
             proto="esp" if profile.proto == "esp" else "ah",
             spi=int(row["spi"]),
@@ -575,9 +575,19 @@ class Sad:
             replay_window=0 if outbound else int(t.sa_in["window"][handle]),
             natt=profile.natt,
             allow_null=True,  # what was let in may be described
-            seq=int(state[handle]),
+            seq=self._number(handle, outbound),
             direction="out" if outbound else "in",
         )
+
+
+    def _number(self, handle: int, outbound: bool) -> int:
+        """The next number to send, or the highest seen; with several spaces the highest of them all."""
+        t = self._tables.t
+        state, spaces = (t.sa_out, t.sns_out) if outbound else (t.sa_in, t.sns_in["top"])
+        first = int(state["sns_at"][handle])
+        if first >= 0:
+            return int(spaces[first : first + self.spaces].max())
+        return int(state["next_seq" if outbound else "top"][handle])
 
 
 def _address(family: int, high: Any, low: Any) -> IPv4Address | IPv6Address | None:

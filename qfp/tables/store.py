@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import drops
 from qfp_kernels.columns import Columns
 from qfp_kernels.drive import TICKET_STRIDE
@@ -42,7 +43,7 @@ KIND_WORDS = 64 * 4
 FIA_MAX = 64
 
 
-class Tables:
+class Tables(Unpicklable):
     """Owns the arrays; `t` is what kernels receive. Growing replaces an array, so no kernel may be running."""
 
     def __init__(self) -> None:

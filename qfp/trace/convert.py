@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from qfp.batch import COLUMNS, Batch
-from qfp.trace.errors import Damage, DamagedTrace
+from qfp.trace.errors import Damage, DamagedTrace, Shrunk
+from qfp.trace.losses import Losses
 from qfp.trace.opening import open_source
 from qfp.trace.output import open_output, suffixes
 from qfp.trace.sinks import sink_for
@@ -28,6 +29,7 @@ class Converted:
     frames: int
     bytes: int  # captured bytes of the frames
     damage: Damage | None  # the source ended here, before its end
+    losses: dict[str, int] = field(default_factory=dict)  # what the target does not hold, by words
 
 
 def convert(source: Path | Batch, target: Path, progress: Callable[[int], None] | None = None) -> Converted:
@@ -39,21 +41,24 @@ def convert(source: Path | Batch, target: Path, progress: Callable[[int], None] 
     form, _ = suffixes(target)
     with open_source(source) as opened, open_output(target) as out:
         walker = Walker(opened)
-        sink = sink_for(out, form)
+        sink, losses = sink_for(out, form), Losses(form)
         frames = size = 0
         for rows in walker:
             sink.rows(walker, rows)
-            frames += rows
-            size += int(walker.p.cap[:rows].sum(dtype=np.int64))
+            losses.rows(walker, walker.rows)
+            frames += walker.rows
+            size += int(walker.p.cap[: walker.rows].sum(dtype=np.int64))
             if progress:
                 progress(opened.position(walker.t))
         sink.close(walker)
-        return Converted(frames, size, opened.damage(walker.t))
+        return Converted(frames, size, opened.damage(walker.t), losses.finish(opened))
 
 
 def write_trace(path: Path, batch: Batch) -> None:
     """Write a batch to a file of the kind that the suffix names. Raises TraceError."""
-    convert(batch, path)
+    damage = convert(batch, path).damage
+    if damage:
+        raise Shrunk(f"{path}: {damage}; everything before it was written")
 
 
 def read_trace(path: Path) -> Batch:
@@ -91,9 +96,9 @@ def _mapped(walker: Walker, source: MappedSource) -> Batch:
 def gathered(walker: Walker) -> Batch:
     parts, data, at = [], [], 0
     for rows in walker:
-        columns = _columns(walker, rows)
-        size = columns["length"].astype(np.int64)
         data.append(bytes(walker.run(C.copy_bytes, rows)))
+        columns = _columns(walker, walker.rows)
+        size = columns["length"].astype(np.int64)
         columns["offset"] = at + np.cumsum(size) - size
         at += len(data[-1])
         parts.append(columns)

@@ -9,6 +9,10 @@ class TraceError(Exception):
     """A file cannot be read or written as a trace: the message names the file and the remedy."""
 
 
+class Shrunk(TraceError):
+    """A mapped file became shorter while frames of it were in use: the message names record and byte."""
+
+
 class DamagedTrace(UserWarning):
     """A trace is damaged; everything before the damage was read."""
 
@@ -36,4 +40,5 @@ MESSAGES = {
     C.D_OPTION: "an option of the interface reaches beyond its block",
     C.D_RESOLUTION: "the interface's time resolution is finer than 64 bits can count",
     C.D_ROW: "the row group cannot be decoded",
+    C.D_SHRUNK: "the file became shorter while it was read (was it rotated, or its disk full?)",
 }

@@ -13,9 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qfp.naming import give_name
+from qfp.recognise import foreign, is_configuration
 from qfp.sa import SecurityAssociation
 from qfp.trace import keyfile_esp_sa, keyfile_json, keyfile_xfrm
 from qfp.trace.keyfile_error import KeyFileError
+from qfp.trace.output import special
 
 __all__ = ["KeyFileError", "read_keys", "write_esp_sa", "write_sas"]
 
@@ -39,6 +41,9 @@ def parse_keys(path: Path, data: bytes, allow_null: bool = False) -> list[Securi
 
     Raises `KeyFileError`.
     """
+    other = foreign(data)
+    if other and "key file" not in other and "JSON" not in other:
+        raise KeyFileError(path, 0, 0, f"is {other}, not a key file", "give an SA file, esp_sa, or ip xfrm state")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -55,6 +60,8 @@ def parse_keys(path: Path, data: bytes, allow_null: bool = False) -> list[Securi
     if "," in lines[first]:
         return keyfile_esp_sa.parse(path, lines, allow_null)
     remedy = "give an SA file (JSON), Wireshark's esp_sa, or the output of ip xfrm state"
+    if is_configuration(data):
+        raise KeyFileError(path, 0, 0, "is a configuration, not a key file", remedy)
     raise KeyFileError(path, first + 1, 0, "not a key file of a known format", remedy)
 
 
@@ -80,13 +87,18 @@ def write_esp_sa(path: str | Path, sas: Iterable[SecurityAssociation], *, newer:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write to a temporary name beside `path`, then rename: nobody ever sees half a file."""
+    """Write to a temporary name beside `path`, then rename: nobody ever sees half a file. Devices and pipes get the
+    text itself; a symbolic link stays, and what it leads to is replaced."""
     temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)  # mode 0600
+        if special(path):
+            path.write_bytes(text.encode())
+            return
+        target = os.path.realpath(path)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(target))  # exclusive, 0600
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             out.write(text)
-        give_name(Path(temporary), path)
+        give_name(Path(temporary), Path(target))
     except (OSError, ValueError) as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)

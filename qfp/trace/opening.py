@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qfp.batch import Batch
+from qfp.recognise import HEAD, foreign, is_configuration
 from qfp.trace.compressed import Corrupt, gunzip, plain, unzstd
 from qfp.trace.errors import TraceError
 from qfp.trace.formats import kind_of
@@ -47,19 +48,31 @@ def open_source(trace: str | os.PathLike[str] | Batch) -> Source:
 
 def _regular(file: io.FileIO, path: Path, size: int) -> Source:
     if size == 0:
-        raise TraceError(f"{path}: is empty: capture the trace again, or check the disk that it was written to")
-    kind = kind_of(os.pread(file.fileno(), _HEAD, 0))
+        raise _empty(path)
+    head = os.pread(file.fileno(), _HEAD, 0)
+    kind = kind_of(head)
     if kind in ("pcap", "pcapng"):
-        return MappedSource(file, str(path), kind, size)
+        try:
+            return MappedSource(file, str(path), kind, head)
+        except ValueError:  # it was emptied meanwhile
+            raise _empty(path) from None
     if kind in ("parquet", "arrow"):
         file.close()
         return table_source(path, kind)
     if kind in DECODERS:
         return _stream(io.BufferedReader(file), DECODERS[kind], str(path), size, kind)
-    raise _unknown(str(path), os.pread(file.fileno(), _HEAD, 0), "")
+    raise _unknown(str(path), head, "", os.pread(file.fileno(), HEAD, 0))
 
 
-def _unknown(name: str, head: bytes, inside: str) -> TraceError:
+def _empty(path: Path) -> TraceError:
+    return TraceError(f"{path}: is empty: capture the trace again, or check the disk that it was written to")
+
+
+def _unknown(name: str, head: bytes, inside: str, text: bytes = b"") -> TraceError:
+    if is_configuration(text):
+        return TraceError(f"{name}: is a configuration, not a capture: give {_READS}")
+    if "key" in foreign(text) or "secrets" in foreign(text):
+        return TraceError(f"{name}: is {foreign(text)}, not a capture: give {_READS}")
     where = f"what is inside the {inside} data" if inside else "the file"
     return TraceError(f"{name}: {where} starts with {head[:4].hex() or 'nothing'}, which is no capture: give {_READS}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import stat
 import zlib
 from collections.abc import Callable, Iterator
@@ -50,28 +51,50 @@ def special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def _link_of_others(path: Path) -> bool:
+    """Whether a name is a link that somebody else put into a folder for everybody, such as /tmp: it may lead anywhere
+    (the rule of Linux's fs.protected_symlinks)."""
+    try:
+        link, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return False
+    shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+    return bool(stat.S_ISLNK(link.st_mode) and shared and link.st_uid not in (os.geteuid(), folder.st_uid))
+
+
 class OutputFile:
     """A file being written, unbuffered. As a context manager it commits, or aborts on an exception.
 
-    `place` is where bytes really go until `commit` (a temporary name, or the special file itself).
+    Until `commit` the bytes go to a fresh file beside the target, with a name that nobody can guess, or straight to a
+    target that is no regular file (a device, a pipe). Where the target is a symbolic link, what it leads to is replaced
+    and the link stays; a link of somebody else in a folder for everybody is refused. Raises TraceError.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self._direct = special(self.path)
-        target = Path(os.path.realpath(self.path))  # so that a symbolic link stays one
+        target = Path(os.path.realpath(self.path))
         self._target = target
-        self.place = self.path if self._direct else target.with_name(f".{target.name}.{os.getpid()}.part")
+        hidden = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.part")
+        self._place = self.path if self._direct else hidden
         if target.is_dir():
             raise TraceError(f"{self.path}: is a directory: name a file in it")
-        flags = os.O_WRONLY | (0 if self._direct else os.O_CREAT | os.O_TRUNC)
+        if not self._direct and _link_of_others(self.path):
+            raise TraceError(f"{self.path}: is a link of another user in a shared folder: choose another name")
+        flags = os.O_WRONLY | (0 if self._direct else os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0))
         try:
-            self._fd = os.open(self.place, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+            self._fd = os.open(self._place, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
             raise TraceError(
                 f"{self.path}: cannot be written ({error.strerror}): check that its folder exists and may be written"
             ) from None
         self.written = 0
+
+    @property
+    def place(self) -> Path:
+        """The open file for writers that want a path: by its descriptor, so that nobody can put another there."""
+        by_number = Path(f"/dev/fd/{self._fd}")
+        return self._place if self._direct or not by_number.exists() else by_number
 
     def write(self, data: Any) -> None:
         """Write all bytes of a buffer. Raises TraceError, e.g. when the disk is full."""
@@ -101,7 +124,7 @@ class OutputFile:
                     last()
                 self._close()
                 if not self._direct:
-                    give_name(self.place, self._target)
+                    give_name(self._place, self._target)
         except BaseException:
             self.abort()
             raise
@@ -115,7 +138,7 @@ class OutputFile:
         """Close and delete what was written."""
         self._close()
         if not self._direct:
-            self.place.unlink(missing_ok=True)
+            self._place.unlink(missing_ok=True)
 
     def __enter__(self) -> OutputFile:
         return self

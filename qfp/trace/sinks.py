@@ -113,8 +113,9 @@ class TableSink:
 
     def rows(self, walker: Walker, rows: int) -> None:
         p = walker.p
-        size = p.cap[:rows].astype(np.int64)
         data = bytes(walker.run(C.copy_bytes, rows))
+        rows = walker.rows
+        size = p.cap[:rows].astype(np.int64)
         columns = {"offset": np.cumsum(size) - size, "length": size, "frame": p.frame[:rows].copy()}
         columns |= {c: getattr(p, c)[:rows].copy() for c in ("wire", "ts", "in_if", "link")}
         self._parts.append(Batch(data, columns))

@@ -6,7 +6,6 @@ NEED_MORE calls `refill`, when no row that was walked is needed any more: refill
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,18 +17,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qfp.batch import Array, Batch
+from qfp.tabular import NAMES, TableError, first_line
 from qfp.trace.compressed import Corrupt
-from qfp.trace.errors import MESSAGES, Damage, TraceError
+from qfp.trace.errors import MESSAGES, Damage, Shrunk, TraceError
 from qfp.trace.formats import PCAP_FILE_HEADER, interface_name, pcap_header
+from qfp.trace.mapping import Mapping, record_at
+from qfp.unpicklable import Unpicklable
 from qfp_kernels import capture as C
 from qfp_kernels.layout import NEVER, NO_BUDGET, aligned
 
 WINDOW = 64 << 20  # bytes of a mapped file that may be resident
 BUFFER = 8 << 20  # bytes of the rolling buffer, at first
 ARROW_ROWS = 1 << 16  # rows of a table held at a time
+# What pyarrow, and the checks of what it returns, raise for files that are not what they say
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError)
 
 
-class Source:
+class Source(Unpicklable):
     """A trace being walked. `walk` is the stage to compile and call; use as a context manager to close the file."""
 
     def __init__(self, name: str, walk: Any, total_bytes: int | None):
@@ -115,20 +119,22 @@ class Source:
 
 
 class MappedSource(Source):
-    """A plain pcap or pcapng file, mapped; pages behind the walk are given back every WINDOW bytes."""
+    """A plain pcap or pcapng file, mapped; pages behind the walk are given back every WINDOW bytes.
 
-    def __init__(self, file: BinaryIO, name: str, kind: str, size: int, window: int = WINDOW):
-        super().__init__(name, C.walk_pcap if kind == "pcap" else C.walk_pcapng, size)
-        self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    A file that becomes shorter meanwhile is damaged at the first record that it no longer has whole.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, kind: str, head: bytes, window: int = WINDOW):
+        self.mapping = Mapping(file)
         file.close()
-        self.bytes: Array = np.frombuffer(self._map, np.uint8)
+        super().__init__(name, C.walk_pcap if kind == "pcap" else C.walk_pcapng, self.mapping.size)
+        self.bytes: Array = self.mapping.bytes
         self._window = window
         self._released = 0
-        self.state[C.W_BASE] = self.bytes.ctypes.data
+        self.state[C.W_BASE], self.state[C.W_GUARD] = self.mapping.low, self.mapping.record
         if kind == "pcap":
-            self._start_pcap(self._peek(0, PCAP_FILE_HEADER))
-        if hasattr(mmap, "MADV_SEQUENTIAL"):
-            self._map.madvise(mmap.MADV_SEQUENTIAL)
+            self._start_pcap(head)
+        self.mapping.read_ahead()
         self._show(0)
 
     def _show(self, behind: int) -> None:
@@ -140,8 +146,8 @@ class MappedSource(Source):
     def _more(self, t: Any) -> None:
         done = int(self.state[C.W_POS])
         page = done & -mmap.PAGESIZE
-        if page > self._released and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED, self._released, page - self._released)
+        if page > self._released:
+            self.mapping.release(self._released, page)
             self._released = page
         # a record longer than the window moves the end, not the position: always show more than before
         self._show(max(done, int(self.state[C.W_END]) - self._window + mmap.PAGESIZE))
@@ -151,8 +157,7 @@ class MappedSource(Source):
 
     def close(self) -> None:
         self.bytes = np.empty(0, np.uint8)
-        with contextlib.suppress(BufferError):  # a batch still looks at it: unmapped with that
-            self._map.close()
+        self.mapping.close()
 
 
 class StreamSource(Source):
@@ -231,7 +236,7 @@ class StreamSource(Source):
 
 
 class BatchSource(Source):
-    """A batch in memory."""
+    """A batch in memory, or over a mapped capture."""
 
     def __init__(self, batch: Batch, name: str = "batch"):
         super().__init__(name, C.walk_batch, len(batch))
@@ -251,61 +256,122 @@ class BatchSource(Source):
             (C.W_B_IN_IF, "in_if"), (C.W_B_FRAME, "frame"),
         ):  # fmt: skip
             s[word] = columns[name].ctypes.data
+        s[C.W_GUARD], self._low = record_at(batch.arena) if len(batch) else (0, 0)
+
+    def damage(self, t: Any) -> Damage | None:
+        """Where a mapped file became shorter while its frames were read."""
+        s = self.state
+        if s[C.W_STATUS] != C.DAMAGED:
+            return None
+        row = int(s[C.W_POS])
+        offset = int(self._batch.arena.ctypes.data) - self._low + int(self._batch.offset[row])
+        return Damage(int(self._batch.frame_no[row]), offset, MESSAGES[int(s[C.W_CODE])])
+
+    def complete(self, t: Any) -> None:
+        """Raises Shrunk when the walk ended before the batch did."""
+        damage = self.damage(t)
+        if damage is not None:
+            raise Shrunk(f"{self.name}: {damage}; nothing of it is given out: read the trace again")
 
 
 class TableSource(BatchSource):
-    """A trace as Parquet or Arrow file, ARROW_ROWS rows or one stored group at a time."""
+    """A trace as Parquet or Arrow file, ARROW_ROWS rows or one stored group at a time.
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], first: Batch, name: str, rows: int):
-        super().__init__(first, name)
-        self._batches = batches
-        self._broken = False
+    mapping: the Arrow file, whose memory the groups look at. Raises ValueError and what pyarrow does when the first
+    group cannot be read.
+    """
+
+    def __init__(
+        self, groups: Iterator[pa.RecordBatch], schema: pa.Schema, name: str, rows: int, mapping: Mapping | None
+    ):
+        self._file = mapping
+        self._groups = groups
+        self._broken = ""
+        first = next(groups, None)
+        super().__init__(Batch.from_arrow(schema.empty_table() if first is None else first), name)
+        if first is not None:
+            self._guard(first)
         self.state[C.W_EOF] = 0
         self.total_bytes = rows
+
+    def _guard(self, group: pa.RecordBatch) -> None:
+        """Have the walk ask whether the file still has what it reads of a group; frames that were decompressed or cast
+        lie elsewhere already, with their columns."""
+        s, file = self.state, self._file
+        s[C.W_GUARD] = s[C.W_B_BEHIND] = 0
+        if file is None or not file.record:
+            return
+        columns = [column for name, column in zip(group.schema.names, group.columns, strict=True) if name in NAMES]
+        buffers = [buffer for column in columns for buffer in column.buffers() if buffer is not None]
+        places = [(b.address, b.address + b.size) for b in buffers if file.low <= b.address < file.low + file.size]
+        arena = self._batch.arena.ctypes.data
+        if file.low <= arena < file.low + file.size:
+            s[C.W_GUARD], self._low = file.record, file.low
+            s[C.W_B_BEHIND] = max((end for start, end in places if start != arena), default=0)
+        elif self._shrunk():
+            raise OSError(MESSAGES[C.D_SHRUNK])
+        else:  # columns that are still the file's
+            own = {name: column.copy() for name, column in self._batch.columns.items()}
+            self._show(Batch(self._batch.arena, own, self._batch.interfaces), int(s[C.W_STREAM]))
+
+    def _shrunk(self) -> bool:
+        return self._file is not None and self._file.intact(self._file.size) < self._file.size
 
     def _more(self, t: Any) -> None:
         done = int(self.state[C.W_STREAM] + self.state[C.W_POS])
         try:
-            batch = next(self._batches, None)
-            if batch is None:
-                self.state[C.W_EOF] = 1
+            group = next(self._groups, None)
+            if group is not None:
+                self._show(Batch.from_arrow(group, done), done)
+                self._guard(group)
                 return
-            self._show(Batch.from_arrow(batch), done)
-        except (pa.ArrowException, OSError, ValueError):
-            self._broken = True
-            self.state[C.W_EOF] = 1
+        except TableError as error:
+            self._broken = str(error)
+        except UNREADABLE:
+            self._broken = MESSAGES[C.D_SHRUNK if self._shrunk() else C.D_ROW]
+        self.state[C.W_POS] = self.state[C.W_END] = done - self.state[C.W_STREAM]
+        self.state[C.W_EOF] = 1
 
     def damage(self, t: Any) -> Damage | None:
-        if not self._broken or self.state[C.W_STATUS] != C.END:
-            return None
-        row = int(self.state[C.W_STREAM] + self.state[C.W_POS])
-        return Damage(row, row, MESSAGES[C.D_ROW])
+        """As of any source; where rows cannot be found in the file, the byte is the row's number."""
+        s, row = self.state, int(self.state[C.W_STREAM] + self.state[C.W_POS])
+        if s[C.W_STATUS] == C.DAMAGED and self._file is not None:  # columns may be zeros: the byte is the file's end
+            return Damage(row, self._file.intact(self._file.size), MESSAGES[int(s[C.W_CODE])])
+        return Damage(row, row, self._broken) if self._broken and s[C.W_STATUS] == C.END else None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
-def _table_batches(path: Path, kind: str) -> tuple[Iterator[pa.RecordBatch], pa.Schema, int]:
+def arrow_file(path: Path) -> tuple[Any, Mapping]:
+    """(reader, what it looks at) of an Arrow file. Raises OSError, pa.ArrowException, ValueError."""
+    with path.open("rb", buffering=0) as file:
+        mapping = Mapping(file)
+    return pa.ipc.open_file(pa.BufferReader(pa.py_buffer(mapping.bytes))), mapping
+
+
+def _table_batches(path: Path, kind: str) -> tuple[Iterator[pa.RecordBatch], pa.Schema, int, Mapping | None]:
     if kind == "parquet":
         file = pq.ParquetFile(path, memory_map=False)
-        return file.iter_batches(batch_size=ARROW_ROWS), file.schema_arrow, file.metadata.num_rows
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        wanted = [name for name in NAMES if name in file.schema_arrow.names]
+        groups = file.iter_batches(batch_size=ARROW_ROWS, columns=wanted)
+        return groups, file.schema_arrow, file.metadata.num_rows, None
+    reader, mapping = arrow_file(path)
     groups = (reader.get_batch(k) for k in range(reader.num_record_batches))
     pieces = (g.slice(a, ARROW_ROWS) for g in groups for a in range(0, max(g.num_rows, 1), ARROW_ROWS))
-    return pieces, reader.schema, -1
+    return pieces, reader.schema, -1, mapping
 
 
 def table_source(path: Path, kind: str) -> TableSource:
     """Open a Parquet or Arrow file that holds a trace. Raises TraceError when it holds something else."""
-    other = f"{path}: this {kind} file does not hold a trace of qfp (columns frame, ts, in_if, link, wire, data): "
     try:
-        batches, schema, rows = _table_batches(path, kind)
-        first = next(batches, None)
-        if first is None:
-            first = pa.RecordBatch.from_arrays([pa.array([], f.type) for f in schema], schema=schema)
-        batch = Batch.from_arrow(first)
-    except (pa.ArrowException, OSError) as error:
-        raise TraceError(f"{path}: cannot be read as {kind} ({str(error).splitlines()[0]}): write it again") from None
-    except ValueError as error:
-        raise TraceError(f"{other}{error}; name a pcap, pcapng or converted file") from None
-    return TableSource(batches, batch, str(path), rows)
+        groups, schema, rows, mapping = _table_batches(path, kind)
+        return TableSource(groups, schema, str(path), rows, mapping)
+    except TableError as error:
+        raise TraceError(f"{path}: this {kind} file does not hold a trace: {error}") from None
+    except UNREADABLE as error:
+        raise TraceError(f"{path}: cannot be read as {kind} ({first_line(error)}): write it again") from None
 
 
 def name_links(source: Source) -> Sequence[tuple[str, int]]:

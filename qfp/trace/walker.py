@@ -39,6 +39,7 @@ class Walker:
         self.t.ctl[CTL_IN_IF], self.t.ctl[CTL_ROOM], self.t.ctl[CTL_DUE] = -1, FRAME_MAX, NEVER
         self.t.ctl[CTL_SPAN] = NEVER
         self.p.st[ST_LIMIT] = rows
+        self.rows = 0  # that `run` wrote
         self.rebind(source)
 
     def rebind(self, source: Source) -> None:
@@ -58,10 +59,24 @@ class Walker:
             if status in (C.END, C.DAMAGED) or (status == C.NEED_MORE and not self.source.refill(self.t)):
                 return
 
+    def intact(self, rows: int) -> int:
+        """How many of the first `rows` rows were whole when their bytes were read just now: all of them, unless a
+        mapped file became shorter. Then the walk goes on, and ends, at the first that was not."""
+        state = self.source.state
+        kept = compile_stage(C.kept)(self.p, self.t, rows) if state[C.W_GUARD] else rows
+        if kept < rows:
+            state[C.W_POS] = self.p.rec_at[kept] - state[C.W_STREAM]
+            state[C.W_FRAME] = self.p.frame[kept]
+        return kept
+
     def run(self, stage: Any, rows: int) -> memoryview:
-        """Let a `copy_` stage write `rows` rows to the output block: what it wrote, valid until the next call."""
+        """Let a `copy_` stage write `rows` rows to the output block: what it wrote, valid until the next call. `rows`
+        of the walker are those that it wrote, see `intact`."""
         need = C.worst_case(rows, int(self.p.cap[:rows].sum(dtype="i8")), FRAME_MAX)
         if need > self.t.out.size:
             self.t.rebind("out", aligned(need, "u1"))
         size = compile_stage(stage)(self.p, self.t, rows)
+        self.rows = self.intact(rows)
+        if self.rows < rows:
+            size = compile_stage(stage)(self.p, self.t, self.rows)
         return memoryview(self.t.out)[:size]
