@@ -24,6 +24,7 @@ from qfp_kernels.layout import (
     CTL_KEEP_CLEAR,
     CTL_MODE,
     CTL_NATT,
+    CTL_NATT_FROM,
     CTL_UDP_WHOLE,
     MODE_DECRYPT,
 )
@@ -55,6 +56,7 @@ class Decryptor:
         ports = {sa.natt[1] for sa in sas if sa.natt is not None and sa.natt[1]}
         if len(ports) == 1:
             t.ctl[CTL_NATT] = ports.pop()
+        t.ctl[CTL_NATT_FROM] = t.ctl[CTL_NATT]  # a capture holds both directions
         t.ctl[CTL_UDP_WHOLE] = any(sa.natt is not None for sa in sas)
         reassembly.build(self.tables)
         self.engine = Engine(self.tables, self.sad, threads, batch)

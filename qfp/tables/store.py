@@ -16,6 +16,7 @@ from qfp_kernels.layout import (
     CTL_DUE,
     CTL_GEN,
     CTL_NATT,
+    CTL_NATT_FROM,
     CTL_ROOM,
     CTL_SNS_BITS,
     CTL_SPAN,
@@ -36,6 +37,7 @@ Array = npt.NDArray[Any]
 SA_TABLES = ("sa", "sa_out", "sa_in", "life", "told_out", "told_in", "ctx", "keys")
 BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
 NATT_PORT = 4500
+NO_PORT = -1
 SNS_BITS = 4  # of the selector: 16 sequence-number spaces, as the guide prints (`Total SNS: 16`)
 CTL_WORDS = 64
 KIND_WORDS = 64 * 4
@@ -61,7 +63,7 @@ class Tables:
         arrays["tunh"][:] = -1
         self.t: Any = Columns("T", arrays)
         self.t.ctl[CTL_GEN] = 1
-        self.t.ctl[CTL_NATT] = NATT_PORT
+        self.t.ctl[CTL_NATT], self.t.ctl[CTL_NATT_FROM] = NATT_PORT, NO_PORT
         self.t.ctl[CTL_DUE] = self.t.ctl[CTL_SPAN] = NEVER
         self.t.ctl[CTL_BUDGET] = NO_BUDGET
         self.t.ctl[CTL_ROOM] = FRAME_MAX
