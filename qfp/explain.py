@@ -55,7 +55,7 @@ from qfp_kernels.layout import (
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
 # Everything that packets change; configuration (SAs, rules, routes) stays as it is.
-STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late",
+STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late", "pieces",
          "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out", "life", "told_out", "told_in")  # fmt: skip
 REASSEMBLY = ("rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring")  # large: kept only when something is in them
 KEEPERS = ("path_mtus", "lifetimes")  # of the control plane, with a state of their own

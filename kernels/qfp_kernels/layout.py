@@ -34,6 +34,13 @@ LEVELS = 4  # nested SAs that are opened in one packet
 KEYS = 112  # bytes of key material an SA: cipher key 32, salt 4, integrity key up to 64 (and 12 spare)
 
 
+# Fields that lead to another row: -1 = to none. So they stand in rows that nobody has taken yet, too.
+LEADS = {
+    "sa": ("sp", "next"), "sa_out": ("sns_at",), "sa_in": ("sns_at",), "life": ("heir", "pair", "moved_at"),
+    "sel_of": ("",),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Field:
     """A column of the packet table or a field of a table row."""
@@ -247,6 +254,14 @@ LIFE = [  # of an SA: its limits, what has happened to it, and what is seldom co
     ("errors", "u4"), ("decompressed", "u4"), ("comp_failed", "u4"),  # inbound
 ]  # fmt: skip
 
+SEL = [  # selectors of an inbound SA, as a key file states them: ranges, both ends included
+    ("src_first0", "u8"), ("src_first1", "u8"), ("src_last0", "u8"), ("src_last1", "u8"),
+    ("dst_first0", "u8"), ("dst_first1", "u8"), ("dst_last0", "u8"), ("dst_last1", "u8"),
+    ("sport_lo", "u2"), ("sport_hi", "u2"), ("dport_lo", "u2"), ("dport_hi", "u2"),  # ICMP: type and code
+    ("proto", "i2"),  # -1 = any
+    ("fam", "u1"),  # 0 = any
+]  # fmt: skip
+
 SNS_IN = [  # the history of one sequence-number space of an inbound SA; fields as in SA_IN
     ("top", "u8"),  # highest authenticated number of the space
     ("window", "u4"), ("win_at", "u4"), ("ring", "u4"),
@@ -418,6 +433,8 @@ TABLE_DTYPES: dict[str, object] = {
     "classes": "u1",  # class of an output policy by family and DSCP: CLASSES_ROW bytes a policy
     "sns_out": "u8",  # next number of each space of an outbound SA
     "sns_in": SNS_IN,
+    "sel_of": "i4",  # row of `sel` of an SA, -1 = it states none; with key files alone
+    "sel": SEL,
     "sad": SAD_SLOT,
     "spd": SPD,
     "tup": TUPLE,
@@ -454,6 +471,7 @@ TABLE_DTYPES: dict[str, object] = {
     "links": "i8",  # pcapng interfaces: see capture.L_
     "out": "u1",  # output block
     "causes": "u8",  # packets by drop cause
+    "pieces": "u8",  # by cause: packets dropped beyond the one that a frame's verdict counts
     "late": "u8",  # fragments by the cause for which they were lost after they had been taken in
     "cause_bytes": "u8",
     "verdicts": "u8",  # packets by verdict
@@ -483,7 +501,7 @@ FIB_INNER, FIB_COUNT = 1 << 31, 63  # bit of an entry that leads to a node; bits
  SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF, SP_MARTIAN) = range(13)  # fmt: skip
 
 (STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_ICMP,
- STAT_MADE, STAT_LOST_PIECES, STAT_ICMP_LIMITED, STAT_MSS) = range(12)  # fmt: skip
+ STAT_MADE, STAT_ICMP_LOST, STAT_ICMP_LIMITED, STAT_MSS) = range(12)  # fmt: skip
 STAT_N = 16
 
 
@@ -499,7 +517,7 @@ STRUCTS = {
     "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
     "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
     "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
-    "sns_in": struct(SNS_IN), "life": struct(LIFE),
+    "sns_in": struct(SNS_IN), "life": struct(LIFE), "sel": struct(SEL),
 }  # fmt: skip
 
 

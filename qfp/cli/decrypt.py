@@ -20,6 +20,7 @@ def decrypt(
     verdicts: o.Verdicts = None,
     window: o.Window = None,
     keep_clear: o.KeepClear = False,
+    selectors: o.Selectors = True,
     log: o.Log = None,
     engine: o.Engine = None,
     batch: o.BatchSize = 0,
@@ -34,14 +35,17 @@ def decrypt(
     outputs = Outputs(output, verdicts, log)
     outputs.check([trace, keys])
     with compile_note():
-        opener = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine, threads=threads, batch=batch)
+        opener = make_decryptor(
+            keys, window=window, keep_clear=keep_clear, selectors=selectors, engine=engine, threads=threads, batch=batch
+        )
         session = Session(opener, trace, outputs, opener.run, opener.stages)
         try:
             facts = session.execute(json_out)
         finally:
             opener.engine.close()
     status = finish(trace, facts)
-    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys), "window": window, **facts}
+    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys), "window": window,
+             "selectors": opener.selects, **facts}  # fmt: skip
     if json_out:
         put_json(facts)
     else:

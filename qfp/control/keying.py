@@ -92,7 +92,8 @@ def auto(
         out.append(
             SecurityAssociation(
                 proto="esp", encr=encr, encr_key=stream.take(size), salt=stream.take(cipher(encr).salt),
-                integ=integ, integ_key=stream.take(MAC_KEYS.get(integ, 0)), **common,
+                integ=integ, integ_key=stream.take(MAC_KEYS.get(integ, 0)),
+                comp="lzs" if transform.comp_lzs else None, **common,
             )
         )  # fmt: skip
     if len(out) == 2:
@@ -133,6 +134,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
                 encr_key=keys.cipher_key[:width] if encr != "null" else b"",
                 salt=keys.cipher_key[width : width + salt] if salt else b"", integ=integ, integ_key=mac_key[:mac],
                 replay_window=0, direction="out" if outbound else "in",
+                comp="lzs" if transform.comp_lzs and proto == "esp" else None,
             )
         )  # fmt: skip
     return out

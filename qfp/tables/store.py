@@ -23,6 +23,7 @@ from qfp_kernels.layout import (
     CTL_VFR_MASK,
     FRAME_MAX,
     KEYS,
+    LEADS,
     NEVER,
     NO_BUDGET,
     STAT_N,
@@ -52,10 +53,12 @@ class Tables:
             "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
-            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": INSTANCES,
+            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "pieces": len(drops.CAUSES), "icmp": CLASSES, "rsm": INSTANCES,
             "steps": STEPS, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
+        for name in LEADS:
+            arrays[name][:] = blank(name)
         arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()
         arrays["sad"]["sa"] = -1
         arrays["spdh"][:] = -1
@@ -71,13 +74,15 @@ class Tables:
         self.t.ctl[CTL_SNS_BITS] = SNS_BITS
 
     def grow(self, name: str, rows: int) -> None:
-        """Make room for at least `rows` rows, keeping what is there; new rows are zero."""
+        """Make room for at least `rows` rows, keeping what is there; new rows are blank (see `blank`)."""
         per_row = BYTES_A_ROW.get(name, 1)
         old = getattr(self.t, name)
         if old.size >= rows * per_row:
             return
         new = aligned(max(rows, 2 * (old.size // per_row)) * per_row, old.dtype)
         new[: old.size] = old
+        for field in LEADS.get(name, ()):
+            (new[field] if field else new)[old.size :] = -1
         self.t.rebind(name, new)
 
     def fresh(self, name: str, rows: int) -> None:
@@ -93,6 +98,14 @@ class Tables:
     def changed(self) -> None:
         """Tell the flow caches that earlier decisions may no longer hold."""
         self.t.ctl[CTL_GEN] += 1
+
+
+def blank(name: str) -> Array:
+    """A row of a table that nobody has taken: zero, and leading nowhere."""
+    row = np.zeros(1, TABLE_TYPES[name])
+    for field in LEADS.get(name, ()):
+        (row[field] if field else row)[:] = -1
+    return row
 
 
 def words(address: Any) -> tuple[int, int]:
