@@ -46,7 +46,8 @@ DROPS_SCHEMA = pa.schema(
 STATS = {
     "frames_in": STAT_IN, "bytes_in": STAT_IN_BYTES, "packets_out": STAT_OUT, "bytes_out": STAT_OUT_BYTES,
     "fragments_seen": STAT_FRAGMENTS, "ecn_alarms": STAT_ECN_ALARM, "dummies": STAT_DUMMY,
-    "fragments_made": STAT_MADE, "icmp_sent": STAT_ICMP, "icmp_lost": STAT_ICMP_LOST, "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS,
+    "fragments_made": STAT_MADE, "icmp_sent": STAT_ICMP, "icmp_lost": STAT_ICMP_LOST,
+    "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS,
 }  # fmt: skip
 REASSEMBLIES = {"outer": OUTER, "inner": INNER}
 

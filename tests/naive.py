@@ -181,8 +181,8 @@ class State:
         return 2**64 - 1 if self.sa.esn else 2**32 - 1
 
     def infer(self, low: int) -> int:
-        """RFC 4303 appendix A2.2: the number with this low half in the 2^32 that begin at the window's bottom, which may
-        lie below zero."""
+        """RFC 4303 appendix A2.2: the number with this low half in the 2^32 that begin at the window's bottom,
+        which may lie below zero."""
         if not self.sa.esn:
             return low
         bottom = self.top - (self.sa.replay_window or ESN_SPAN) + 1

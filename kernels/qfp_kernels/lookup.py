@@ -6,6 +6,7 @@ verdict itself falls in `commit`, in packet order.
 
 import numpy as np
 
+from qfp_kernels.awaited import ask
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
@@ -216,6 +217,7 @@ def _one(p, t, i):
         if result == NO_SA and p.lv_n[i] == 0:
             p.spi[i] = spi
             p.seq[i] = np.uint64(low)
+            ask(p, t, i, spi, proto)
         return result
     if p.lv_n[i] >= LEVELS:
         return NESTED

@@ -21,12 +21,7 @@ def _special4(address):
     """Neither source nor destination: network 0 and loopback (RFC 1812 section 5.3.7), link-local (RFC 3927 section
     2.7), class E and limited broadcast (a router's own: not asked)."""
     first = address >> U24
-    return (
-        first == NETWORK_0
-        or first == NETWORK_127
-        or address >> U16 == LINK_LOCAL4
-        or address >> U28 == CLASS_E
-    )
+    return first in (NETWORK_0, NETWORK_127) or address >> U16 == LINK_LOCAL4 or address >> U28 == CLASS_E
 
 
 @inlined

@@ -20,7 +20,9 @@ from qfp_kernels.layout import (
     FRAG_LATER,
     FRAME_MAX,
     NOTE_FRAGMENT,
+    ROWS_MAX,
     ST_AH,
+    ST_ASK_ROW,
     ST_ER,
     ST_FR,
     ST_IC,
@@ -345,4 +347,5 @@ def parse(p, t, n):
     p.st[ST_RX0] = 0
     p.st[ST_RX_SEEN] = rx
     p.st[ST_AH] = 0
+    p.st[ST_ASK_ROW] = ROWS_MAX
     return n

@@ -1,9 +1,9 @@
-"""select: with key files alone, whether a decrypted packet is one that its SAs may carry (RFC 4301 section 5.2, step 4).
+"""select: with key files alone, whether a decrypted packet is one that its SAs may carry (RFC 4301 section 5.2).
 
 A router asks its policy (`spd`). Here the key file says what an SA is for: ranges of addresses, a protocol, ranges of
-ports. An SA is judged by the packet that it carries; where that is IPsec of the same two ends (ESP under AH, a bundle), by
-what comes out of that in the end. The cause is tentative, as all before `commit`. The stages are there only when an SA
-has selectors.
+ports. An SA is judged by the packet that it carries; where that is IPsec of the same two ends (ESP under AH, a
+bundle), by what comes out of that in the end. The cause is tentative, as all before `commit`. The stages are there only
+when an SA has selectors.
 """
 
 import numpy as np

@@ -17,7 +17,7 @@ from qfp_kernels.layout import ST_FLOW_HIT, ST_FLOW_MISS
 
 Facts = dict[str, Any]
 IF_COUNTERS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops")
-# Of SAs. `incompressible`: packets that comp-lzs did not make smaller; `comp_failed`: that could not be expanded (PF-9).
+# Of SAs. `incompressible`: packets that comp-lzs did not make smaller; `comp_failed`: that could not be expanded.
 OUT_COUNTERS = ("packets", "bytes", "errors", "next_seq", "compressed", "incompressible")
 IN_COUNTERS = ("packets", "bytes", "errors", "replays", "bad_icv", "window", "top", "decompressed", "comp_failed")
 COMPRESSION = "lzs"
@@ -60,8 +60,8 @@ def drop_facts(t: Any) -> list[Facts]:
     return [
         {
             "cause": c.name, "stage": c.stage, "packets": int(t.causes[c.number]),
-            "pieces": int(t.pieces[c.number]), "bytes": int(t.cause_bytes[c.number]), "xe_code": c.xe_code, "xe_name": c.xe_name, "linux": c.linux,
-            "meaning": c.sentence,
+            "pieces": int(t.pieces[c.number]), "bytes": int(t.cause_bytes[c.number]), "xe_code": c.xe_code,
+            "xe_name": c.xe_name, "linux": c.linux, "meaning": c.sentence,
         }
         for c in drops.CAUSES[1:] if t.causes[c.number] or t.pieces[c.number]
     ]  # fmt: skip

@@ -35,9 +35,7 @@ class Stream:
 
 
 def _text(selector: Selector) -> str:
-    return (
-        f"{selector.family} {selector.src} {selector.dst} {selector.protocol} {selector.sport} {selector.dport}"
-    )
+    return f"{selector.family} {selector.src} {selector.dst} {selector.protocol} {selector.sport} {selector.dport}"
 
 
 def transport_applies(want: Want) -> bool:
@@ -53,6 +51,41 @@ def window_of(want: Want, config: Configuration) -> int:
     return config.ipsec.replay_window if own is None else int(own)
 
 
+def _transform(want: Want, config: Configuration) -> Any:
+    """The transform set of an entry. Raises SaError."""
+    transform = next(
+        (config.transform_sets[n] for n in want.settings.transform_sets if n in config.transform_sets), None
+    )
+    if transform is None:
+        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    return transform
+
+
+def _mode(want: Want, transform: Any) -> Any:
+    return "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+
+
+def _protocols(transform: Any) -> list[str]:
+    """ESP, or AH, or ESP and then the AH over it."""
+    return [p for p in ("esp", "ah") if (transform.ah if p == "ah" else transform.cipher or transform.esp_auth)]
+
+
+def _label(want: Want, transform: Any, proto: str, outbound: bool, generation: int) -> str:
+    """What the keys of an SA are derived from, besides the seed: both ends come to the same words."""
+    ends = (want.local, want.peer) if outbound else (want.peer, want.local)
+    selector = want.selector if outbound else want.selector.reversed()
+    mode, words = _mode(want, transform), " ".join(transform.transforms)
+    label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{words}"
+    return f"{label}|{generation}" if generation else label
+
+
+def outermost(want: Want, config: Configuration, seed: int, generation: int) -> tuple[str, int]:
+    """(protocol, SPI) that the peer's packets of a generation carry outermost; as `auto` derives them, without keys."""
+    transform = _transform(want, config)
+    proto = _protocols(transform)[-1]
+    return proto, Stream(seed, _label(want, transform, proto, False, generation)).spi()
+
+
 def auto(
     want: Want, config: Configuration, seed: int, outbound: bool, generation: int = 0
 ) -> list[SecurityAssociation]:
@@ -61,26 +94,17 @@ def auto(
 
     Raises SaError when the entry names no usable transform set.
     """
-    transform = next(
-        (config.transform_sets[n] for n in want.settings.transform_sets if n in config.transform_sets), None
-    )
-    if transform is None:
-        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    transform = _transform(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
-    selector = want.selector if outbound else want.selector.reversed()
-    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    mode = _mode(want, transform)
     window = window_of(want, config)
     out = []
-    for proto in ("esp", "ah"):
-        if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
-            continue
-        label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{' '.join(transform.transforms)}"
-        label += f"|{generation}" if generation else ""
-        stream = Stream(seed, label)
+    for proto in _protocols(transform):
+        stream = Stream(seed, _label(want, transform, proto, outbound, generation))
         spi = stream.spi()
         common: dict[str, Any] = {
             "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
-            "esn": transform.esn,            "direction": "out" if outbound else "in",
+            "esn": transform.esn, "direction": "out" if outbound else "in",
         }  # fmt: skip
         if proto == "ah" and transform.ah:
             key = stream.take(MAC_KEYS[transform.ah])
@@ -107,17 +131,12 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
 
     Raises SaError with what is missing.
     """
-    entry = want.settings
-    transform = next((config.transform_sets[n] for n in entry.transform_sets if n in config.transform_sets), None)
-    if transform is None:
-        raise SaError("transform set", f"{want.where} names none that is defined", "add `set transform-set NAME`")
+    entry, transform = want.settings, _transform(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     word = "outbound" if outbound else "inbound"
-    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    mode = _mode(want, transform)
     out = []
-    for proto in ("esp", "ah"):
-        if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
-            continue
+    for proto in _protocols(transform):
         keys = next((k for k in entry.session_keys if k.direction == word and k.proto == proto), None)
         if keys is None or keys.masked:
             remedy = f"add `set session-key {word} {proto} SPI …` with its keys"

@@ -120,4 +120,3 @@ def _interface(t: Any, row: int, o: Any, there: int) -> None:
     mine, theirs = int(t.ifs["tun"][row]), int(o.ifs["tun"][there])
     if mine >= 0 and theirs >= 0:
         _copy(t.tun, mine, o.tun, theirs, ("next_seq", "top_seq", "started"))
-

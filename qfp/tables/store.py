@@ -6,12 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qfp_kernels import drops
+from qfp_kernels.awaited import NOT_ASKED
 from qfp_kernels.columns import Columns
 from qfp_kernels.drive import TICKET_STRIDE
 from qfp_kernels.gcm import COUNTERS
 from qfp_kernels.icmp import CLASSES
 from qfp_kernels.layout import (
     CONTEXT,
+    CTL_AWAITED,
     CTL_BUDGET,
     CTL_DUE,
     CTL_GEN,
@@ -53,8 +55,8 @@ class Tables:
             "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
-            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "pieces": len(drops.CAUSES), "icmp": CLASSES, "rsm": INSTANCES,
-            "steps": STEPS, "fib_root": 2,
+            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "pieces": len(drops.CAUSES),
+            "icmp": CLASSES, "rsm": INSTANCES, "steps": STEPS, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         for name in LEADS:
@@ -69,6 +71,7 @@ class Tables:
         self.t.ctl[CTL_NATT], self.t.ctl[CTL_NATT_FROM] = NATT_PORT, NO_PORT
         self.t.ctl[CTL_DUE] = self.t.ctl[CTL_SPAN] = NEVER
         self.t.ctl[CTL_BUDGET] = NO_BUDGET
+        self.t.ctl[CTL_AWAITED] = NOT_ASKED
         self.t.ctl[CTL_ROOM] = FRAME_MAX
         self.t.ctl[CTL_VFR_MASK] = -1
         self.t.ctl[CTL_SNS_BITS] = SNS_BITS
