@@ -56,8 +56,9 @@ class Decryptor:
         self.selects = selectors and build(self.tables, sas, self.handles)
         t = self.tables.t
         t.ctl[CTL_MODE], t.ctl[CTL_IN_IF], t.ctl[CTL_KEEP_CLEAR] = MODE_DECRYPT, 0, keep_clear
-        ports = {sa.natt[1] for sa in sas if sa.natt is not None and sa.natt[1]}
-        if len(ports) == 1:
+        stated = [sa.natt for sa in sas if sa.natt is not None]
+        ports = {dport for _, dport in stated if dport}
+        if len(ports) == 1 and not any(t.ctl[CTL_NATT] in pair for pair in stated):
             t.ctl[CTL_NATT] = ports.pop()
         t.ctl[CTL_NATT_FROM] = t.ctl[CTL_NATT]  # a capture holds both directions
         t.ctl[CTL_UDP_WHOLE] = any(sa.natt is not None for sa in sas)

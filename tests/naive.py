@@ -510,7 +510,7 @@ class Inbound:
                 spi, low = struct.unpack("!II", ip.data[start + (4 if proto == AH else 0) :][:8])
                 state = self.find(ip, proto, spi)
             except Bad as bad:
-                if out.chain or (perhaps and bad.args[0] == "RUNT"):
+                if out.chain or perhaps:
                     return out  # an inner packet for somebody else
                 return _ended(out, bad.args[0])
             if state is None:

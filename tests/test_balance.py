@@ -1,6 +1,6 @@
 """BASE-12: what came in and was made equals what went out and ended, checked against the records themselves: the
-packets that left, told apart by their bytes, and the verdict rows. Over random configurations of fragmentation, tunnels and
-bundles, with SAs that end in the middle of a packet's fragments."""
+packets that left, told apart by their bytes, and the verdict rows. Over random configurations of fragmentation, tunnels
+and bundles, with SAs that end in the middle of a packet's fragments."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -79,16 +79,12 @@ def _udp_payload(at, room):
 
 @outlined
 def _not_ours(p, t, i, result):
-    """`result` for a packet to the router itself; TRANSIT for others, and for inner packets with key files alone."""
-    if p.lv_n[i] > 0 and t.ctl[CTL_MODE] == MODE_DECRYPT:
-        return TRANSIT
+    """`result` for a packet to the router itself; TRANSIT for others. With key files alone: TRANSIT for inner packets,
+    and for UDP that is here for its source port alone: without an SA that is no ESP."""
+    if t.ctl[CTL_MODE] == MODE_DECRYPT:
+        only_from = p.proto[i] == 17 and np.int64(p.dport[i]) != t.ctl[CTL_NATT]
+        return TRANSIT if p.lv_n[i] > 0 or only_from else result
     return result if is_local(p, t, i) else TRANSIT
-
-
-@inlined
-def _only_from_natt(p, t, i):
-    """Whether a UDP packet is here for its source port alone, with key files: without an SA it is no ESP."""
-    return p.proto[i] == 17 and np.int64(p.dport[i]) != t.ctl[CTL_NATT]
 
 
 @inlined
@@ -199,7 +195,7 @@ def _one(p, t, i):
     if natt:
         size = be16(arena + l4 + 4) if end - l4 >= 8 else 0
         if size < 8 or size > end - l4:
-            return TRANSIT if _only_from_natt(p, t, i) else _not_ours(p, t, i, RUNT)
+            return _not_ours(p, t, i, RUNT)
         end = l4 + size
         kind = _udp_payload(arena + l4, size)
         if kind != 0:
@@ -213,7 +209,7 @@ def _one(p, t, i):
     low = bswap32i(ld32(at + 4 if proto == 50 else at + 8))
     s = find_sa(t, p.dst0[i], p.dst1[i], spi, proto)
     if s < 0:
-        result = TRANSIT if _only_from_natt(p, t, i) else _not_ours(p, t, i, NO_SA)
+        result = _not_ours(p, t, i, NO_SA)
         if result == NO_SA and p.lv_n[i] == 0:
             p.spi[i] = spi
             p.seq[i] = np.uint64(low)

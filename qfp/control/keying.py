@@ -8,7 +8,7 @@ Nothing else about it is secret: it is for simulation.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from qfp.algorithms import cipher, integrity
 from qfp.config import Configuration
@@ -65,9 +65,12 @@ def _mode(want: Want, transform: Any) -> Any:
     return "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
 
 
-def _protocols(transform: Any) -> list[str]:
+def _protocols(transform: Any) -> list[Literal["esp", "ah"]]:
     """ESP, or AH, or ESP and then the AH over it."""
-    return [p for p in ("esp", "ah") if (transform.ah if p == "ah" else transform.cipher or transform.esp_auth)]
+    found: list[Literal["esp", "ah"]] = []
+    if transform.cipher or transform.esp_auth:
+        found.append("esp")
+    return [*found, "ah"] if transform.ah else found
 
 
 def _label(want: Want, transform: Any, proto: str, outbound: bool, generation: int) -> str:
