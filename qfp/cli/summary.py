@@ -39,6 +39,14 @@ def balance_line(balance: Facts) -> str:
     return f"balance: {sides[0] or '0 in'} = {sides[1] or '0 out'}"
 
 
+def compression_line(counts: Facts) -> str:
+    """Packets of all SAs of a router."""
+    return (
+        f"comp-lzs: {counts['compressed']:,} compressed, {counts['incompressible']:,} not, "
+        f"{counts['decompressed']:,} decompressed, {counts['comp_failed']:,} failed"
+    )
+
+
 def print_run(facts: Facts) -> None:
     """The summary of a run."""
     title = f"{facts['trace']} through {facts['config']}, in at {facts['ingress']}"
