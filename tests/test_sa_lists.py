@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_help import config, office, qfp
+from packets import ip4, udp
 from test_lab import SITE
 
 from qfp.batch import Batch
