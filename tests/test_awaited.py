@@ -1,6 +1,7 @@
 """Ends that have missed generations of each other's SAs find each other again by the first packet that arrives, and
 SPIs that nobody knows do not reach the control plane one by one."""
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -139,3 +140,58 @@ def test_the_packet_of_a_later_generation_is_explained() -> None:
     wire = missed(near, 3)
     source = BatchSource(Batch.from_frames(wire, ts=100 * S))
     assert explain_trace(far, source, 1, far.interfaces.row[far.interface(OUTSIDE)])["verdict"] == "forwarded"
+
+
+HUB = """crypto ipsec transform-set T esp-gcm
+crypto map M 10 ipsec-isakmp
+ set peer 203.0.113.9
+ set transform-set T
+ match address A
+interface GigabitEthernet0
+ ip address 198.51.100.1 255.255.255.0
+ crypto map M
+ip route 0.0.0.0 0.0.0.0 198.51.100.2
+"""
+
+
+def hub(peers: int) -> Router:
+    """A router with many peers, none of which has sent anything."""
+    entries = "".join(
+        f"crypto map M {k + 20} ipsec-isakmp\n set peer 192.0.2.{k}\n set transform-set T\n match address B{k}\n"
+        for k in range(1, peers + 1)
+    )
+    lists = "ip access-list extended A\n permit ip any host 10.9.9.9\n" + "".join(
+        f"ip access-list extended B{k}\n permit ip any host 10.9.0.{k}\n" for k in range(1, peers + 1)
+    )
+    return Router.loads(HUB.replace("interface", entries + "interface", 1) + lists)
+
+
+@pytest.mark.req("BASE-7", "IDLE-4")
+def test_forged_packets_of_many_peers_are_answered_once_each() -> None:
+    """However often they come, in whatever order: and what is derived takes bounded memory."""
+    router = hub(60)
+    asked = stops(router)
+    frames = [
+        ip4(f"192.0.2.{1 + k % 60}", "198.51.100.1", (0x9000 + k).to_bytes(4) + bytes(40), 50) for k in range(3000)
+    ]
+    assert words(router.forward(Batch.from_frames(frames), "gi0")) == ["NO_SA"] * 3000
+    assert len(asked) <= 1 + 2 * 60  # the table grows once on the way
+    before = len(asked)
+    router.forward(Batch.from_frames(frames[::-1]), "gi0")
+    assert len(asked) == before
+    pairs = len(router.sadb.pairs)
+    assert router.tables.t.awaited.nbytes <= 16 * 8 * (1 + AHEAD) * pairs
+
+
+@pytest.mark.req("IDLE-3")
+def test_of_another_peer_other_generations_are_awaited() -> None:
+    """What the peer that was left would send proves nothing, and is asked about once."""
+    near, far = router(1), router(2)
+    into(far, send(near, [0]).packets.frames(), 0)
+    wire = missed(near, 3)
+    forged_once = forged(far, 1, strangers=False)
+    assert into(far, forged_once, 50) == ["NO_SA"]  # derives what the peer may send
+    far.lifetimes.use_peer(0, ip_address("198.51.100.77"), 60 * S)
+    asked = stops(far)
+    assert into(far, wire, 100) == ["NO_SA"] * 3 and far.sadb.pairs[0].generation == 0
+    assert len(asked) <= 3

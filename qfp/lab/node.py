@@ -101,7 +101,7 @@ class Node:
         """Counters of the router, what became of its SAs, and its crypto engine's counters where it has one; empty when
         nothing has come here."""
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
-        sas = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
+        sas: dict[str, Any] = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
         if "lzs" in self.router.features:
             sas["compression"] = _compression(self.router.tables.t)
         return {**(counters(self.router.tables) if self._ran else {}), **sas, **engine}
