@@ -1,4 +1,4 @@
-"""Decryption with key files alone: no configuration, no routes, no policy (USE-3).
+"""Decryption with key files alone: no configuration, no routes, no policy but the selectors of SAs (USE-3).
 
     result = decrypt(read_trace("wire.pcapng"), read_keys("esp_sa"))
 """
@@ -17,6 +17,7 @@ from qfp.sa import SecurityAssociation
 from qfp.tables import reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
+from qfp.tables.selectors import build
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
 from qfp.unpicklable import Unpicklable
@@ -25,6 +26,7 @@ from qfp_kernels.layout import (
     CTL_KEEP_CLEAR,
     CTL_MODE,
     CTL_NATT,
+    CTL_NATT_FROM,
     CTL_UDP_WHOLE,
     MODE_DECRYPT,
 )
@@ -37,13 +39,14 @@ class Decryptor(Unpicklable):
 
     sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones). window:
     replay window in packets instead of each SA's own, 0 = no check. keep_clear: clear packets are written out as well.
+    selectors: whether SAs carry only what their selectors say, where they have some (RFC 4301 section 5.2, step 4).
     """
 
     remedy = "make it again from its key file (read_keys) in each process"
 
     def __init__(
         self, sas: Sequence[SecurityAssociation], *, window: int | None = None, keep_clear: bool = False,
-        engine: str | None = None, threads: int = 1, batch: int = 0,
+        selectors: bool = True, engine: str | None = None, threads: int = 1, batch: int = 0,
     ):  # fmt: skip
         self.tables = Tables()
         self.sad = Sad(self.tables, choose(engine))
@@ -52,11 +55,14 @@ class Decryptor(Unpicklable):
         if window is not None:
             sas = [replace(sa, replay_window=window) for sa in sas]
         self.handles = self.sad.add_inbound(sas)
+        self.selects = selectors and build(self.tables, sas, self.handles)
         t = self.tables.t
         t.ctl[CTL_MODE], t.ctl[CTL_IN_IF], t.ctl[CTL_KEEP_CLEAR] = MODE_DECRYPT, 0, keep_clear
-        ports = {sa.natt[1] for sa in sas if sa.natt is not None and sa.natt[1]}
-        if len(ports) == 1:
+        stated = [sa.natt for sa in sas if sa.natt is not None]
+        ports = {dport for _, dport in stated if dport}
+        if len(ports) == 1 and not any(t.ctl[CTL_NATT] in pair for pair in stated):
             t.ctl[CTL_NATT] = ports.pop()
+        t.ctl[CTL_NATT_FROM] = t.ctl[CTL_NATT]  # a capture holds both directions
         t.ctl[CTL_UDP_WHOLE] = any(sa.natt is not None for sa in sas)
         reassembly.build(self.tables)
         self.engine = Engine(self.tables, self.sad, threads, batch)
@@ -70,7 +76,7 @@ class Decryptor(Unpicklable):
 
     def stages(self, walk: Any, emitter: Any) -> tuple[fia.Stage, ...]:
         """The FIA between a source's walk and an emitter."""
-        return fia.decrypt(walk, emitter)
+        return fia.decrypt(walk, emitter, self.selects)
 
     def open(self, batch: Batch) -> Result:
         """Run a batch in memory."""

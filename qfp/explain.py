@@ -42,22 +42,29 @@ from qfp_kernels.layout import (
     LIST_TX,
     OUT_NONE,
     ST_AH,
+    ST_CUT_POS,
     ST_ER,
     ST_FR,
     ST_IC,
     ST_ROWS,
     ST_RX,
+    ST_STOP,
+    ST_STOP_A,
+    ST_STOP_B,
+    ST_STOP_TS,
     ST_TU,
     ST_TX,
     ST_VECTOR,
     STAT_OUT,
+    STOP_NONE,
 )
+from qfp_kernels.reassemble import undo
 
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
 # Everything that packets change; configuration (SAs, rules, routes) stays as it is.
 STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late",
-         "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out", "life", "told_out", "told_in")  # fmt: skip
+         "pieces", "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out", "life", "told_out", "told_in")  # fmt: skip
 REASSEMBLY = ("rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring")  # large: kept only when something is in them
 KEEPERS = ("path_mtus", "lifetimes")  # of the control plane, with a state of their own
 SIZES = ("path_mtu", "plain_mtu", "fit")  # of SAs: ICMP errors change them
@@ -221,6 +228,10 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
             continue
         if t.ctl[CTL_FAILED]:
             owner.sad.crypto.callbacks.raise_kept()
+        if p.st[ST_ROWS] == 0 and p.st[ST_STOP] != STOP_NONE and stage.walks != LIST_SOURCE:
+            undo(t, int(p.st[ST_CUT_POS]))  # given back until the control plane has answered, as in a run
+            owner.engine.on_stop(*(int(p.st[k]) for k in (ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS)))
+            return one_frame(owner, ingress, batch, sent_before)
         said = decide(stage.name, owner, before, Look.at(owner, p))
         if said is not None:
             steps.append(said)

@@ -399,6 +399,8 @@ def _arrival(owner: Any, before: Look) -> str:
 def _spd(owner: Any, before: Look, after: Look) -> Said:
     if after.cause in (drops.Drop.NOT_IPSEC, drops.Drop.POLICY_MISMATCH):
         return "refused by the inbound policy", {}
+    if after.cause == drops.Drop.MARTIAN:
+        return "not forwarded", {}
     said, facts = _outbound(owner, before, after)
     facts["arrival"] = _arrival(owner, before)
     return f"{facts['arrival']}; {said}" if before.levels else said, facts

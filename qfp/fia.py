@@ -27,6 +27,7 @@ from qfp_kernels import (
     queue,
     reassemble,
     seal,
+    select,
     sequence,
     spd,
     tunnel,
@@ -102,6 +103,11 @@ COMMIT = Stage(
     "commit", commit.commit, LIST_ROWS, serial=True, reads=("lv_sa", "lv_seq", "lv_ok"), writes=("verdict",),
     drops=(Drop.REPLAY, Drop.INTEGRITY, Drop.ESN_GUESS),
 )  # fmt: skip
+SELECT_NESTED = Stage(
+    "select", select.select_nested, LIST_RX, reads=("lv_sa", "l3", "c_off"), writes=("mark",),
+    drops=(Drop.SELECTOR_MISMATCH,),
+)  # fmt: skip
+SELECT = Stage("select", select.select, LIST_ROWS, reads=("lv_sa", "mark"), drops=(Drop.SELECTOR_MISMATCH,))
 JOIN = Stage("join", join.join, LIST_ROWS, reads=("verdict",), writes=("tx",))
 SPD = Stage(
     "spd", spd.spd, LIST_TX, reads=("src1", "dst1", "proto", "sport", "dport"), writes=("out_if", "sp", "sa"),
@@ -147,6 +153,7 @@ DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True, reads=("verd
 # One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing. The last look-up refuses what is
 # nested deeper.
 INBOUND = (REASSEMBLE, PATHMTU, *((LOOKUP, OPEN, DECAP) * LEVELS), LOOKUP, COMMIT, JOIN)
+SELECTING = (REASSEMBLE, PATHMTU, *((LOOKUP, OPEN, DECAP, SELECT_NESTED) * LEVELS), LOOKUP, SELECT, COMMIT, JOIN)
 OUTBOUND = (SPD, TUNNEL, FORWARD, PLAN, ICMP, QUEUE, SEQUENCE, COMPRESS, ENCAP, SEAL, SEAL_AH)
 
 
@@ -175,9 +182,11 @@ def router(
     return (walk(source), FILL, PARSE, *INBOUND, *outbound, RESERVE, DELIVER, *out)
 
 
-def decrypt(source: Callable[..., Any], sink: Callable[..., Any] | None) -> tuple[Stage, ...]:
-    """Decryption with key files alone: no routes, no policy."""
+def decrypt(
+    source: Callable[..., Any], sink: Callable[..., Any] | None, selectors: bool = False
+) -> tuple[Stage, ...]:
+    """Decryption with key files alone: no routes, and of policies the selectors of SAs, if any has some."""
     out = (emit(sink),) if sink is not None else ()
     # key files do not tell whether an SA has IPComp
-    inbound = (replace(s, calls=(STEP_EXPAND,)) if s is DECAP else s for s in INBOUND)
+    inbound = (replace(s, calls=(STEP_EXPAND,)) if s is DECAP else s for s in (SELECTING if selectors else INBOUND))
     return (walk(source), FILL, PARSE, *inbound, RESERVE, DELIVER, *out)

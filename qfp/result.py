@@ -17,6 +17,7 @@ from qfp_kernels import drops
 from qfp_kernels.capture import MEMORY_HEADER
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import (
+    CTL_KEEP_CLEAR,
     CTL_MODE,
     CTL_OUT_SEQ,
     MODE_ROUTER,
@@ -25,9 +26,9 @@ from qfp_kernels.layout import (
     STAT_FRAGMENTS,
     STAT_ICMP,
     STAT_ICMP_LIMITED,
+    STAT_ICMP_LOST,
     STAT_IN,
     STAT_IN_BYTES,
-    STAT_LOST_PIECES,
     STAT_MADE,
     STAT_MSS,
     STAT_OUT,
@@ -46,7 +47,8 @@ DROPS_SCHEMA = pa.schema(
 STATS = {
     "frames_in": STAT_IN, "bytes_in": STAT_IN_BYTES, "packets_out": STAT_OUT, "bytes_out": STAT_OUT_BYTES,
     "fragments_seen": STAT_FRAGMENTS, "ecn_alarms": STAT_ECN_ALARM, "dummies": STAT_DUMMY,
-    "fragments_made": STAT_MADE, "icmp_sent": STAT_ICMP, "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS,
+    "fragments_made": STAT_MADE, "icmp_sent": STAT_ICMP, "icmp_lost": STAT_ICMP_LOST,
+    "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS,
 }  # fmt: skip
 REASSEMBLIES = {"outer": OUTER, "inner": INNER}
 
@@ -84,7 +86,7 @@ def counters(tables: Tables) -> dict[str, Any]:
     """Totals of a run: frames by verdict, drops by cause, bytes, what reassembly holds.
 
     Checks BASE-12: every frame that came in has exactly one verdict, and what came in, was generated and was made by
-    fragmentation equals what went out and what ended here. Raises CountError.
+    fragmentation equals what went out and what ended here; `balance` has the terms. Raises CountError.
     """
     t = tables.t
     by_verdict = {v.name.lower(): int(t.verdicts[v]) for v in drops.Verdict if t.verdicts[v]}
@@ -94,13 +96,35 @@ def counters(tables: Tables) -> dict[str, Any]:
         raise CountError(f"{stats['frames_in']} frames came in, verdicts are {by_verdict}")
     if sum(by_cause.values()) != by_verdict.get("dropped", 0):
         raise CountError(f"{by_verdict.get('dropped', 0)} drops, causes are {by_cause}")
-    if t.ctl[CTL_MODE] == MODE_ROUTER:
-        ended = sum(by_verdict.get(word, 0) for word in ("dropped", "consumed", "punted"))
-        came = stats["frames_in"] + stats["icmp_sent"] + stats["fragments_made"]
-        went = stats["packets_out"] + ended + int(t.stats[STAT_LOST_PIECES])
-        if came != went:
-            raise CountError(f"{came} packets came in or were made, {went} went out or ended: {stats} {by_verdict}")
-    return {**stats, "verdicts": by_verdict, "drops": by_cause, "reassembly": reassembly_counters(t)}
+    held = reassembly_counters(t)
+    terms = _balance(t, stats, by_verdict, held)
+    came, went = (sum(terms[side].values()) for side in ("in", "out"))
+    if came != went or min(terms["out"].values()) < 0:
+        raise CountError(f"{came} packets came in or were made, {went} went out or ended: {terms}")
+    return {**stats, "pieces_dropped": terms["out"]["pieces_dropped"], "verdicts": by_verdict, "drops": by_cause,
+            "reassembly": held, "balance": terms}  # fmt: skip
+
+
+def _balance(t: Any, stats: dict[str, int], verdicts: dict[str, int], held: dict[str, Any]) -> dict[str, Any]:
+    """Where packets came from and where they went: the sums of both sides are equal (BASE-12).
+
+    in: frames_in, icmp_sent (errors that this router made and sent), fragments_made (packets more than there were).
+    out: packets_out; dropped (frames) and pieces_dropped (further fragments of these); punted; merged (fragments that
+    became part of a packet), fragments_waiting and fragments_lost (taken in, and lost later); consumed (keepalives,
+    dummies); not_written (clear packets that `decrypt` leaves out).
+    """
+    parts = [held[word] for word in REASSEMBLIES]
+    merged = sum(part["merged"] - part["whole"] for part in parts)
+    waiting, lost = sum(part["held"] for part in parts), sum(held["lost"].values())
+    out = {
+        "packets_out": stats["packets_out"], "dropped": verdicts.get("dropped", 0),
+        "pieces_dropped": int(t.pieces.sum()), "punted": verdicts.get("punted", 0), "merged": merged,
+        "fragments_waiting": waiting, "fragments_lost": lost,
+        "consumed": verdicts.get("consumed", 0) - merged - waiting - lost,
+    }  # fmt: skip
+    if t.ctl[CTL_MODE] != MODE_ROUTER:
+        out["not_written"] = 0 if t.ctl[CTL_KEEP_CLEAR] else verdicts.get("bypassed", 0)
+    return {"in": {name: stats[name] for name in ("frames_in", "icmp_sent", "fragments_made")}, "out": out}
 
 
 def reassembly_counters(t: Any) -> dict[str, Any]:

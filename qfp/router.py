@@ -227,6 +227,7 @@ class Router(Unpicklable):
 
     def _on_stop(self, why: int, handle: int, value: int, ts: int) -> None:
         self.path_mtus.on_stop(why, handle, value, ts)
+        self.lifetimes.on_stop(why, handle)
         self._timers.arm()
 
     def again(self) -> "Router":

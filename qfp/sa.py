@@ -90,9 +90,10 @@ class SecurityAssociation:
     `src`, `dst`: outer addresses, None = any. `mode`: None = not stated, the next header decides. `encr_key`,
     `integ_key`, `salt`: raw bytes, the salt apart from the key. `icv_len`: bytes of the tag; the default stands for
     the algorithm's own, and the field holds the real length afterwards. `replay_window`: packets, 0 = no check.
-    `natt`: UDP source and destination port, None = not encapsulated. `seq`: 64 bits, the next number to send or the
-    highest seen; 0 = fresh. `bundle`: SAs of one bundle (AH over ESP) carry the same name. `allow_null`: take ESP that
-    neither encrypts nor authenticates, which is refused otherwise. Raises SaError.
+    `natt`: UDP source and destination port, None = not encapsulated. `comp`: IPComp before ESP; None = not stated.
+    `seq`: 64 bits, the next number to send or the highest seen; 0 = fresh. `bundle`: SAs of one bundle (AH over ESP)
+    carry the same name. `allow_null`: take ESP that neither encrypts nor authenticates, which is refused otherwise.
+    Raises SaError.
     """
 
     proto: Literal["esp", "ah"]
@@ -109,6 +110,7 @@ class SecurityAssociation:
     esn: bool = False
     replay_window: int = 64
     natt: tuple[int, int] | None = None
+    comp: Literal["lzs"] | None = None
     seq: int = 0
     selectors: Selectors | None = None
     bundle: str | None = None
@@ -191,8 +193,8 @@ class SecurityAssociation:
 
     def __repr__(self) -> str:
         ends = f"{self.src or '*'} -> {self.dst or '*'}"
-        esn = " esn" if self.esn else ""
-        what = f"{self.encr}/{self.integ} icv {self.icv_len}{esn}"
+        more = (" esn" if self.esn else "") + (f" comp-{self.comp}" if self.comp else "")
+        what = f"{self.encr}/{self.integ} icv {self.icv_len}{more}"
         return f"<SecurityAssociation {self.proto} 0x{self.spi:08x} {ends} {self.mode} {what}>"
 
 
@@ -211,6 +213,7 @@ def _check_words(sa: SecurityAssociation) -> None:
         ("mode", sa.mode, ("tunnel", "transport", None)),
         ("direction", sa.direction, ("in", "out", None)),
         ("esn", sa.esn, (True, False)),
+        ("comp", sa.comp, ("lzs", None)),
     ):
         if not isinstance(value, (str, bool, type(None))) or value not in allowed:
             words = " or ".join("null" if w is None else str(w).lower() for w in allowed)
@@ -271,6 +274,8 @@ def _check_algorithms(sa: SecurityAssociation) -> None:
     """The pair of algorithms makes sense for the protocol, and keys and salt have the lengths that they need."""
     encr, integ = _named("encr", sa), _named("integ", sa)
     assert isinstance(encr, Cipher) and isinstance(integ, Integrity)
+    if sa.proto == "ah" and sa.comp is not None:
+        raise SaError("comp", "IPComp stands before ESP", "use null, or proto esp")
     if sa.proto == "ah" and encr.name != "null":
         raise SaError("encr", "AH does not encrypt", "use null, or proto esp")
     if sa.proto == "ah" and integ.name == "none":

@@ -8,6 +8,7 @@ cache, no offsets that outlive a function: what it says is what the kernels must
 
 import struct
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 from qfp.engines.openssl import OpensslContext
@@ -51,6 +52,18 @@ class Ip:
     @property
     def ends(self) -> tuple[int, int]:
         return self.src, self.dst
+
+
+NEVER_FORWARDED = [
+    ip_network(net) for net in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "240.0.0.0/4", "::/128", "::1/128",
+                                "fe80::/10")
+]  # fmt: skip
+
+
+def is_martian(ip: Ip) -> bool:
+    """RFC 1812 section 5.3.7, RFC 3927 section 2.7, RFC 4291 sections 2.5 and 2.7."""
+    src, dst = ((IPv4Address if ip.family == 4 else IPv6Address)(end) for end in ip.ends)
+    return src.is_multicast or any(end in net for end in (src, dst) for net in NEVER_FORWARDED)
 
 
 def checksum(header: bytes) -> int:
@@ -168,14 +181,17 @@ class State:
         return 2**64 - 1 if self.sa.esn else 2**32 - 1
 
     def infer(self, low: int) -> int:
-        """RFC 4303 appendix A2.2: the number with this low half in the 2^32 that begin at the window's bottom."""
+        """RFC 4303 appendix A2.2: the number with this low half in the 2^32 that begin at the window's bottom,
+        which may lie below zero."""
         if not self.sa.esn:
             return low
-        bottom = max(0, self.top - (self.sa.replay_window or ESN_SPAN) + 1)
+        bottom = self.top - (self.sa.replay_window or ESN_SPAN) + 1
         return (bottom + (low - bottom) % 2**32) % 2**64
 
     def refuses(self, seq: int) -> bool:
-        """RFC 4303 section 3.4.3. Zero is never sent (section 3.3.3)."""
+        """RFC 4303 section 3.4.3. Zero is never sent (section 3.3.3), and no number below it."""
+        if seq > self.top + 2**32:
+            return True  # it lies below zero
         if not self.sa.replay_window:
             return False
         return seq == 0 or seq <= self.top - self.sa.replay_window or seq in self.seen
@@ -442,9 +458,11 @@ class Outcome:
         self.spi, self.seq, self.alarms = opened.spi, opened.seq, opened.alarms
 
 
-def is_protected(ip: Ip) -> bool:
-    """ESP, AH, or UDP on the NAT-T port (RFC 3948)."""
-    return ip.proto in (ESP, AH) or (ip.proto == UDP and not ip.later and NATT_PORT in (ip.sport, ip.dport))
+def is_protected(ip: Ip, sources: bool = False) -> bool:
+    """ESP, AH, or UDP to the NAT-T port (RFC 3948); `sources`: or from it."""
+    if ip.proto == UDP and not ip.later:
+        return ip.dport == NATT_PORT or (sources and ip.sport == NATT_PORT)
+    return ip.proto in (ESP, AH)
 
 
 def locate(ip: Ip) -> tuple[int, bool, int, int]:
@@ -468,10 +486,12 @@ def locate(ip: Ip) -> tuple[int, bool, int, int]:
 
 @dataclass
 class Inbound:
-    """Opens packets with a set of SAs; `strict_udp`: an SA must be used with the encapsulation that it names."""
+    """Opens packets with a set of SAs; `strict_udp`: an SA must be used with the encapsulation that it names;
+    `sources`: the NAT-T port as source is looked at too, and makes ESP of what an SA is known for."""
 
     states: list[State]
     strict_udp: bool = False
+    sources: bool = False
 
     def find(self, ip: Ip, proto: int, spi: int) -> State | None:
         """(SPI, destination, protocol); an SA without a destination takes what no exact one does."""
@@ -483,17 +503,18 @@ class Inbound:
     def receive(self, ip: Ip) -> Outcome:
         """All levels of a packet, outermost first. `ip` of the outcome is what is left; verdict "" = goes on."""
         out = Outcome("", ip=ip)
-        while is_protected(ip):
+        while is_protected(ip, self.sources):
+            perhaps = ip.proto == UDP and ip.dport != NATT_PORT
             try:
                 proto, udp, start, end = locate(ip)
                 spi, low = struct.unpack("!II", ip.data[start + (4 if proto == AH else 0) :][:8])
                 state = self.find(ip, proto, spi)
             except Bad as bad:
-                if out.chain:
+                if out.chain or perhaps:
                     return out  # an inner packet for somebody else
                 return _ended(out, bad.args[0])
             if state is None:
-                if not out.chain:
+                if not out.chain and not perhaps:
                     out.spi, out.seq = spi, low
                     return _ended(out, "NO_SA")
                 return out

@@ -13,7 +13,7 @@ class NaiveDecryptor:
 
     def __init__(self, sas: Sequence[SecurityAssociation], keep_clear: bool = False):
         self.states = [State(sa) for sa in sas]
-        self.inbound = Inbound(self.states)
+        self.inbound = Inbound(self.states, sources=True)
         self.reassembler = Reassembler()
         self.protocols = (ESP, AH, UDP) if any(sa.natt is not None for sa in sas) else (ESP, AH)
         self.keep_clear = keep_clear

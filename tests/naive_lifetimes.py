@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 S = 10**9
 OLD = 30 * S
+AHEAD = 8  # generations behind the next one whose packets are known
 
 
 @dataclass
@@ -57,8 +58,8 @@ class End:
                 self.dead, self.birth = True, None
                 self.events.append((at, "expired", "time") if what == 2 else (at, "idle", "idle"))
 
-    def move(self, at: int, what: str, why: str, keep: bool = True) -> None:
-        """The next generation takes over, and is not in use yet."""
+    def move(self, at: int, what: str, why: str, keep: bool = True, to: int | None = None) -> None:
+        """The next generation, or `to`, takes over, and is not in use yet."""
         self.events.append((at, what, why))
         g = self.generation
         if keep:
@@ -67,8 +68,11 @@ class End:
                 self.old.append((max(self.birth + self.hard, at), g))
         else:
             del self.received[g]
-        self.generation, self.birth, self.sent, self.number = g + 1, None, 0, 1
-        self.received[g + 2] = 0
+        self.generation, self.birth, self.sent, self.number = to or g + 1, None, 0, 1
+        for waiting in [n for n in self.received if g < n < self.generation]:
+            del self.received[waiting]
+        self.received.setdefault(self.generation, 0)
+        self.received[self.generation + 1] = 0
 
     def use(self, at: int) -> None:
         """The first packet of a generation."""
@@ -95,6 +99,11 @@ class End:
     def receive(self, at: int, generation: int, size: int) -> str:
         """What becomes of a packet that came on an SA of a generation."""
         self.advance(at)
+        if self.rekey and self.generation + 1 < generation <= self.generation + 1 + AHEAD:
+            self.move(at, "rekeyed", "peer", to=generation)  # the peer has left out some
+            self.received[generation] += size
+            self.use(at)
+            return "forwarded"
         if generation not in self.received:
             return "NO_SA"
         if self.dead or (self.hard_bytes is not None and self.received[generation] >= self.hard_bytes):

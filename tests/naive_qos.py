@@ -168,7 +168,7 @@ class NaiveScheduler:
         for each in path:
             if each.spec.rate:
                 self.refill(each)
-                each.tokens -= 8 * (packet.length + self.overhead)
+                each.tokens -= 8 * packet.length
         self.upwards(node)
 
     def path(self, node: Node | None) -> list[Node]:
@@ -192,7 +192,7 @@ class NaiveScheduler:
     def lacks(self, node: Node) -> Fraction:
         packet = node.candidate()
         assert packet is not None
-        return min(Fraction(8 * (packet.length + self.overhead)), Fraction(node.spec.burst, NS)) - node.tokens
+        return min(Fraction(8 * packet.length), Fraction(node.spec.burst, NS)) - node.tokens
 
     def ready(self, node: Node) -> int:
         """The first ns in which a shaper has the tokens."""

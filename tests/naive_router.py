@@ -369,6 +369,8 @@ class NaiveRouter:
             if packet.own:
                 raise Bad("TUNNEL_LOOP")
             raise Punt
+        if not packet.own and naive.is_martian(ip):
+            raise Bad("MARTIAN")
         if ip.family == 6 and not packet.own and not self.config.unicast_routing6:
             raise Bad("IPV6_ROUTING_OFF")
         if found is None:

@@ -292,7 +292,7 @@ def test_examples_of_pre_classify(tmp_path: Path, name: str, pre: bool) -> None:
 def test_input_policies_police_and_mark(tmp_path: Path) -> None:
     path = sites(tmp_path, [packet()] * 20, 0)
     text = path.with_name("a.cfg").read_text() + "policy-map IN\n class class-default\n  set dscp af11\n"
-    text += "  police 8000 2000 conform-action transmit exceed-action drop\n"
+    text += "  police 8000 2028 conform-action transmit exceed-action drop\n"
     text += "interface GigabitEthernet0/0/1\n service-policy input IN\n"
     path.with_name("a.cfg").write_text(text)
     outcome = ran(path)

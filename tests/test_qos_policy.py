@@ -252,7 +252,7 @@ def test_actions_that_cannot_be(line: str) -> None:
 
 @pytest.mark.req("QOS-1")
 def test_an_input_policy_marks_groups_and_polices() -> None:
-    cfg = config("policy-map p\n class c1\n  set dscp 46\n  set qos-group 3\n class c2\n  police 8000 1000\n"
+    cfg = config("policy-map p\n class c1\n  set dscp 46\n  set qos-group 3\n class c2\n  police 8000 1014\n"
                  " class c3\n  set precedence 6\n")  # fmt: skip
     frames = [frame(1), frame(2), frame(2), frame(3), ip6("::1", "::2", udp(1, 2), tos=1 << 2), frame(4)]
     passed = InputPolicy(cfg, "p", MBIT).apply(Batch.from_frames(frames, ts=range(6)))
@@ -298,7 +298,7 @@ def test_a_configured_hierarchy_agrees_with_the_twin(seed: int, load: float) -> 
 def test_an_output_port_classifies_polices_marks_and_queues() -> None:
     cfg = config(
         "policy-map p\n class c1\n  priority\n class c2\n  bandwidth remaining ratio 3\n  set dscp 10\n"
-        " class c3\n  police 8000 1000\n"
+        " class c3\n  police 8000 1014\n"
     )
     port = OutputPort(cfg, "p", 8 * MBIT)  # a byte a microsecond
     batch = Batch.from_frames([frame(k) for k in (2, 0, 2, 0, 1, 3, 3, 2)], ts=range(8))

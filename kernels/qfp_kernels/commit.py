@@ -19,8 +19,16 @@ from qfp_kernels.layout import (
     LEVELS,
     NOTE_ECN,
     NOTE_EXPANDED,
+    ST_ASK,
+    ST_ASK_ROW,
+    ST_ROWS,
     ST_RX0,
+    ST_STOP,
+    ST_STOP_A,
+    ST_STOP_B,
+    ST_STOP_TS,
     STAT_DUMMY,
+    STOP_SPI,
 )
 from qfp_kernels.limits import FOLLOW, ended, inbound
 from qfp_kernels.parse import drop
@@ -122,9 +130,20 @@ def _is_simple(p, t, i):
     return p.lv_n[i] == 1 and p.lv_ok[k] != REFUSED and t.sa[p.lv_sa[k]].esn == 0
 
 
+@outlined
+def _ask(p, t):
+    """Stop at the row that the control plane is to be asked about: it is looked up again when that has answered."""
+    i, ts = p.st[ST_ASK_ROW], p.ts[p.st[ST_ASK_ROW]]
+    cut(p, t, i)
+    p.st[ST_STOP], p.st[ST_STOP_A], p.st[ST_STOP_B], p.st[ST_STOP_TS] = STOP_SPI, p.st[ST_ASK], 0, ts
+
+
 def commit(p, t, n):
+    last = p.st[ST_ASK_ROW]
     for k in range(p.st[ST_RX0]):
         i = np.int64(p.rx0[k])
+        if i > last:
+            break
         if _is_simple(p, t, i):
             cause = _level(p, t, i * LEVELS)
         else:
@@ -149,4 +168,6 @@ def commit(p, t, n):
         if cause == FOLLOW:  # the peer has moved to a new pair of SAs: what comes behind is looked up again
             cut(p, t, i + 1)
             return n
+    if last < p.st[ST_ROWS]:
+        _ask(p, t)
     return n

@@ -1,7 +1,8 @@
 """deliver: the last look at every row, in order: counters, and one verdict row a frame.
 
 What leaves for a frame may be several rows (fragments, an ICMP error) and several packets a row. A frame of which a
-piece was lost counts as dropped, with that piece's cause.
+piece was lost counts as dropped, with that piece's cause (the last one's); further pieces that were lost are counted
+apart (`pieces`), so that what came in and was made equals what went out and was lost, packet for packet.
 """
 
 import numpy as np
@@ -28,9 +29,9 @@ from qfp_kernels.layout import (
     STAT_ECN_ALARM,
     STAT_FRAGMENTS,
     STAT_ICMP,
+    STAT_ICMP_LOST,
     STAT_IN,
     STAT_IN_BYTES,
-    STAT_LOST_PIECES,
     STAT_MADE,
     STAT_OUT,
     STAT_OUT_BYTES,
@@ -93,20 +94,24 @@ def _several(p, t, i, wire):
     r = np.int64(i)
     while r >= 0:
         error = (p.flags[r] & IS_ERROR) != 0
+        piece = (p.flags[r] & IS_PIECE) != 0
         if p.n_out[r] > 0:
             sent = np.uint64(p.ip_len[r]) if p.n_out[r] == 1 else np.uint64(sent_bytes(p, r))
             _out(p, t, r, sent)
             packets += p.n_out[r]
             total += sent
             if error:
-                piece = (p.flags[r] & IS_PIECE) != 0
                 t.stats[STAT_ICMP] += U0 if piece else U1
                 made += p.n_out[r] - (0 if piece else 1)
             elif first_sent < 0:
                 first_sent = r
+        elif error and not piece:
+            t.stats[STAT_ICMP_LOST] += U1
         if not error:
             made += max(np.int64(p.n_out[r]), 1)
             if p.verdict[r] == DROPPED:
+                if lost > 0:
+                    t.pieces[np.int64(p.cause[i])] += U1  # of a piece before it
                 lost += 1
                 p.verdict[i], p.cause[i], p.stage[i] = p.verdict[r], p.cause[r], p.stage[r]
         if r != i and p.notes[r] != 0:
@@ -115,8 +120,6 @@ def _several(p, t, i, wire):
     if first_sent >= 0:
         _entry(p, t, first_sent, wire)
     t.stats[STAT_MADE] += np.uint64(made)
-    if lost > 1:
-        t.stats[STAT_LOST_PIECES] += np.uint64(lost - 1)
     return packets, total
 
 

@@ -79,7 +79,7 @@ _ROWS = (
     ("ENCAP_MISMATCH", "lookup", 63, "IN_NAT_DEMUX_FAIL", "XfrmInStateMismatch",
      "The packet is UDP-encapsulated and its SA is not, or the reverse."),
     ("REPLAY", "commit", 19, "IN_CD_SW_IPSEC_ANTI_REPLAY_FAIL", "XfrmInStateSeqError",
-     "The sequence number was seen before, lies below the window, or is zero."),
+     "The sequence number was seen before, lies below the window, or is not above zero."),
     ("INTEGRITY", "commit", 62, "IN_CD_SW_IPSEC_MAC_EXCEPTION", "XfrmInStateProtoError",
      "The ICV does not verify: wrong key, changed packet, or (ESN) a lost high half."),
     ("ESN_GUESS", "commit", 62, "IN_CD_SW_IPSEC_MAC_EXCEPTION", "XfrmInStateProtoError",
@@ -137,6 +137,11 @@ _ROWS = (
      "The SA's lifetime, by time, volume or idleness, is over and no new one exists (inbound: commit, code 18)."),
     ("SA_STALE", "sequence", 32, "OUT_V4_PKT_HIT_INVALID_SA", "XfrmOutStateInvalid",
      "The SA was made before `multi-sn` was switched on or off: its traffic is dropped until it is cleared."),
+    ("MARTIAN", "spd", None, "Ipv4Martian", "InAddrErrors",
+     "Its source or destination is no address that routers forward: loopback, unspecified, link-local, class E, or a "
+     "multicast source (RFC 1812 5.3.7, RFC 3927 2.7, RFC 4291 2.5)."),
+    ("SELECTOR_MISMATCH", "decap", 30, "IN_V4_POST_INPUT_POLICY_FAIL", "XfrmInStateMismatch",
+     "The decrypted packet lies outside the selectors that the key file states for its SA (RFC 4301 5.2)."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -34,6 +34,13 @@ LEVELS = 4  # nested SAs that are opened in one packet
 KEYS = 112  # bytes of key material an SA: cipher key 32, salt 4, integrity key up to 64 (and 12 spare)
 
 
+# Fields that lead to another row: -1 = to none. So they stand in rows that nobody has taken yet, too.
+LEADS = {
+    "sa": ("sp", "next"), "sa_out": ("sns_at",), "sa_in": ("sns_at",), "life": ("heir", "pair", "moved_at"),
+    "sel_of": ("",),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Field:
     """A column of the packet table or a field of a table row."""
@@ -146,7 +153,7 @@ PACKET_FIELDS = (
 (ST_ROWS, ST_RX, ST_TX, ST_AH, ST_VECTOR, ST_LIMIT, ST_OUT_AT, ST_OUT_SEQ, ST_WORK, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT,
  ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK, ST_SPARE, ST_SLOT, ST_JUMBO, ST_FR, ST_IC, ST_TU, ST_ER, ST_END_POS,
  ST_END_FRAME, ST_CUT_VECTOR, ST_CUT_POS, ST_CUT_FRAME, ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS,
- ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT) = range(35)  # fmt: skip
+ ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT, ST_ASK_ROW, ST_ASK) = range(37)  # fmt: skip
 
 JOB_BAD, JOB_DONE, JOB_DUE = 0, 1, 2  # column `c_ok`
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
@@ -155,7 +162,7 @@ ORIGIN, IS_ERROR, FROM_GRE, PORTS_KNOWN, IS_PIECE = 1, 2, 4, 8, 16  # bits of `f
 CLASSES_ROW = 128  # 64 DSCPs of IPv4, then of IPv6
 ERR_NONE, ERR_BIG, ERR_TTL, ERR_NO_ROUTE, ERR_HOST = range(5)  # column `icmp`
 EV_BORN, EV_HALFWAY, EV_MOVED, EV_SOFT = 1, 2, 4, 8
-STOP_NONE, STOP_MTU = 0, 1  # why a run ends at a row: the control plane has something to do first
+STOP_NONE, STOP_MTU, STOP_SPI = 0, 1, 2  # why a run ends at a row: the control plane has something to do first
 
 # --------------------------------------------------------------------------------------------- struct rows
 FLOW = [
@@ -246,6 +253,20 @@ LIFE = [  # of an SA: its limits, what has happened to it, and what is seldom co
     ("stale", "u1"),  # 1 = made under settings that no longer hold: SA_STALE until it is cleared
     ("generation", "u4"),  # of its pair
     ("errors", "u4"), ("decompressed", "u4"), ("comp_failed", "u4"),  # inbound
+]  # fmt: skip
+
+AWAITED = [  # what the control plane may be asked about an SPI that nobody knows: see awaited.py
+    ("key", "u8"),  # hash of two ends, or of these, an SPI and a protocol; 0 = empty
+    ("pair", "i4"),  # pair of SAs of this SPI, or a word of awaited.py
+    ("generation", "u4"),
+]  # fmt: skip
+
+SEL = [  # selectors of an inbound SA, as a key file states them: ranges, both ends included
+    ("src_first0", "u8"), ("src_first1", "u8"), ("src_last0", "u8"), ("src_last1", "u8"),
+    ("dst_first0", "u8"), ("dst_first1", "u8"), ("dst_last0", "u8"), ("dst_last1", "u8"),
+    ("sport_lo", "u2"), ("sport_hi", "u2"), ("dport_lo", "u2"), ("dport_hi", "u2"),  # ICMP: type and code
+    ("proto", "i2"),  # -1 = any
+    ("fam", "u1"),  # 0 = any
 ]  # fmt: skip
 
 SNS_IN = [  # the history of one sequence-number space of an inbound SA; fields as in SA_IN
@@ -419,6 +440,9 @@ TABLE_DTYPES: dict[str, object] = {
     "classes": "u1",  # class of an output policy by family and DSCP: CLASSES_ROW bytes a policy
     "sns_out": "u8",  # next number of each space of an outbound SA
     "sns_in": SNS_IN,
+    "awaited": AWAITED,
+    "sel_of": "i4",  # row of `sel` of an SA, -1 = it states none; with key files alone
+    "sel": SEL,
     "sad": SAD_SLOT,
     "spd": SPD,
     "tup": TUPLE,
@@ -456,6 +480,7 @@ TABLE_DTYPES: dict[str, object] = {
     "links": "i8",  # pcapng interfaces: see capture.L_
     "out": "u1",  # output block
     "causes": "u8",  # packets by drop cause
+    "pieces": "u8",  # by cause: packets dropped beyond the one that a frame's verdict counts
     "late": "u8",  # fragments by the cause for which they were lost after they had been taken in
     "cause_bytes": "u8",
     "verdicts": "u8",  # packets by verdict
@@ -468,8 +493,8 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_MODE, CTL_IN_IF, CTL_NATT, CTL_KEEP_CLEAR,
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_FRAME_ROWS, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
- CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST,
- CTL_FAILED) = range(42)  # fmt: skip
+ CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST, CTL_NATT_FROM,
+ CTL_AWAITED, CTL_FAILED) = range(44)  # fmt: skip
 
 NEVER = 2**63 - 1  # ns in ctl[CTL_DUE]: no timer
 NO_BUDGET = 2**62  # bytes in ctl[CTL_BUDGET]: a turn may take any number
@@ -484,10 +509,10 @@ LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE, IF_OTHER = 0, 1, 2, 3
 FIB_INNER, FIB_COUNT = 1 << 31, 63  # bit of an entry that leads to a node; bits of `inner` that hold a number
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
- SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF) = range(12)  # fmt: skip
+ SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF, SP_MARTIAN) = range(13)  # fmt: skip
 
 (STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_ICMP,
- STAT_MADE, STAT_LOST_PIECES, STAT_ICMP_LIMITED, STAT_MSS) = range(12)  # fmt: skip
+ STAT_MADE, STAT_ICMP_LOST, STAT_ICMP_LIMITED, STAT_MSS) = range(12)  # fmt: skip
 STAT_N = 16
 
 
@@ -503,7 +528,8 @@ STRUCTS = {
     "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
     "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
     "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
-    "sns_in": struct(SNS_IN), "life": struct(LIFE),
+    "sns_in": struct(SNS_IN), "life": struct(LIFE), "sel": struct(SEL),
+    "awaited": struct(AWAITED),
 }  # fmt: skip
 
 

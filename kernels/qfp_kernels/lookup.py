@@ -6,11 +6,13 @@ verdict itself falls in `commit`, in packet order.
 
 import numpy as np
 
+from qfp_kernels.awaited import ask
 from qfp_kernels.columns import base
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_MODE,
+    CTL_NATT,
     CTL_PREFETCH,
     CTL_SAD_MASK,
     CTL_WILD,
@@ -79,9 +81,11 @@ def _udp_payload(at, room):
 
 @outlined
 def _not_ours(p, t, i, result):
-    """`result` for a packet to the router itself; TRANSIT for others, and for inner packets with key files alone."""
-    if p.lv_n[i] > 0 and t.ctl[CTL_MODE] == MODE_DECRYPT:
-        return TRANSIT
+    """`result` for a packet to the router itself; TRANSIT for others. With key files alone: TRANSIT for inner packets,
+    and for UDP that is here for its source port alone: without an SA that is no ESP."""
+    if t.ctl[CTL_MODE] == MODE_DECRYPT:
+        only_from = p.proto[i] == 17 and np.int64(p.dport[i]) != t.ctl[CTL_NATT]
+        return TRANSIT if p.lv_n[i] > 0 or only_from else result
     return result if is_local(p, t, i) else TRANSIT
 
 
@@ -211,6 +215,7 @@ def _one(p, t, i):
         if result == NO_SA and p.lv_n[i] == 0:
             p.spi[i] = spi
             p.seq[i] = np.uint64(low)
+            ask(p, t, i, spi, proto)
         return result
     if p.lv_n[i] >= LEVELS:
         return NESTED

@@ -14,12 +14,15 @@ from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_NATT,
+    CTL_NATT_FROM,
     FRAG,
     FRAG_DF,
     FRAG_LATER,
     FRAME_MAX,
     NOTE_FRAGMENT,
+    ROWS_MAX,
     ST_AH,
+    ST_ASK_ROW,
     ST_ER,
     ST_FR,
     ST_IC,
@@ -242,12 +245,17 @@ def insertion_point(p, i):
 
 @inlined
 def is_inbound(p, t, i):
-    """Whether a packet may be for the INBOUND path: ESP, AH, or UDP on the NAT-T port (RFC 3948)."""
+    """Whether a packet may be for the INBOUND path: ESP, AH, or UDP to the NAT-T port (RFC 3948).
+
+    At a router the destination port alone decides: from port 4500 anything may come. A capture holds both directions,
+    and a NAT in between has moved the port of one end, so key files look at the source port too.
+    """
     proto = p.proto[i]
     if proto == 50 or proto == 51:
         return True
-    natt = np.uint16(t.ctl[CTL_NATT])
-    return proto == 17 and (p.dport[i] == natt or p.sport[i] == natt) and (p.frag[i] & FRAG_LATER) == 0
+    if proto != 17 or (p.frag[i] & FRAG_LATER) != 0:
+        return False
+    return np.int64(p.dport[i]) == t.ctl[CTL_NATT] or np.int64(p.sport[i]) == t.ctl[CTL_NATT_FROM]
 
 
 @inlined
@@ -339,4 +347,5 @@ def parse(p, t, n):
     p.st[ST_RX0] = 0
     p.st[ST_RX_SEEN] = rx
     p.st[ST_AH] = 0
+    p.st[ST_ASK_ROW] = ROWS_MAX
     return n

@@ -1,5 +1,7 @@
 """Anti-replay windows (RFC 4303 section 3.4.3, appendix A): check before opening, commit after a good ICV.
 
+A number whose high half would lie below zero was never sent: it is inferred as 2^64 less, and refused for that.
+
 The window is a ring of exactly N bits: bit `number mod N`. Moving the top clears the bits that the new numbers take
 over, so an in-order packet touches one word at every N and there is no spare word. State moves only in `commit`, which
 is serial and in packet order; the check before opening is an early exit and never decides alone.
@@ -17,7 +19,8 @@ ESN_DEFAULT_WINDOW = np.uint64(64)  # for inference when checking is disabled
 
 @inlined
 def infer(sa_in, low):
-    """Full 64-bit number from the low half, relative to the window's top (RFC 4303 appendix A2.2)."""
+    """Full 64-bit number from the low half, relative to the window's top (RFC 4303 appendix A2.2); modulo 2^64 where it
+    would lie below zero, as it may near the first turn."""
     window = np.uint64(sa_in.window)
     if window == U0:
         window = ESN_DEFAULT_WINDOW
@@ -26,21 +29,21 @@ def infer(sa_in, low):
     if top_low >= window - U1:  # the window lies within one subspace
         high = top_high if low >= bottom else top_high + U1
     else:  # it spans two
-        high = top_high - U1 if low >= bottom and top_high > U0 else top_high
+        high = top_high - U1 if low >= bottom else top_high
     return (high << U32) | low
 
 
 @inlined
 def refused(t, sa_in, seq):
-    """Whether the window refuses this number now: zero, too old, or seen."""
+    """Whether the window refuses this number now: zero, below it, too old, or seen."""
+    top = sa_in.top
+    if seq > top:
+        return seq - top > M32  # no inference leads so far ahead: it lies below zero
     window = np.uint64(sa_in.window)
     if window == U0:
         return False
     if seq == U0:
         return True
-    top = sa_in.top
-    if seq > top:
-        return False
     if top - seq >= window:
         return True
     bit = seq & (np.uint64(sa_in.ring) - U1)

@@ -9,6 +9,9 @@ how far all of them together have come; of those that are not ahead of it, the s
 never more than a packet ahead of its share, nor behind it (eligible, and earliest finish: worst-case fair weighted
 queueing, Bennett and Zhang 1996; the mean as clock: Stoica and Abdel-Wahab 1995). Equal F: the class that stands first.
 
+A packet's length is that of its layer 2 frame: queues, shapers and policers count it alike. What the line adds beside
+(preamble, FCS, gap) only takes time of the link.
+
 Time is exact. The link's is whole ns and a rest in units of 1/rate ns; tokens are nanobits (see queues.py). A start is
 decided at the ns that its time is cut to, when all that arrived in or before that ns is in the queues. A result depends
 on the arrivals alone, not on how they are cut into calls.
@@ -375,7 +378,7 @@ def has_tokens(q, x, now):
         return False
     refill(x, now)
     length = np.int64(q.slot[q.el[e].head].length)
-    lacks = min((length + q.st[ST_OVERHEAD]) * NANO, x.burst) - x.tokens
+    lacks = min(length * NANO, x.burst) - x.tokens
     if lacks <= 0:
         return True
     x.ready = now + (lacks + x.rate - 1) // x.rate
@@ -390,7 +393,7 @@ def pay(q, e, length, now):
         x = q.el[e]
         if x.rate != 0:
             refill(x, now)
-            x.tokens -= (length + q.st[ST_OVERHEAD]) * NANO
+            x.tokens -= length * NANO
         e = x.parent
 
 

@@ -78,5 +78,5 @@ def infer_space(t, state, esn, seq):
     if top_low >= window - U1:  # the window lies within one turn of the bits
         high = high if low >= bottom else high + U1
     else:
-        high = high - U1 if low >= bottom and high > U0 else high
+        high = high - U1 if low >= bottom else high  # below zero: refused, see replay
     return compose(t, space, high << bits | low)

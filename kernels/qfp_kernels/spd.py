@@ -42,6 +42,7 @@ from qfp_kernels.layout import (
     SP_DISCARD,
     SP_GRE,
     SP_LOCAL,
+    SP_MARTIAN,
     SP_MISMATCH,
     SP_NO_ROUTE,
     SP_NO_SA,
@@ -56,6 +57,7 @@ from qfp_kernels.layout import (
     ST_TU,
     ST_TX,
 )
+from qfp_kernels.martian import is_martian
 from qfp_kernels.parse import drop, owe
 from qfp_kernels.rows import ingress
 from qfp_kernels.simd import prefetch
@@ -71,9 +73,9 @@ PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow
 GRE = 47
 DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN, Drop.NOT_IPSEC,
-         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF)  # fmt: skip
+         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF, Drop.MARTIAN)  # fmt: skip
 (NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH,
- IPV6_ROUTING_OFF) = (int(d) for d in DROPS)  # fmt: skip
+ IPV6_ROUTING_OFF, MARTIAN) = (int(d) for d in DROPS)  # fmt: skip
 
 
 @inlined
@@ -190,9 +192,13 @@ def _decide(p, t, i, line, via, later):
     if local:
         line.action = np.uint8(SP_GRE if p.proto[i] == GRE and t.ctl[CTL_TUNS] > 0 else SP_LOCAL)
         return
-    if p.fam[i] == 6 and t.ctl[CTL_V6_OFF] != 0 and (p.flags[i] & ORIGIN) == 0:
-        line.action = np.uint8(SP_V6_OFF)
-        return
+    if (p.flags[i] & ORIGIN) == 0:
+        if is_martian(p.fam[i], p.src0[i], p.src1[i], p.dst0[i], p.dst1[i]):
+            line.action = np.uint8(SP_MARTIAN)
+            return
+        if p.fam[i] == 6 and t.ctl[CTL_V6_OFF] != 0:
+            line.action = np.uint8(SP_V6_OFF)
+            return
     if f < 0:
         line.action = np.uint8(SP_NO_ROUTE)
         return
@@ -304,6 +310,8 @@ def _refuse(p, i, action):
         cause = POLICY_DROP
     elif action == SP_V6_OFF:
         cause = IPV6_ROUTING_OFF
+    elif action == SP_MARTIAN:
+        cause = MARTIAN
     else:
         owe(p, i, ERR_NO_ROUTE, 0)
     drop(p, i, cause, STAGE_SPD)

@@ -20,6 +20,7 @@ def decrypt(
     verdicts: o.Verdicts = None,
     window: o.Window = None,
     keep_clear: o.KeepClear = False,
+    selectors: o.Selectors = True,
     log: o.Log = None,
     engine: o.Engine = None,
     batch: o.BatchSize = 0,
@@ -36,8 +37,8 @@ def decrypt(
     outputs.check([trace, keys])
     with compile_note():
         opener = make_decryptor(
-            keys, window=window, keep_clear=keep_clear, engine=engine, threads=threads, batch=batch,
-            allow_null=allow_null,
+            keys, window=window, keep_clear=keep_clear, selectors=selectors, engine=engine, threads=threads,
+            batch=batch, allow_null=allow_null,
         )  # fmt: skip
         session = Session(opener, trace, outputs, opener.run, opener.stages)
         try:
@@ -45,7 +46,8 @@ def decrypt(
         finally:
             opener.engine.close()
     status = finish(trace, facts)
-    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys), "window": window, **facts}
+    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys), "window": window,
+             "selectors": opener.selects, **facts}  # fmt: skip
     if json_out:
         put_json(facts)
     else:

@@ -17,6 +17,10 @@ from qfp_kernels.layout import ST_FLOW_HIT, ST_FLOW_MISS
 
 Facts = dict[str, Any]
 IF_COUNTERS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops")
+# Of SAs. `incompressible`: packets that comp-lzs did not make smaller; `comp_failed`: that could not be expanded.
+OUT_COUNTERS = ("packets", "bytes", "errors", "next_seq", "compressed", "incompressible")
+IN_COUNTERS = ("packets", "bytes", "errors", "replays", "bad_icv", "window", "top", "decompressed", "comp_failed")
+COMPRESSION = "lzs"
 ANY_PORTS = (0, 65535)
 LOW_WORD = 0xFFFFFFFFFFFFFFFF
 
@@ -52,14 +56,15 @@ def rates(totals: Facts, seconds: float) -> Facts:
 
 
 def drop_facts(t: Any) -> list[Facts]:
-    """Causes that occurred, each with its names elsewhere."""
+    """Causes that occurred, each with its names elsewhere; `pieces`: fragments of its packets that were dropped beyond
+    the one that counts as the packet."""
     return [
         {
             "cause": c.name, "stage": c.stage, "packets": int(t.causes[c.number]),
-            "bytes": int(t.cause_bytes[c.number]), "xe_code": c.xe_code, "xe_name": c.xe_name, "linux": c.linux,
-            "meaning": c.sentence,
+            "pieces": int(t.pieces[c.number]), "bytes": int(t.cause_bytes[c.number]), "xe_code": c.xe_code,
+            "xe_name": c.xe_name, "linux": c.linux, "meaning": c.sentence,
         }
-        for c in drops.CAUSES[1:] if t.causes[c.number]
+        for c in drops.CAUSES[1:] if t.causes[c.number] or t.pieces[c.number]
     ]  # fmt: skip
 
 
@@ -76,9 +81,10 @@ def sa_facts(owner: Any) -> list[Facts]:
     """Counters of every SA, in order of their handles; no keys."""
     sad, t = owner.sad, owner.tables.t
     waiting = t.life["coming"] == 1  # those of the next generation are no SAs yet
-    heirs = t.life["heir"][t.life["heir"] >= 0]
+    known = t.sa["valid"] == 1
+    heirs = t.life["heir"][known & (t.life["heir"] >= 0)]
     waiting[heirs] |= t.life["fresh"][heirs] == 1
-    listed = np.flatnonzero((t.sa["valid"] == 1) & ~waiting).tolist()
+    listed = np.flatnonzero(known & ~waiting).tolist()
     return [_sa(sad, t, handle, _limits(owner, int(t.life["pair"][handle]))) for handle in listed]
 
 
@@ -102,13 +108,12 @@ def _sa(sad: Any, t: Any, handle: int, limits: Facts) -> Facts:
         "handle": handle, "conn_id": CONNECTION_BASE + int(row["flow_id"]), "proto": profile.proto,
         "spi": int(row["spi"]), "direction": "out" if outbound else "in", "src": src, "dst": dst,
         "peer": dst if outbound else src, "mode": profile.mode, "encr": profile.encr, "integ": profile.integ,
+        "comp": COMPRESSION if row["comp"] else None,
     }  # fmt: skip
-    if outbound:
-        out = t.sa_out[handle]
-        return {**facts, **{name: int(out[name]) for name in ("packets", "bytes", "errors", "next_seq")}, **limits}
-    state = t.sa_in[handle]
-    names = ("packets", "bytes", "errors", "replays", "bad_icv", "window", "top")
-    return {**facts, **{name: int((t.life[handle] if name == "errors" else state)[name]) for name in names}, **limits}
+    tables = (t.sa_out[handle],) if outbound else (t.sa_in[handle], t.life[handle])
+    for name in OUT_COUNTERS if outbound else IN_COUNTERS:
+        facts[name] = int(next(table[name] for table in tables if name in table.dtype.names))
+    return {**facts, **limits}
 
 
 def spd_facts(router: Any) -> list[Facts]:

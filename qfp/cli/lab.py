@@ -107,8 +107,8 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
 
 
 def print_lab(facts: Facts) -> None:
-    """Tables of journeys, losses and links, and what became of SAs."""
-    from qfp.cli.summary import lifetime_lines
+    """Tables of journeys, losses and links; of each router the balance, and what became of SAs."""
+    from qfp.cli.summary import balance_line, compression_line, lifetime_lines
 
     out = console()
     out.print(table("Packets injected", JOURNEY_COLUMNS, [_journey(j) for j in facts["journeys"]]))
@@ -121,7 +121,10 @@ def print_lab(facts: Facts) -> None:
         out.print()
         out.print(table("Links", LINK_COLUMNS, [_link(link) for link in facts["links"]]))
     for name, totals in facts["routers"].items():
-        for line in lifetime_lines(totals.get("lifetimes", {})):
+        lines = [balance_line(totals["balance"])] if "balance" in totals else []
+        lines += lifetime_lines(totals.get("lifetimes", {}))
+        lines += [compression_line(totals["compression"])] if "compression" in totals else []
+        for line in lines:
             out.print(clean(f"{name}: {line}"))
     for path in [*facts.get("written", ()), *([facts["picture"]] if "picture" in facts else [])]:
         out.print(clean(f"written: {path}"))

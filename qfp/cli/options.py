@@ -64,6 +64,10 @@ Window = Annotated[
     int | None,
     typer.Option("--window", metavar="N", min=0, max=WINDOW_MAX, help="Replay window of all SAs; 0 is no check."),
 ]
+Selectors = Annotated[
+    bool,
+    typer.Option("--selectors/--no-selectors", help="SAs carry only what their selectors in the key file say."),
+]
 KeepClear = Annotated[bool, typer.Option("--keep-clear", help="Write clear packets as well.")]
 Platform = Annotated[
     str | None,

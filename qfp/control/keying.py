@@ -8,7 +8,7 @@ Nothing else about it is secret: it is for simulation.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from qfp.algorithms import cipher, integrity
 from qfp.config import Configuration, TransformSet
@@ -39,9 +39,7 @@ class Stream:
 
 
 def _text(selector: Selector) -> str:
-    return (
-        f"{selector.family} {selector.src} {selector.dst} {selector.protocol} {selector.sport} {selector.dport}"
-    )
+    return f"{selector.family} {selector.src} {selector.dst} {selector.protocol} {selector.sport} {selector.dport}"
 
 
 def transport_applies(want: Want) -> bool:
@@ -71,6 +69,34 @@ def first_set(want: Want, config: Configuration) -> TransformSet:
     return found[0]
 
 
+def _mode(want: Want, transform: TransformSet) -> Literal["tunnel", "transport"]:
+    return "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+
+
+def _protocols(transform: TransformSet) -> list[Literal["esp", "ah"]]:
+    """ESP, or AH, or ESP and then the AH over it."""
+    found: list[Literal["esp", "ah"]] = []
+    if transform.cipher or transform.esp_auth:
+        found.append("esp")
+    return [*found, "ah"] if transform.ah else found
+
+
+def _label(want: Want, transform: TransformSet, proto: str, outbound: bool, generation: int) -> str:
+    """What the keys of an SA are derived from, besides the seed: both ends come to the same words."""
+    ends = (want.local, want.peer) if outbound else (want.peer, want.local)
+    selector = want.selector if outbound else want.selector.reversed()
+    mode, words = _mode(want, transform), " ".join(transform.transforms)
+    label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{words}"
+    return f"{label}|{generation}" if generation else label
+
+
+def outermost(want: Want, config: Configuration, seed: int, generation: int) -> tuple[str, int]:
+    """(protocol, SPI) that the peer's packets of a generation carry outermost; as `auto` derives them, without keys."""
+    transform = first_set(want, config)
+    proto = _protocols(transform)[-1]
+    return proto, Stream(seed, _label(want, transform, proto, False, generation)).spi()
+
+
 def auto(
     want: Want, config: Configuration, seed: int, outbound: bool, generation: int = 0,
     transform: TransformSet | None = None,
@@ -82,16 +108,11 @@ def auto(
     """
     transform = transform or first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
-    selector = want.selector if outbound else want.selector.reversed()
-    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    mode = _mode(want, transform)
     window = window_of(want, config)
     out = []
-    for proto in ("esp", "ah"):
-        if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
-            continue
-        label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{' '.join(transform.transforms)}"
-        label += f"|{generation}" if generation else ""
-        stream = Stream(seed, label)
+    for proto in _protocols(transform):
+        stream = Stream(seed, _label(want, transform, proto, outbound, generation))
         spi = stream.spi()
         common: dict[str, Any] = {
             "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
@@ -107,7 +128,8 @@ def auto(
         out.append(
             SecurityAssociation(
                 proto="esp", encr=encr, encr_key=stream.take(size), salt=stream.take(cipher(encr).salt),
-                integ=integ, integ_key=stream.take(MAC_KEYS.get(integ, 0)), **common,
+                integ=integ, integ_key=stream.take(MAC_KEYS.get(integ, 0)),
+                comp="lzs" if transform.comp_lzs else None, **common,
             )
         )  # fmt: skip
     if len(out) == 2:
@@ -125,11 +147,9 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
     transform = first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     word = "outbound" if outbound else "inbound"
-    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    mode = _mode(want, transform)
     out = []
-    for proto in ("esp", "ah"):
-        if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:
-            continue
+    for proto in _protocols(transform):
         keys = next((k for k in entry.session_keys if k.direction == word and k.proto == proto), None)
         if keys is None or keys.masked:
             remedy = f"add `set session-key {word} {proto} SPI …` with its keys"
@@ -146,6 +166,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
                 encr_key=keys.cipher_key[:width] if encr != "null" else b"",
                 salt=keys.cipher_key[width : width + salt] if salt else b"", integ=integ, integ_key=mac_key[:mac],
                 replay_window=0, direction="out" if outbound else "in", allow_null=config.allow_null,
+                comp="lzs" if transform.comp_lzs and proto == "esp" else None,
             )
         )  # fmt: skip
     return out

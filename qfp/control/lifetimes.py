@@ -9,9 +9,10 @@ there on (guide chapter 2, `show platform software ipsec fp active flow`, BASE-7
     idle time    the pair is deleted before its time (guide chapter 8); the next packet begins a new one
 
 No IKE tells the peer, so what follows is derived, and both ends know it: the inbound SA of the next generation is
-always installed, and its first authentic packet says that the peer has moved. Time limits are counted at both ends,
-bytes by the sender. Without `rekey` nothing follows, as when the peer's IKE does not answer: SAs end at their hard
-limits.
+always installed, and its first authentic packet says that the peer has moved. Those of later generations are installed
+when a packet with their SPI comes (awaited.py), so an end that has missed several finds its peer again. Time limits are
+counted at both ends, bytes by the sender. Without `rekey` nothing follows, as when the peer's IKE does not answer: SAs
+end at their hard limits.
 """
 
 import heapq
@@ -25,6 +26,7 @@ import numpy.typing as npt
 
 from qfp.config import Configuration
 from qfp.config.ends import default_peer
+from qfp.control.awaited import Awaited
 from qfp.control.limits import KILOBYTE, SECOND, SOFT_NUMBERS, Limits
 from qfp.control.policy import Want
 from qfp.control.sadb import Pair, Sadb
@@ -44,6 +46,7 @@ from qfp_kernels.layout import (
     NEVER,
     NO_BUDGET,
     NO_LIMIT,
+    STOP_SPI,
 )
 
 Array = npt.NDArray[Any]
@@ -92,6 +95,7 @@ class Lifetimes:
         self._standing: dict[int, Limits] = {}  # of SAs that were made under another configuration, until they end
         self.past: dict[int, list[tuple[Want, int]]] = {}  # (entry, generation) of SAs that are gone, by pair
         self._coming: dict[int, tuple[int, ...]] = {}  # inbound SAs of a pair's next generation
+        self._further: dict[int, dict[int, tuple[int, ...]]] = {}  # and of later ones of which a packet has come
         self._old: list[tuple[int, int, int, int]] = []  # heap: ns, pair, inbound SA, its generation of the handle
         self._lingering: dict[int, list[tuple[int, int]]] = {}  # old inbound SAs until the new pair is used
         self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
@@ -100,6 +104,7 @@ class Lifetimes:
         for k in known:
             self._begin(k, sadb.pairs[k])
         self._await_peers(known)
+        self._awaited = Awaited(tables, sadb, known if rekey else [])
         self._bounds()
 
     # ------------------------------------------------------------------------------------------------- set-up
@@ -248,9 +253,12 @@ class Lifetimes:
         if event == EV_BORN and handle in (pair.outbound[0], pair.inbound[0]):
             if self._birth[k] == NEVER:
                 self._use(k, int(life["born"]), born)
-        elif event == EV_BORN and handle == self._coming.get(k, (-1,))[0]:
-            self._move([k], int(life["born"]), "rekeyed", "peer")
-            self._use(k, int(life["born"]), born)
+        elif event == EV_BORN and (handle == self._coming.get(k, (-1,))[0] or self._is_further(k, handle)):
+            ts = int(life["born"])
+            if self._is_further(k, handle):
+                self._leap(k, int(life["generation"]))
+            self._move([k], ts, "rekeyed", "peer")
+            self._use(k, ts, born)
         elif event == EV_MOVED:
             numbers = self._tables.t.sa_out["bytes"][handle] < life["soft"]
             self._move([k], int(life["moved"]), "rekeyed", "numbers" if numbers else "volume")
@@ -267,15 +275,50 @@ class Lifetimes:
         for handle, generation in self._lingering.pop(k, []):
             heapq.heappush(self._old, (_plus(ts, OLD_INBOUND), k, handle, generation))
 
+    # ---------------------------------------------------------------------------- a peer that has gone on further
+    def on_stop(self, why: int, entry: int) -> None:
+        """A packet came with an SPI that nobody knows: install its inbound SA, where it is one of a generation to come.
+        The packet is then looked up again."""
+        found = self._awaited.answer(entry) if why == STOP_SPI else None
+        if found is None:
+            return
+        k, generation = found
+        handles = self._sadb.prepare([(self._sadb.pairs[k].want, generation, False)])[0]
+        self._mark(k, handles, False, generation)
+        self._tables.t.life["coming"][handles[0]] = 1
+        self._further.setdefault(k, {})[generation] = handles
+
+    def _is_further(self, k: int, handle: int) -> bool:
+        return any(handles[0] == handle for handles in self._further.get(k, {}).values())
+
+    def _leap(self, k: int, generation: int) -> None:
+        """The peer has left out generations: that of its packet is the one that follows."""
+        t, pair = self._tables.t, self._sadb.pairs[k]
+        heir = int(t.life["heir"][pair.outbound[0]])
+        for handle in (*self._coming[k], *(self._bundle(heir) if heir >= 0 else ())):
+            self._sad.retire(handle)
+        t.life["heir"][pair.outbound[0]] = -1
+        self._coming[k] = self._further[k].pop(generation)
+        self._prepare([k], generation)
+
+    def _forget_further(self, k: int, peer: bool = False) -> None:
+        """The generations that may follow are others now, or those with another peer."""
+        for handles in self._further.pop(k, {}).values():
+            for handle in handles:
+                self._sad.retire(handle)
+        self._awaited.moved(k, peer)
+
     # ------------------------------------------------------------------------------------------- pairs come and go
-    def _prepare(self, pairs: Sequence[int]) -> None:
-        """Install the outbound SAs of the next generation; they know what the present ones know of the way."""
+    def _prepare(self, pairs: Sequence[int], generation: int | None = None) -> None:
+        """Install the outbound SAs of the next generation, or of a later one; they know what the present ones know of
+        the way."""
         life = self._tables.t.life
         known = [self._sadb.pairs[k] for k in pairs if life["heir"][self._out[k]] < 0]
-        made = self._sadb.prepare([(pair.want, pair.generation + 1, True) for pair in known])
+        following = [pair.generation + 1 if generation is None else generation for pair in known]
+        made = self._sadb.prepare([(pair.want, g, True) for pair, g in zip(known, following, strict=True)])
         life = self._tables.t.life  # it may have grown
-        for pair, handles in zip(known, made, strict=True):
-            self._mark(int(life["pair"][pair.outbound[0]]), handles, True, pair.generation + 1)
+        for pair, g, handles in zip(known, following, made, strict=True):
+            self._mark(int(life["pair"][pair.outbound[0]]), handles, True, g)
             self._sad.take_way(handles[0], pair.outbound[0])
             life["heir"][pair.outbound[0]] = handles[0]
 
@@ -286,6 +329,7 @@ class Lifetimes:
         for k in pairs:
             self._note(ts, what, why, k)
             self._succeed(k, ts, keep_old)
+            self._forget_further(k)
         self._await_peers(pairs)
         for pair in old:
             for handle in (*pair.outbound, *(() if keep_old else pair.inbound)):
@@ -303,12 +347,13 @@ class Lifetimes:
         self._hand_on(old.outbound[0], outbound[0])
         ends = _plus(int(self._birth[k]), int(self._hard[k]))
         self._birth[k] = NEVER
-        self._current(k, replace(old, outbound=outbound, inbound=inbound, generation=old.generation + 1))
+        generation = int(t.life["generation"][outbound[0]])
+        self._current(k, replace(old, outbound=outbound, inbound=inbound, generation=generation))
         for handle in old.inbound if keep_old else ():
-            generation = int(t.sa["generation"][handle])
-            self._lingering.setdefault(k, []).append((handle, generation))
+            reused = int(t.sa["generation"][handle])  # of the handle
+            self._lingering.setdefault(k, []).append((handle, reused))
             if ends != NEVER:
-                heapq.heappush(self._old, (max(ends, ts), k, handle, generation))
+                heapq.heappush(self._old, (max(ends, ts), k, handle, reused))
 
     def _bundle(self, handle: int) -> tuple[int, ...]:
         over = int(self._tables.t.sa["next"][handle])
@@ -350,6 +395,7 @@ class Lifetimes:
         self._current(k, Pair(want, outbound, inbound, generation))
         self._mark(k, outbound, True, generation)
         self._mark(k, inbound, False, generation)
+        self._forget_further(k, peer=True)
         self._await_peers([k])
         for handle in (*old.outbound, *gone):
             self._sad.retire(handle)
@@ -372,6 +418,7 @@ class Lifetimes:
         t.sp["sa_out"][want.sp] = outbound[0]
         coming = self._coming.pop(k, ())
         self._begin(k, Pair(replace(want, sp=old.want.sp), outbound, inbound, generation))
+        self._forget_further(k)
         self._await_peers([k])
         for handle in (*old.outbound, *old.inbound, *coming):
             self._sad.retire(handle)
@@ -424,15 +471,20 @@ class Lifetimes:
 
     def clear(self, ts: int, peer: str = "") -> int:
         """`clear crypto sa`: pairs (those with a peer) are deleted at `ts`; the next packet begins a new one. Returns
-        how many there were. Pairs whose SAs cannot be derived anew stay."""
+        how many there were. Pairs whose SAs cannot be derived anew stay.
+
+        A pair that no packet has used has nothing to be cleared, and keeps its generation: so the ends do not part when
+        one of them is cleared again and again. Inbound SAs that it has left go with the others.
+        """
         chosen = [k for k in sorted(self.limits) if peer in ("", str(self._sadb.pairs[k].want.peer)) and self.rekey]
         old = [handle for k in chosen for handles in _old_inbound(self, k).values() for handle in handles]
-        self._move(chosen, ts, "cleared", "", keep_old=False)
+        used = [k for k in chosen if self._birth[k] != NEVER]
+        self._move(used, ts, "cleared", "", keep_old=False)
         for k in chosen:
             self._lingering.pop(k, None)
         for handle in old:
             self._sad.retire(handle)
-        return len(chosen)
+        return len(used)
 
     def _note(self, ts: int, what: str, why: str, k: int, handle: int | None = None) -> None:
         pair = self._sadb.pairs[k]

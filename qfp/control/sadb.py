@@ -87,6 +87,10 @@ class Sadb:
         another set than the entry's first."""
         return keying.auto(want, self._config, self._seed, outbound, generation, transform)
 
+    def spi_of(self, want: Want, generation: int) -> tuple[str, int]:
+        """(esp or ah, SPI) of what the peer's packets of a generation carry outermost."""
+        return keying.outermost(want, self._config, self._seed, generation)
+
     def prepare(self, wanted: Sequence[tuple[Want, int, bool]]) -> list[tuple[int, ...]]:
         """Install SAs of later generations: (entry, generation, outbound); no packet is sent by them yet. Returns the
         handles of each."""

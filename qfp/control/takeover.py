@@ -15,7 +15,7 @@ OUT_STATE = ("next_seq", "packets", "bytes", "last", "limit", "last_seq", "error
 IN_STATE = ("top", "packets", "bytes", "last", "limit", "replays", "bad_icv", "window", "ring")
 LIFE_STATE = ("soft", "hard", "soft_seq", "last_seq", "fresh", "born", "born_at", "errors", "decompressed",
               "comp_failed", "stale")  # fmt: skip
-TOTALS = ("causes", "cause_bytes", "verdicts", "stats", "late")
+TOTALS = ("causes", "cause_bytes", "verdicts", "stats", "late", "pieces")
 IF_TOTALS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in")
 ICMP_STATE = ("tokens", "since", "started")
 WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")
@@ -124,4 +124,3 @@ def _interface(t: Any, row: int, o: Any, there: int) -> None:
     mine, theirs = int(t.ifs["tun"][row]), int(o.ifs["tun"][there])
     if mine >= 0 and theirs >= 0:
         _copy(t.tun, mine, o.tun, theirs, ("next_seq", "top_seq", "started"))
-

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import product
 from typing import Any, Literal
 
@@ -84,6 +84,15 @@ def _first_number(rng: random.Random, esn: bool, packets: int) -> int:
 
 
 # --------------------------------------------------------------------------------------------------- packets
+def _address(rng: random.Random, width: int) -> int:
+    """Any address that routers forward, as source and as destination."""
+    while True:
+        found = ip_address(rng.randbytes(width))
+        never = found.is_multicast or found.is_loopback or found.is_link_local or found.is_unspecified
+        if not never and (width == 16 or 1 <= int(found) >> 24 < 240):
+            return int(found)
+
+
 def _options4(rng: random.Random) -> bytes:
     chosen = b""
     for option in rng.sample(OPTIONS4, rng.randrange(1, 4)):
@@ -134,7 +143,7 @@ def random_packet(
 ) -> Packet:
     """A packet with random header fields. `ends`: its addresses (for transport mode), else any."""
     width = 4 if family == 4 else 16
-    src, dst = (int(a) for a in ends) if ends else (int.from_bytes(rng.randbytes(width)) for _ in range(2))
+    src, dst = (int(a) for a in ends) if ends else (_address(rng, width) for _ in range(2))
     protocol, payload = _upper(rng, rng.choice(SIZES) if size is None else size)
     common: dict[str, Any] = {"tos": rng.randrange(256), "hops": rng.randrange(2, 256)}
     if family == 6:

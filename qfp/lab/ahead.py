@@ -67,7 +67,7 @@ def _look(t: Any, b: Any, rows: int) -> None:
         if found < 0:
             continue
         if t.adj[found].local != 0:
-            natted = h.proto == UDP and (h.frag & FRAG_LATER) == 0 and (h.sport == natt or h.dport == natt)
+            natted = h.proto == UDP and (h.frag & FRAG_LATER) == 0 and h.dport == natt
             at = b.offset[i] + h.l3
             inside = natted and _has_esp(base(b.arena) + at, b.length[i] - np.int64(h.l3), h.fam)
             b.needs[i] = np.uint8(h.proto == ESP or h.proto == AH or inside)

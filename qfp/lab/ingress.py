@@ -19,6 +19,7 @@ from qfp.lab.model import EngineSpec
 from qfp.lab.series import OUT, Series
 from qfp.qos.classes import Classifier
 from qfp.qos.crypto import CryptoQueue
+from qfp.qos.headers import LAYER2
 from qfp.qos.port import InputPolicy
 from qfp.qos.scheduler import Departures
 from qfp.result import CAUSE_WORDS
@@ -40,12 +41,14 @@ class Lost:
 
 class Inputs:
     """The input policies of a router, by row of its interfaces. rates: bit/s of those by which anything comes in, for
-    policers in per cent."""
+    policers in per cent. layer2: bytes of header of the frames there, where it is not that of Ethernet."""
 
-    def __init__(self, router: Router, rates: dict[str, int]):
+    def __init__(self, router: Router, rates: dict[str, int], layer2: dict[str, int]):
         names = {name: each.service_policy_in for name, each in router.config.interfaces.items()}
         self._policies = {
-            router.interfaces.row[name]: InputPolicy(router.config, policy, rates[name])
+            router.interfaces.row[name]: InputPolicy(
+                router.config, policy, rates[name], layer2=layer2.get(name, LAYER2)
+            )
             for name, policy in names.items() if policy is not None and name in rates
         }  # fmt: skip
 

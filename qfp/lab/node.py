@@ -101,7 +101,9 @@ class Node:
         """Counters of the router, what became of its SAs, and its crypto engine's counters where it has one; empty when
         nothing has come here."""
         engine = {"engine": self.engine.counters()} if self.engine is not None else {}
-        sas = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
+        sas: dict[str, Any] = {"lifetimes": told} if (told := self.router.lifetimes.summary()) else {}
+        if "lzs" in self.router.features:
+            sas["compression"] = _compression(self.router.tables.t)
         return {**(counters(self.router.tables) if self._ran else {}), **sas, **engine}
 
     def close(self) -> None:
@@ -130,3 +132,9 @@ class Node:
         ids = flow.ids[result.came_from]
         errors = result.verdicts["cause"][result.came_from] != 0  # what leaves for a dropped packet is an ICMP error
         return Round(arrived, flow, result, np.where(errors, -1, ids), lost)
+
+
+def _compression(t: Any) -> dict[str, int]:
+    """Packets of all SAs: made smaller or not, expanded or malformed (comp-lzs)."""
+    counts = {name: int(t.sa_out[name].sum()) for name in ("compressed", "incompressible")}
+    return counts | {name: int(t.life[name].sum()) for name in ("decompressed", "comp_failed")}

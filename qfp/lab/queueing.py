@@ -110,7 +110,8 @@ class Seen:
 
 
 class PolicyQueues:
-    """The queues of an output policy."""
+    """The queues of an output policy. overhead: bytes on the line beside the IP packet: of these the layer 2 header
+    counts like the packet, the others only take time."""
 
     def __init__(self, config: Any, policy: str, rate: int, overhead: int):
         from qfp.qos.classes import Classifier
@@ -120,7 +121,9 @@ class PolicyQueues:
 
         self._classifier = Classifier(config, policy)
         self._treatment = Treatment(self._classifier, rate)
-        self._scheduler = Scheduler(compile_queues(config, policy, rate, classifier=self._classifier), overhead)
+        self._layer2 = layer2_of(overhead)
+        queues = compile_queues(config, policy, rate, classifier=self._classifier)
+        self._scheduler = Scheduler(queues, overhead - self._layer2)
         self.names = self._scheduler.policy.classes
         self._until = 0
 
@@ -131,8 +134,9 @@ class PolicyQueues:
         own = headers_of(batch)
         seen = seen or Seen()
         classes = self._classifier.classify(_looked_at(own, seen), seen.groups)
-        treated = self._treatment.treat(batch.ts, batch.length, classes)
-        self._scheduler.offer(batch.ts, batch.length, classes, rows, treated.policed)
+        length = batch.length.astype(np.int64) + self._layer2
+        treated = self._treatment.treat(batch.ts, length, classes)
+        self._scheduler.offer(batch.ts, length, classes, rows, treated.policed)
         if not (treated.dscp >= 0).any():
             return batch
         copied = Batch(batch.arena.copy(), batch.columns, batch.interfaces)  # captures have seen these bytes
@@ -163,7 +167,7 @@ class PolicyQueues:
         class-default."""
         known = {name: k for k, name in enumerate(self.names)}
         numbers = np.array([known.get(name, len(known) - 1) for name in classes])
-        self._scheduler.offer(np.full(rows.size, at), length, numbers, rows)
+        self._scheduler.offer(np.full(rows.size, at), length + self._layer2, numbers, rows)
 
     @property
     def next(self) -> int:
@@ -173,6 +177,13 @@ class PolicyQueues:
     def counters(self) -> dict[str, Any]:
         """By class, as `show policy-map interface` counts."""
         return dict(self._scheduler.counters())
+
+
+def layer2_of(overhead: int) -> int:
+    """Bytes of layer 2 header on a line with so many bytes beside the IP packet; 0 on one that has none at all."""
+    from qfp.qos.headers import LAYER2
+
+    return min(overhead, LAYER2)
 
 
 def _looked_at(own: Array, seen: Seen) -> Array:

@@ -26,7 +26,7 @@ from qfp.lab.line import Line
 from qfp.lab.model import End, Injection, LabSpec, LinkSpec, RouterSpec
 from qfp.lab.node import Node, Round
 from qfp.lab.passing import Passed
-from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen
+from qfp.lab.queueing import Fifo, PolicyQueues, PreClassify, Seen, layer2_of
 from qfp.lab.read import load
 from qfp.lab.series import IN, MOST, OUT, Series, interval_for
 from qfp.lab.taps import Taps
@@ -150,14 +150,15 @@ class Lab:
     def set_inputs(self, name: str) -> None:
         """Input policies of a router, where anything can come in: at links and injections."""
         node, injections = self.nodes[name], self.spec.injections
-        mine = {here[1]: line.spec.rate for here, line in self.lines.items() if here[0] == name}
+        links = {here[1]: line.spec for here, line in self.lines.items() if here[0] == name}
+        mine = {interface: link.rate for interface, link in links.items()}
         for each in injections:
             if each.at.router == name:
                 mine.setdefault(self._interface(each.at, f"{each.key}.at"), 0)
         for interface, rate in mine.items():
             if node.router.config.interfaces[interface].service_policy_in is not None and not rate:
                 mine[interface] = rate_of(node.router.config.interfaces[interface])
-        node.inputs = Inputs(node.router, mine)
+        node.inputs = Inputs(node.router, mine, {at: layer2_of(link.overhead) for at, link in links.items()})
 
     def _check_subnet(self, name: str, ends: list[tuple[str, str]]) -> None:
         """A warning when the IPv4 addresses of a link's ends are not of one subnet: routes will not find each other; or

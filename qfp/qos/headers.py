@@ -10,6 +10,14 @@ from qfp_kernels.columns import Columns
 from qfp_kernels.layout import aligned, struct
 
 HEADER = struct(kernels.HEADER)
+LAYER2 = 14  # bytes of an Ethernet header, which policies count and captures of IP do not have
+
+
+def layer2_lengths(batch: Batch, headers: Array, layer2: int = LAYER2) -> Array:
+    """int64: bytes of each frame at an interface with `layer2` bytes of header, whatever link type it was captured
+    with; `headers` are its header rows. What is not IP counts as it is."""
+    ip = batch.wire.astype(np.int64) - headers["l3"]
+    return np.where(headers["fam"] == 0, batch.wire, ip + layer2)
 
 
 def headers_of(batch: Batch) -> Array:

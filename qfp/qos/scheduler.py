@@ -68,8 +68,9 @@ class Drops:
 class Scheduler:
     """The queues of one interface.
 
-    overhead: bytes that every packet has on the link beyond its length (preamble, gap, FCS). least: what a packet takes
-    of the link at least, in nanobits (see queues.py). tail: the drop cause of a full queue.
+    Lengths are those of layer 2 frames: everything that counts bytes counts these. overhead: bytes that every packet
+    has on the link beyond its length (preamble, gap, FCS); they take time, and count for nothing else. least: what a
+    packet takes of the link at least, in nanobits (see queues.py). tail: the drop cause of a full queue.
     """
 
     def __init__(self, policy: QueuePolicy, overhead: int = 0, least: int = 0, tail: int = int(Drop.TAIL_DROP)):

@@ -10,6 +10,7 @@ DEFAULTS = {
     "mtu4": 65535, "mtu6": 65535, "mss4": 0, "mss6": 0, "own4": 0, "own6h": 0, "own6l": 0, "tun": -1, "policy": -1,
 }  # fmt: skip
 
+
 class Interfaces:
     """Names and rows of interfaces. Row numbers are the interface numbers of captures and verdicts."""
 

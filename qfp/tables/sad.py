@@ -17,7 +17,7 @@ from qfp.engines.crypto import CryptoEngine
 from qfp.sa import NATT_ANY, SecurityAssociation
 from qfp.sizes import LENGTH_MAX, Sizing
 from qfp.tables.headers import NO_AH, Shape, constant_sum, templates
-from qfp.tables.store import SA_TABLES, Tables, words
+from qfp.tables.store import SA_TABLES, Tables, blank, words
 from qfp.unpicklable import Unpicklable
 from qfp_kernels import contexts, sha
 from qfp_kernels.jit import kernel
@@ -72,7 +72,7 @@ class Profile:
         family = address.version if address is not None else 4
         return cls(
             sa.proto, sa.mode, sa.encr, len(sa.encr_key), sa.integ, len(sa.integ_key), sa.icv_len, sa.esn, family,
-            sa.natt, df, before, comp, sns,
+            sa.natt, df, before, comp or sa.comp is not None, sns,
         )  # fmt: skip
 
     @property
@@ -373,15 +373,10 @@ class Sad(Unpicklable):
             self._tables.grow(name, self.rows)
         rows = np.array([*reused, *fresh], np.int64)
         t = self._tables.t
-        for name in ("sa_out", "sa_in"):
-            getattr(t, name)[rows] = np.zeros(1, getattr(t, name).dtype)
-            getattr(t, name)["sns_at"][rows] = -1
-            getattr(t, name)["limit"][rows] = NO_LIMIT
-        t.life[rows] = np.zeros(1, t.life.dtype)
-        for name in ("soft", "hard"):
-            t.life[name][rows] = NO_LIMIT
-        for name in ("heir", "pair", "moved_at"):
-            t.life[name][rows] = -1
+        for name in ("sa_out", "sa_in", "life"):
+            getattr(t, name)[rows] = blank(name)
+        for table, name in ((t.sa_out, "limit"), (t.sa_in, "limit"), (t.life, "soft"), (t.life, "hard")):
+            table[name][rows] = NO_LIMIT
         t.sa["generation"][rows] += 1
         return rows
 
@@ -575,6 +570,7 @@ class Sad(Unpicklable):
             replay_window=0 if outbound else int(t.sa_in["window"][handle]),
             natt=profile.natt,
             allow_null=True,  # what was let in may be described
+            comp="lzs" if profile.comp else None,
             seq=self._number(handle, outbound),
             direction="out" if outbound else "in",
         )

@@ -7,22 +7,26 @@ import numpy.typing as npt
 
 from qfp.unpicklable import Unpicklable
 from qfp_kernels import drops
+from qfp_kernels.awaited import NOT_ASKED
 from qfp_kernels.columns import Columns
 from qfp_kernels.drive import TICKET_STRIDE
 from qfp_kernels.gcm import COUNTERS
 from qfp_kernels.icmp import CLASSES
 from qfp_kernels.layout import (
     CONTEXT,
+    CTL_AWAITED,
     CTL_BUDGET,
     CTL_DUE,
     CTL_GEN,
     CTL_NATT,
+    CTL_NATT_FROM,
     CTL_ROOM,
     CTL_SNS_BITS,
     CTL_SPAN,
     CTL_VFR_MASK,
     FRAME_MAX,
     KEYS,
+    LEADS,
     NEVER,
     NO_BUDGET,
     STAT_N,
@@ -37,6 +41,7 @@ Array = npt.NDArray[Any]
 SA_TABLES = ("sa", "sa_out", "sa_in", "life", "told_out", "told_in", "ctx", "keys")
 BYTES_A_ROW = {"ctx": CONTEXT, "keys": KEYS}
 NATT_PORT = 4500
+NO_PORT = -1
 SNS_BITS = 4  # of the selector: 16 sequence-number spaces, as the guide prints (`Total SNS: 16`)
 CTL_WORDS = 64
 KIND_WORDS = 64 * 4
@@ -51,10 +56,12 @@ class Tables(Unpicklable):
             "ctl": CTL_WORDS, "seal": KIND_WORDS, "open": KIND_WORDS, "fia": FIA_MAX, "fia_list": FIA_MAX,
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
-            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "icmp": CLASSES, "rsm": INSTANCES,
-            "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
+            "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "pieces": len(drops.CAUSES),
+            "icmp": CLASSES, "rsm": INSTANCES, "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
+        for name in LEADS:
+            arrays[name][:] = blank(name)
         arrays["counters"][:] = COUNTERS.view(np.uint8).ravel()
         arrays["sad"]["sa"] = -1
         arrays["spdh"][:] = -1
@@ -62,21 +69,24 @@ class Tables(Unpicklable):
         arrays["tunh"][:] = -1
         self.t: Any = Columns("T", arrays)
         self.t.ctl[CTL_GEN] = 1
-        self.t.ctl[CTL_NATT] = NATT_PORT
+        self.t.ctl[CTL_NATT], self.t.ctl[CTL_NATT_FROM] = NATT_PORT, NO_PORT
         self.t.ctl[CTL_DUE] = self.t.ctl[CTL_SPAN] = NEVER
         self.t.ctl[CTL_BUDGET] = NO_BUDGET
+        self.t.ctl[CTL_AWAITED] = NOT_ASKED
         self.t.ctl[CTL_ROOM] = FRAME_MAX
         self.t.ctl[CTL_VFR_MASK] = -1
         self.t.ctl[CTL_SNS_BITS] = SNS_BITS
 
     def grow(self, name: str, rows: int) -> None:
-        """Make room for at least `rows` rows, keeping what is there; new rows are zero."""
+        """Make room for at least `rows` rows, keeping what is there; new rows are blank (see `blank`)."""
         per_row = BYTES_A_ROW.get(name, 1)
         old = getattr(self.t, name)
         if old.size >= rows * per_row:
             return
         new = aligned(max(rows, 2 * (old.size // per_row)) * per_row, old.dtype)
         new[: old.size] = old
+        for field in LEADS.get(name, ()):
+            (new[field] if field else new)[old.size :] = -1
         self.t.rebind(name, new)
 
     def fresh(self, name: str, rows: int) -> None:
@@ -92,6 +102,14 @@ class Tables(Unpicklable):
     def changed(self) -> None:
         """Tell the flow caches that earlier decisions may no longer hold."""
         self.t.ctl[CTL_GEN] += 1
+
+
+def blank(name: str) -> Array:
+    """A row of a table that nobody has taken: zero, and leading nowhere."""
+    row = np.zeros(1, TABLE_TYPES[name])
+    for field in LEADS.get(name, ()):
+        (row[field] if field else row)[:] = -1
+    return row
 
 
 def words(address: Any) -> tuple[int, int]:

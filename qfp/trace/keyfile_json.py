@@ -15,7 +15,7 @@ from qfp.sa import NATT_ANY, Address, AddressRange, PortRange, SaError, Security
 from qfp.trace.keyfile_error import KeyFileError
 
 KEYS = ("proto", "spi", "src", "dst", "mode", "encr", "encr_key", "salt", "integ", "integ_key", "icv_len", "esn",
-        "replay_window", "natt", "seq", "selectors", "bundle", "direction")  # fmt: skip
+        "replay_window", "natt", "comp", "seq", "selectors", "bundle", "direction")  # fmt: skip
 HEX_KEYS = ("encr_key", "salt", "integ_key")
 SELECTOR_KEYS = ("src", "dst", "protocol", "sport", "dport")
 DECODER = json.JSONDecoder()
