@@ -14,7 +14,7 @@ from typing import Any
 from qfp.control.policy import Selector, Want
 from qfp.control.routing import interface_addresses
 from qfp.control.tunnels import GRE_MODES
-from qfp.explain_stages import selector_text
+from qfp.explain.words import selector_text
 from qfp.mtu import reading
 from qfp.mtu.datagrams import ECHO, GRE, TCP, UDP, Address, Flow
 from qfp.router import Router
