@@ -69,7 +69,10 @@ class Row:
         here = range(r * LEVELS, r * LEVELS + min(row["lv_n"], LEVELS))
         levels = tuple((int(p.lv_sa[k]), int(p.lv_seq[k]), int(p.lv_ok[k])) for k in here)
         windows = tuple(window_of(owner.tables.t, sa, seq) for sa, seq, _ in levels if sa < owner.sad.rows)
-        return cls(row, bytes(p.arena[row["l3"] : row["l3"] + max(0, row["ip_len"])]), levels, windows)
+        packet = bytes(p.arena[row["l3"] : row["l3"] + max(0, row["ip_len"])])
+        if len(packet) >= 20:  # of a packet that this router made, the column is not what its header says
+            row["ttl"] = packet[8] if row["fam"] == 4 else packet[7]
+        return cls(row, packet, levels, windows)
 
     @property
     def is_error(self) -> bool:
@@ -124,7 +127,8 @@ class Frame:
     def name(self, r: int) -> str:
         """What a row is, where it is not the whole packet: `piece 2`, `ICMP error`."""
         if r != 0 and self.rows[r].is_error:
-            return "ICMP error"
+            errors = [k for k in self.rows if k and self.rows[k].is_error]
+            return f"ICMP error, piece {errors.index(r) + 1}" if len(errors) > 1 else "ICMP error"
         pieces = self.pieces
         return f"piece {pieces.index(r) + 1}" if len(pieces) > 1 else ""
 

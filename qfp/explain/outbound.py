@@ -52,7 +52,8 @@ def forward(owner: Any, before: Frame, after: Frame, r: int) -> Said:
     if was.flags & ORIGIN:
         facts, hop = {"ttl": row.ttl}, f"outer {name} {row.ttl}: this router's own packet has made no hop"
     if row.cause == Drop.FRAG_NEEDED:
-        return f"{hop}; {was.ip_len} bytes, and the line takes {row.mtu}", {**facts, "mtu": row.mtu, "size": was.ip_len}
+        mtu = int(owner.tables.t.ifs["mtu4" if was.fam == 4 else "mtu6"][row.out_if])
+        return f"{hop}; {was.ip_len} bytes, and the line takes {mtu}", {**facts, "mtu": mtu, "size": was.ip_len}
     if after.mss > before.mss and r == before.tx[0]:
         facts["mss_lowered"] = True
         hop += "; the MSS of TCP is lowered"
@@ -65,8 +66,13 @@ def forward(owner: Any, before: Frame, after: Frame, r: int) -> Said:
 def plan(owner: Any, before: Frame, after: Frame, r: int) -> Said | None:
     was, row = before.rows[r], after.rows[r]
     if row.cause == Drop.FRAG_NEEDED:
-        sizes = {"size": was.ip_len, "mtu": row.mtu}
-        return f"{was.ip_len} bytes, and at most {row.mtu} may be protected here", sizes
+        if was.ip_len > row.mtu:
+            sizes = {"size": was.ip_len, "mtu": row.mtu}
+            return f"{was.ip_len} bytes, and at most {row.mtu} may be protected here", sizes
+        path = int(owner.tables.t.sa["path_mtu"][row.sa])  # under what every link must carry, of which errors tell
+        return f"{was.ip_len} bytes are too long for a path of {path} bytes once protected", {
+            "size": was.ip_len, "path_mtu": path,
+        }  # fmt: skip
     if row.cause:
         return "cannot be protected as it is", {}
     pieces = [row.ip_len, *(after.rows[k].ip_len for k in _new_behind(before, after, r))]
@@ -118,7 +124,7 @@ def icmp(owner: Any, before: Frame, after: Frame) -> Said:
     facts["egress"] = interface_name(owner, error.out_if)
     if error.sa >= 0:
         facts["sa"] = sa_facts(owner, error.sa)
-        return f"{said}, by {sa_name(owner, error.sa)}", facts
+        return f"{said}, egress {facts['egress']}, by {sa_name(owner, error.sa)}", facts
     return f"{said}, egress {facts['egress']}", facts
 
 
@@ -219,7 +225,7 @@ def encap(owner: Any, before: Frame, after: Frame, r: int) -> Said:
     was, row = before.rows[r], after.rows[r]
     f = sa_facts(owner, row.sa)
     facts: Facts = {"size_before": was.ip_len, "size_after": row.ip_len, "mode": f["mode"], "src": f["src"],
-                    "dst": f["dst"], "spi": f"0x{row.spi:08x}"}  # fmt: skip
+                    "dst": f["dst"]}  # fmt: skip
     said = f"{f['mode']} mode {f['src']} -> {f['dst']}"
     header = header_of(row.packet)
     if header is not None and f["mode"] == "tunnel":

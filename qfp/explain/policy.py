@@ -64,11 +64,21 @@ def entry_facts(owner: Any, sp: int) -> Facts | None:
     """An SPD entry: where it is configured, and its rule."""
     for pair in owner.sadb.pairs if hasattr(owner, "sadb") else ():
         if pair.want.sp == sp:
-            rule = (
-                "any traffic routed into the tunnel" if pair.want.vti else f"permit {selector_text(pair.want.selector)}"
-            )
-            return {"sp": sp, "where": pair.want.where, "rule": rule, "peer": str(pair.want.peer)}
+            return {"sp": sp, "where": pair.want.where, "rule": _rule(owner, pair.want), "peer": str(pair.want.peer)}
     return None
+
+
+def _rule(owner: Any, want: Any) -> str:
+    """What an entry protects; one that stands for several ranges of ports (`neq`) in the words of its list."""
+    if want.vti:
+        return "any traffic routed into the tunnel"
+    if not want.tunnel:
+        for rules in owner.policies.spds:
+            mine = rules[(rules["sp"] == want.sp) & (rules["permit"] != 0)]
+            if len(mine) > 1:
+                cmap = owner.config.crypto_maps[want.where.split()[2]]
+                return str(_ace_facts(owner, cmap, mine[0]).get("entry", "permit"))
+    return f"permit {selector_text(want.selector)}"
 
 
 def _crypto_map(owner: Any, port: int, family: int) -> Any:
@@ -157,7 +167,9 @@ def ace_text(facts: Facts) -> str:
 def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
     """(sentence about route and egress, facts, route) of a row that was looked up."""
     route = route_of(owner, row, vrf)
-    facts: Facts = {"route": route_text(route), "egress": interface_name(owner, row.out_if)}
+    facts: Facts = {"route": route_text(route)}
+    if row.out_if >= 0:
+        facts["egress"] = interface_name(owner, row.out_if)
     if route is None:
         return "no route", facts, route
     into = int(route.out_if)
@@ -166,7 +178,11 @@ def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
         return f"route {facts['route']}", facts, route
     if kind == IF_GRE or (kind == IF_VTI and row.out_if != into):
         facts["tunnel"] = interface_name(owner, into)
-        out = f", egress {facts['egress']}" if kind == IF_VTI and row.out_if >= 0 else ""
+        out = ""
+        if kind == IF_GRE:
+            facts.pop("egress", None)  # the tunnel is
+        elif row.out_if >= 0:
+            out = f", egress {facts['egress']}"
         return f"route {facts['route']}, into {facts['tunnel']}{out}", facts, route
     out = f", egress {facts['egress']}" if row.out_if >= 0 else ""
     return f"route {facts['route']}{out}", facts, route

@@ -218,12 +218,14 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
     steps: list[dict[str, Any]] = []
     stages = stages_of(owner, source)
     owner.engine.load(stages)
+    before = Frame.at(owner, p)
     for stage in stages:
-        before = Frame.at(owner, p)
         if not _step(stage, p, t):
             continue
         owner.sad.crypto.raise_pending()
-        steps += decide(stage.name, owner, before, Frame.at(owner, p))
+        after = Frame.at(owner, p)
+        steps += decide(stage.name, owner, before, after)
+        before = after
     return {**frame_facts(owner, p, batch), **outcome(owner, p), "stages": steps}
 
 

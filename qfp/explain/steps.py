@@ -46,7 +46,18 @@ def decide(stage: str, owner: Any, before: Frame, after: Frame) -> list[Facts]:
         said = [(0, FRAME[stage](owner, before, after))]
     steps = [_step(stage, before, after, r, each) for r, each in said if each is not None]
     told = {r for r, each in said if each is not None}
-    return steps + [_step(stage, before, after, r, ("", {})) for r in _dropped(stage, before, after) if r not in told]
+    return _merged(steps) + [_step(stage, before, after, r, ("", {})) for r in _dropped(stage, before, after) if r not in told]
+
+
+def _merged(steps: list[Facts]) -> list[Facts]:
+    """Steps that say the same of several pieces as one."""
+    if len(steps) < 2 or any("drop" in step or "of" not in step for step in steps):
+        return steps
+    same = {(step["decision"], str(step["facts"]), step["of"].rstrip("0123456789")) for step in steps}
+    if len(same) > 1:
+        return steps
+    first, last = steps[0]["of"].rsplit(" ", 1), steps[-1]["of"].rsplit(" ", 1)
+    return [{**steps[0], "of": f"{first[0]}s {first[1]} to {last[1]}"}]
 
 
 def _fell(before: Frame, after: Frame, r: int) -> bool:
@@ -61,7 +72,7 @@ def _dropped(stage: str, before: Frame, after: Frame) -> list[int]:
 
 def _step(stage: str, before: Frame, after: Frame, r: int, said: Said) -> Facts:
     text, facts = said
-    row, name = after.rows[r], after.name(r)
+    row, name = after.rows[r], (before if stage == "plan" else after).name(r)
     step: Facts = {"stage": stage, "decision": text, **({"of": name} if name and stage in (*ROWS, "tunnel") else {})}
     if stage != "deliver" and _fell(before, after, r):
         step["drop"] = cause_facts(row.cause, row.stage)

@@ -72,6 +72,8 @@ def _names(drop: Facts) -> str:
 
 def _sa(sa: Facts) -> str:
     algorithms = sa["encr"] if sa["integ"] == "none" else f"{sa['encr']} {sa['integ']}"
+    if sa["proto"] == "ah":
+        algorithms = sa["integ"]
     esn = ", ESN" if sa["esn"] else ""
     natt = f", UDP {sa['natt'][0]} -> {sa['natt'][1]}" if sa["natt"] is not None else ""
     return (
