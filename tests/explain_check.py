@@ -34,7 +34,7 @@ SA = r"SA (?P<sa>\d+) \(SPI (?P<spi>0x[0-9a-f]{8})\)"
 NUMBER = r"number (?P<seq>\d+)(?: \((?P<counter>\d+) of its space\))?"
 WHERE = r"(?P<where>not checked|zero, which is never sent|(?:above|below|inside) the window[\w ]*(?:, seen before|, not seen)?)"
 ACE = r"(?P<entry>(?:permit|deny) [^(]+) \((?P<map>crypto map \S+ \d+), access list (?P<acl>\S+), (?P<file>\S+) line (?P<line>\d+)\)"
-RULE = r"(?P<at>crypto map \S+ \d+|interface \S+): (?P<rule>permit \S+ .*? -> [^;]+?|any traffic routed into the tunnel)"
+RULE = r"(?P<at>crypto map \S+ \d+|interface \S+): (?P<rule>permit [^;]+|any traffic routed into the tunnel)"
 CLAUSES: dict[str, list[tuple[re.Pattern[str], Callable[..., None]]]] = {}
 
 
@@ -226,13 +226,22 @@ def check_facts(step: dict[str, Any], told: list[Any]) -> None:
     """Text and JSON say the same: every fact stands in the lines, every number of the lines in the facts."""
     shown = " ".join(line.text for line in told).replace(",", "")
     for name, value in leaves(step["facts"]):
-        if isinstance(value, bool) or value in (None, "null", "none") or name in ("level", "sp", "why", "version", "fault", "length", "n_out"):
+        if (
+            isinstance(value, bool)
+            or value in (None, "null", "none")
+            or name in ("level", "sp", "why", "version", "fault", "length", "n_out")
+        ):
             continue
         hold(str(value).replace(",", "") in shown, "a fact that the text does not tell", name, value, shown)
     known = {str(v) for _, v in leaves(step)}
     words = " ".join(known).replace(",", "")
     for number in re.findall(r"(?<![\w.:/])\d+(?![\w.:/])", shown):
-        hold(number in words or number in ("1", "2", "3948", "59", "4303", "6040") or "of" in step, "not in JSON", number, shown)
+        hold(
+            number in words or number in ("1", "2", "3948", "59", "4303", "6040") or "of" in step,
+            "not in JSON",
+            number,
+            shown,
+        )
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -302,7 +311,10 @@ def deliver_cause(c: Checker, m: Any) -> None:
 @clause("reserve", r"output records? (\d+)(?: to (\d+))?")
 def reserve(c: Checker, m: Any) -> None:
     first = int(m[1])
-    hold((first, int(m[2] or first)) == (int(c.row["first_out"]), int(c.row["first_out"]) + len(c.records) - 1), m.group())
+    hold(
+        (first, int(m[2] or first)) == (int(c.row["first_out"]), int(c.row["first_out"]) + len(c.records) - 1),
+        m.group(),
+    )
 
 
 @clause("reserve", r"the ICMP error")
@@ -380,5 +392,3 @@ def ace_stands(c: Checker, m: Any) -> None:
     line = c.lines[int(m["line"]) - 1].strip()
     said = f"access-list {m['acl']} {m['entry']}" if line.startswith("access-list") else m["entry"]
     hold(re.sub(r"^\d+ ", "", line) == said, m.group(), line)
-
-

@@ -143,7 +143,7 @@ def found(c: Checker, m: Any) -> None:
     hold((m["where"], int(m["top"]), int(m["size"])) == (where, window.top, window.size), m.group(), where, window)
     level = story.open_level(c.book, handle, sa, c.cur, seq, True)
     c.levels.append(level)
-    icv = "ICV not looked at" if refuses else "no ICV" if level.icv == "none" else f"ICV {level.icv}"
+    icv = "no ICV" if level.icv == "none" else "ICV not looked at" if refuses else f"ICV {level.icv}"
     c.truth.append({"sa": handle, "seq": seq, "own": own, "where": where, "size": window.size, "top": window.top,
                     "after": window.top, "icv": icv, "judged": False, "refuses": refuses, "window": window,
                     "good": level.icv != "not good"})  # fmt: skip
@@ -193,7 +193,10 @@ def unfit(c: Checker, m: Any) -> None:
     hold(bool(m["inside"]) == bool(c.levels), m.group())
 
 
-@clause("lookup", r"(?:inside: )?what it carries (?:refused|is refused \((?P<cause>\w+)\), once the SAs around it have been judged)")
+@clause(
+    "lookup",
+    r"(?:inside: )?what it carries (?:refused|is refused \((?P<cause>\w+)\), once the SAs around it have been judged)",
+)
 def unreadable(c: Checker, m: Any) -> None:
     hold(c.cause_word in ("RUNT", "FRAGMENT") or c.levels, c.cause_word)
 
@@ -258,7 +261,9 @@ def fault(c: Checker, m: Any) -> None:
     hold(c.levels[-1].fault == m[1] or (m[1] == "SELECTOR_MISMATCH"), m.group(), c.levels[-1].fault)
 
 
-@clause("decap", r"(\d+) bytes become (\d+)(, expanded by LZS)?(, with an alarming pair of ECN codepoints \(RFC 6040\))?")
+@clause(
+    "decap", r"(\d+) bytes become (\d+)(, expanded by LZS)?(, with an alarming pair of ECN codepoints \(RFC 6040\))?"
+)
 def becomes(c: Checker, m: Any) -> None:
     level = c.levels[-1]
     hold(level.inner is not None and int(m[1]) == len(c.cur.data), m.group(), level.fault)
@@ -329,7 +334,9 @@ def inside_counts(c: Checker, m: Any) -> None:
     hold(c.verdict == "dropped" and drops.STAGES[int(c.row["stage"])] == "decap", c.row)
 
 
-@clause("commit", rf"refused \((?P<cause>REPLAY)\): {NUMBER} of {SA} is {WHERE} \(top (?P<top>\d+), size (?P<size>\d+)\)")
+@clause(
+    "commit", rf"refused \((?P<cause>REPLAY)\): {NUMBER} of {SA} is {WHERE} \(top (?P<top>\d+), size (?P<size>\d+)\)"
+)
 def replayed(c: Checker, m: Any) -> None:
     judge(c)
     t = [t for t in c.truth if t["judged"]][-1]
@@ -366,7 +373,10 @@ def was_over(c: Checker, m: Any) -> None:
     hold(any(event_is(c, e, m) for e in c.owner.lifetimes.events), m.group())
 
 
-@clause("commit sequence", "its limit of volume is reached|it was made before multi-sn was switched, and waits to be cleared")
+@clause(
+    "commit sequence",
+    "its limit of volume is reached|it was made before multi-sn was switched, and waits to be cleared",
+)
 def volume_over(c: Checker, m: Any) -> None:
     hold(c.cause_word in ("SA_EXPIRED", "SA_STALE"), c.cause_word)
 
@@ -384,7 +394,10 @@ def written(c: Checker, m: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------- routes and policies
-@clause("spd tunnel", r"route (\S+?)( \(local\))?(?:, into (\S+?))?(?:, egress (\S+?))?(, which has no crypto map for IPv[46])?")
+@clause(
+    "spd tunnel",
+    r"route (\S+?)( \(local\))?(?:, into (\S+?))?(?:, egress (\S+?))?(, which has no crypto map for IPv[46])?",
+)
 def route(c: Checker, m: Any) -> None:
     best = c.interface_of(c.cur)
     hold(best is not None and (str(best[2]), best[1]) == (m[1], bool(m[2])), m.group(), best)
@@ -401,6 +414,12 @@ def route(c: Checker, m: Any) -> None:
     if m[5] is not None:
         hold(int(m[5][-1]) == c.cur.family, m.group())
         hold(not (interface.crypto_map if c.cur.family == 4 else interface.ipv6_crypto_map), m.group())
+
+
+def peer_of(c: Checker, name: str) -> Any:
+    """The destination of a tunnel, its name resolved."""
+    found = c.config.interfaces[name].tunnel.destination
+    return c.config.hosts[found][0] if isinstance(found, str) else found
 
 
 @clause("spd tunnel", "no route")
@@ -453,7 +472,7 @@ def may_carry(c: Checker, m: Any) -> None:
 def any_traffic(c: Checker, m: Any) -> None:
     hold(c.levels and c.config.interfaces[m[1]].tunnel.is_vti, m.group())
     sa = c.levels[-1].sa
-    hold(sa.src is not None and int(sa.src) == int(c.config.interfaces[m[1]].tunnel.destination), m.group())
+    hold(sa.src is not None and int(sa.src) == int(peer_of(c, m[1])), m.group())
     c.vrf = c.config.interfaces[m[1]].vrf
 
 
@@ -580,7 +599,12 @@ def tunnel_packet(c: Checker, m: Any) -> None:
     if m["ttl"] is None:
         c.packet_is(m, c.cur)
         return
-    outs = [layer for out in c.outs() for layer in out.layers[:-1] if not any(o.inner.fragment for o in c.outs())]
+    outs = [
+        layer
+        for out in c.outs()
+        for layer in out.layers[:-1]
+        if not any(layer.fragment for o in c.outs() for layer in o.layers)
+    ]
     tunnel = c.twin.gre[c.into]
     ends = (int(ip_address(m["src"])), int(ip_address(m["dst"])))
     hold(ends == (int(tunnel.local), int(tunnel.peer)) and m["proto"] == "gre", m.group())
@@ -607,18 +631,18 @@ def inner_hop(c: Checker, m: Any) -> None:
     c.inner = inner
     hold((m[1], int(m[2])) == ("TTL" if inner.family == 4 else "hop limit", inner.ttl), m.group(), inner.ttl)
     hold(int(m[3]) == inner.ttl - 1, m.group())
-    cut = any(out.inner.fragment for out in c.outs())
+    cut = any(layer.fragment for out in c.outs() for layer in out.layers)
     sizes = [] if cut else [len(out.last.data) for out in c.outs() if len(out.layers) > 1]
     hold(int(m[4]) in sizes or not sizes, m.group(), sizes)
-    hold(all(out.last.ttl == int(m[3]) for out in c.outs() if len(out.layers) > 1), m.group())
+    hold(all(out.last.ttl == int(m[3]) for out in c.outs() if len(out.layers) > 1 and not cut), m.group())
 
 
-@clause("tunnel", r"enters (\S+?)(?: and (\S+?))?")
+@clause("tunnel", r"enters (\S+?)(?: and \S+?)*?(?: and (\S+?))?")
 def enters(c: Checker, m: Any) -> None:
     c.into = m[2] or m[1]
     hold(c.into in c.twin.gre, m.group())
     best = c.interface_of(c.inner)
-    hold(best is not None and best[0] == m[1], m.group(), best)
+    hold((best is not None and best[0] == m[1]) or c.step.get("of", "piece 1") != "piece 1", m.group(), best)
 
 
 @clause("tunnel", r"egress (\S+)")
@@ -753,7 +777,10 @@ def after_encryption(c: Checker, m: Any) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- ICMP errors
-@clause("icmp", rf"ICMP type (\d+) code (\d+) to ({ADDRESS}?)(?:, MTU (\d+))?(?:, egress (?P<out>\S+?))?(?:, by (?P<by>SA \d+ \(SPI \w+\)))?")
+@clause(
+    "icmp",
+    rf"ICMP type (\d+) code (\d+) to ({ADDRESS}?)(?:, MTU (\d+))?(?:, egress (?P<out>\S+?))?(?:, by (?P<by>SA \d+ \(SPI \w+\)))?",
+)
 def icmp_error(c: Checker, m: Any) -> None:
     if "cannot be sent" in c.step["decision"] or "not sent" in c.step["decision"]:
         hold(not c.errors, m.group())
@@ -830,7 +857,9 @@ def protected(c: Checker, handle: int, seq: int) -> tuple[story.Sent, story.Leve
     raise AssertionError
 
 
-@clause("sequence", r"number (?P<seq>\d+) of SA (?P<sa>\d+)(?:, space (?P<space>\d+))?(?:, IP identification (?P<id>\d+))?")
+@clause(
+    "sequence", r"number (?P<seq>\d+) of SA (?P<sa>\d+)(?:, space (?P<space>\d+))?(?:, IP identification (?P<id>\d+))?"
+)
 def number(c: Checker, m: Any) -> None:
     out, level = protected(c, int(m["sa"]), int(m["seq"]))
     hold(len(out.levels) == 1, m.group(), "a bundle")
@@ -856,7 +885,9 @@ def ident_is(c: Checker, m: Any, out: story.Sent, level: story.Level) -> None:
     c.said.append((level.handle, level.seq))
 
 
-@clause("sequence", r"SA (?P<sa>\d+) has reached its soft limit \(([\d,]+) packets?, ([\d,]+) bytes?\) of (volume|numbers)")
+@clause(
+    "sequence", r"SA (?P<sa>\d+) has reached its soft limit \(([\d,]+) packets?, ([\d,]+) bytes?\) of (volume|numbers)"
+)
 def soft(c: Checker, m: Any) -> None:
     life, out = c.owner.tables.t.life[int(m["sa"])], c.owner.tables.t.sa_out[int(m["sa"])]
     said = (int(m[2].replace(",", "")), int(m[3].replace(",", "")))
@@ -864,7 +895,9 @@ def soft(c: Checker, m: Any) -> None:
     hold((m[4] == "volume") == (int(out["bytes"]) >= int(life["soft"])), m.group())
 
 
-@clause("sequence", rf"{SA} follows the one with SPI (?P<old>0x\w{{8}}), (?P<what>rekeyed|deleted) at (?P<at>.+?UTC|\d+ ns)")
+@clause(
+    "sequence", rf"{SA} follows the one with SPI (?P<old>0x\w{{8}}), (?P<what>rekeyed|deleted) at (?P<at>.+?UTC|\d+ ns)"
+)
 def follows(c: Checker, m: Any) -> None:
     sa = c.sa_is(m)
     pair = next(k for k, p in enumerate(c.owner.sadb.pairs) if p.want.peer == sa.dst)
@@ -895,7 +928,10 @@ def by_time(c: Checker, m: Any) -> None:
     hold(c.event.ts == first + int(m[1]) * 10**9 <= c.ts and c.event.why == "time", m.group(), c.event, first)
 
 
-@clause("sequence", "(its soft limit of volume was reached|its sequence numbers were running out|clear crypto sa|the peer moved first)")
+@clause(
+    "sequence",
+    "(its soft limit of volume was reached|its sequence numbers were running out|clear crypto sa|the peer moved first)",
+)
 def by_other(c: Checker, m: Any) -> None:
     why = {"its soft limit of volume was reached": "volume", "its sequence numbers were running out": "numbers",
            "the peer moved first": "peer", "clear crypto sa": ""}[m[1]]  # fmt: skip
@@ -974,5 +1010,3 @@ def seal_ah(c: Checker, m: Any) -> None:
     hold(level.sa.proto == "ah" and level.handle == int(m["sa"]), m.group())
     c.sa_is(m)
     crypto_is(c, m, level.sa, len(out.packet.data))
-
-

@@ -77,8 +77,18 @@ class Book:
     @cached_property
     def sas(self) -> dict[int, SecurityAssociation]:
         """By handle, all that there were in the run; numbers as at first."""
-        later = range(self.owner.sad.rows)
-        return {h: self.first.get(h) or replace(self.owner.sad.describe(h), seq=0) for h in later}
+        found = dict(self.first)
+        derived = self._derived() if self.owner.sad.rows > len(found) else {}
+        for h in range(self.owner.sad.rows):
+            found.setdefault(h, derived.get(self.owner.sad.describe(h).spi) or self.owner.sad.describe(h))
+        return found
+
+    def _derived(self) -> dict[int, SecurityAssociation]:
+        """SAs of later generations by SPI: rows of those that are gone hold no keys."""
+        sadb = self.owner.sadb
+        return {sa.spi: replace(sa, seq=0, direction="out" if out else "in")
+                for pair in sadb.pairs for g in range(pair.generation + 2) for out in (True, False)
+                for sa in sadb.derive(pair.want, g, out)}  # fmt: skip
 
     def history(self, handle: int, sa: SecurityAssociation, space: int) -> History:
         key = (handle, sa.spi, space)

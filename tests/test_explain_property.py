@@ -16,9 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naive_router import NaiveRouter
 from packets import ip4, packet4, packet6, udp
-from site_help import WAYS, any_site, traffic
+from naive_fragments import by_equal
+from site_help import WAYS, Site, any_site, traffic
+from test_lifetimes import packet as lives_packet
+from test_lifetimes import text as lives_text
+from test_path_gre import KEYED, any_gre, delivered
 from test_path_policy import HOSTS, HOSTS6, office, policies
-from test_path_transforms import NAMES, PROTECTIONS, associations
+from test_path_transforms import NAMES, PROTECTIONS, associations, config, plain_packets
+from test_sns import config as sns_config
+from test_sns import packet as sns_packet
 
 from qfp.batch import Batch
 from qfp.config import loads
@@ -27,7 +33,7 @@ from qfp.result import Result
 from qfp.router import Router
 
 pytestmark = pytest.mark.req("USE-3")
-EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 INSIDE, OUTSIDE = "gi0/0/1", "gi0/0/0"
 S = 10**9
 
@@ -35,12 +41,14 @@ S = 10**9
 class Explained:
     """A router whose every frame is explained and checked."""
 
-    def __init__(self, text: str, long_lived: bool = True, **options: Any):
-        config = loads(text)
+    def __init__(self, text: str, long_lived: bool = True, kilobytes: int | None = None, **options: Any):
+        read = loads(text)
         if long_lived:
-            config.ipsec.lifetime_seconds = 8 * 10**9
-        self.router = Router(config, **options)
-        self.twin = NaiveRouter(config, self.router)
+            read.ipsec.lifetime_seconds = 8 * 10**9
+        if kilobytes is not None:
+            read.ipsec.lifetime_kilobytes = kilobytes
+        self.router = Router(read, **options)
+        self.twin = NaiveRouter(read, self.router)
         self.checker = Checker(self.router, text, self.twin)
 
     def forward(self, frames: Sequence[bytes], ingress: str, ts: Sequence[int] | None = None) -> Result:
@@ -106,8 +114,6 @@ def test_key_files(data: st.DataObject) -> None:
     seq = data.draw(st.sampled_from([0, 2**32 - 4])) if esn else 0
     window = data.draw(st.sampled_from([0, 64, 128]))
     sas = associations(fields, 4, mode=mode, esn=esn, seq=seq, replay_window=window, natt=natt)
-    from test_path_transforms import config, plain_packets
-
     frames = plain_packets(mode == "transport", 4)[:12]
     router = Explained(config(1, 4, mode == "transport"), keys=sas)
     wire = router.forward(frames, INSIDE).packets.frames()
@@ -117,3 +123,84 @@ def test_key_files(data: st.DataObject) -> None:
     checker = Checker(d)
     order = spoiled(r, [*wire, *frames[:2], ip4("203.0.113.1", "203.0.113.2", udp(4500, 4500, b"\xff"))])
     checker.check(d.open(Batch.from_frames(order)))
+
+
+# ------------------------------------------------------------------------------- what happens seldom, by scenario
+@EXAMPLES
+@given(seed=st.integers(0, 10**6), idle=st.booleans(), volume=st.booleans())
+def test_lives(seed: int, idle: bool, volume: bool) -> None:
+    """Rekeys by time, volume and idleness, at both ends; what comes on SAs that are gone or old."""
+    r = Random(seed)
+    options = {"extra": "crypto ipsec security-association idle-time 60\n"} if idle else {}
+    there = lives_text(2, **options)
+    kilobytes = 4 if volume else None
+    a = Explained(lives_text(1, **options), False, kilobytes, rekey=r.random() < 0.9)
+    b = Explained(there, False, kilobytes)
+    now, times = 0, []
+    for _ in range(16):
+        now += r.choice([0, S // 10, S, 30 * S, 59 * S, 61 * S, 1700 * S, 3401 * S])
+        times.append(now)
+    result = a.forward([lives_packet(k, r.choice([100, 1000])) for k in range(16)], INSIDE, times)
+    wire = list(zip(result.packets.frames(), result.packets.ts.tolist(), strict=True))
+    wire += [(data, ts + r.choice([S, 20 * S, 40 * S])) for data, ts in wire[:3]]
+    wire.sort(key=lambda each: each[1])
+    b.forward([data for data, _ in wire], OUTSIDE, [ts for _, ts in wire])
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 10**6), transform=st.sampled_from(["esp-gcm", "esp-aes esp-sha-hmac"]))
+def test_spaces(seed: int, transform: str) -> None:
+    """Several sequence-number spaces: queues out, histories in; shuffled and doubled."""
+    r = Random(seed)
+    text = [sns_config(me).replace("T esp-gcm", f"T {transform}") for me in (1, 2)]
+    a, b = Explained(text[0]), Explained(text[1])
+    wire = a.forward([sns_packet(r.choice([46, 26, 40, 0, 8]), k) for k in range(16)], INSIDE).packets.frames()
+    r.shuffle(wire)
+    b.forward([*wire, *wire[:4]], OUTSIDE)
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 10**6), mode=st.sampled_from(["tunnel", "transport"]))
+def test_compression(seed: int, mode: str) -> None:
+    """comp-lzs: what gets smaller, what does not, what is too long without; both ends."""
+    r = Random(seed)
+    site = Site("map" if mode == "tunnel" else "map transport", 4, "esp-aes esp-sha-hmac comp-lzs")
+    site.outside.append(f"mtu {r.choice([600, 1500])}")
+    a, b = Explained(site.config(1)), Explained(site.config(2))
+    ends = ("10.1.0.9", "10.2.0.9") if mode == "tunnel" else ("203.0.113.1", "203.0.113.2")
+    fill = r.randbytes(3000)
+    frames = [ip4(*ends, udp(1, 2, (bytes(n) if r.random() < 0.5 else fill[:n])), flags=r.choice([0, 0x4000]))
+              for n in (0, 20, 70, 90, 200, 560, 1000, 1480, 2000)]  # fmt: skip
+    b.forward(a.forward(frames, INSIDE).packets.frames(), OUTSIDE)
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 10**6))
+def test_any_gre(seed: int) -> None:
+    """GRE headers of every kind for a router: keys, checksums, sequence numbers, fragments, tunnels that are not there."""
+    r = Random(seed)
+    family, lines = r.choice([4, 6]), r.choice([KEYED, [], KEYED[:1], KEYED[2:]])
+    way = r.choice(["gre", "gre", "gre tunnel"])
+    router = Explained(Site(way, family, tunnel=lines).config(2))
+    frames = [delivered(family, any_gre(r, k), r.choice([0, 1, 2, 3])) for k in range(16)]
+    frames += by_equal(frames[0], 100 if family == 4 else 1280)
+    router.forward(frames, OUTSIDE)
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 10**6))
+def test_fragments(seed: int) -> None:
+    """Fragments of protected packets, in any order, with overlaps, duplicates, and some missing; and in transit."""
+    r = Random(seed)
+    site = Site("map", r.choice([4, 6]), r.choice(["esp-gcm", "ah-sha-hmac esp-aes"]))
+    if r.random() < 0.5:
+        site.everywhere.append("crypto ipsec fragmentation after-encryption")
+    site.outside.append("mtu 1280")
+    a, b = Explained(site.config(1)), Explained(site.config(2))
+    ends = ("10.1.0.9", "10.2.0.9")
+    frames = [ip4(*ends, udp(1, 2, bytes(n))) for n in (1200, 1400, 2000)]
+    frames += by_equal(ip4(*ends, udp(5, 6, bytes(3000)), ident=9), 900)
+    wire = a.forward(frames, INSIDE).packets.frames()
+    wire += r.sample(wire, 3)
+    r.shuffle(wire)
+    b.forward(wire, OUTSIDE, [k * S for k in range(len(wire))])

@@ -14,9 +14,9 @@ GRE = 47
 CHECKSUM, KEY, SEQUENCE = 0x8000, 0x2000, 0x1000
 
 
-def _layers(packet: bytes, count: int) -> Iterator[tuple[Header, int, bytes]]:
-    """(delivery header, key, what is inside) of the `count` outermost GRE layers of a packet."""
-    for _ in range(count):
+def _layers(packet: bytes) -> Iterator[tuple[Header, int, bytes]]:
+    """(delivery header, key, what is inside) of the GRE layers of a packet, the outermost first."""
+    while True:
         header = header_of(packet)
         if header is None or header.proto != GRE or len(packet) < header.size + 4:
             return
@@ -33,7 +33,7 @@ def _tunnel_of(owner: Any, near: int, far: int, key: int, among: set[int]) -> in
         ends = (int(tun["src0"]) << 64 | int(tun["src1"]), int(tun["dst0"]) << 64 | int(tun["dst1"]))
         if ends == (near, far) and int(tun["key"]) == key and int(tun["iface"]) in among:
             return int(tun["iface"])
-    return next(iter(among), -1)
+    return -1
 
 
 def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> set[int]:
@@ -77,9 +77,8 @@ def _first(owner: Any, before: Frame, after: Frame, entered: set[int], left: set
 
 def _leaves(owner: Any, was: Row, row: Row, left: set[int]) -> Said:
     """The packet came out of tunnels, the outermost first."""
-    names = []
-    for header, key, _ in _layers(was.packet, len(left)):
-        names.append(interface_name(owner, _tunnel_of(owner, header.dst, header.src, key, left)))
+    rows = [_tunnel_of(owner, header.dst, header.src, key, left) for header, key, _ in _layers(was.packet)]
+    names = [interface_name(owner, k) for k in rows if k >= 0]
     names = names if len(names) == len(left) else [interface_name(owner, k) for k in sorted(left)]
     facts: Facts = {"left": names, "size_before": was.ip_len}
     if row.flags & FROM_GRE and not row.flags & ORIGIN:
@@ -91,10 +90,14 @@ def _leaves(owner: Any, was: Row, row: Row, left: set[int]) -> Said:
 def _enters(owner: Any, row: Row, entered: set[int]) -> Said:
     """A row that is the GRE packet of a tunnel now: the hop of what is inside, its header, its policy."""
     t = owner.tables.t
-    layers = list(_layers(row.packet, max(1, len(entered))))
-    names = [interface_name(owner, _tunnel_of(owner, header.src, header.dst, key, entered))
-             for header, key, _ in reversed(layers)]  # fmt: skip
-    inside = header_of(layers[-1][2]) if layers else None
+    names: list[str] = []
+    inside = None
+    for header, key, inner in _layers(row.packet):
+        into = _tunnel_of(owner, header.src, header.dst, key, entered)
+        if into < 0:
+            break
+        names.insert(0, interface_name(owner, into))
+        inside = header_of(inner)
     facts: Facts = {"entered": names, "packet": packet_facts(row)}
     said = ""
     if inside is not None:

@@ -61,7 +61,14 @@ def replaced(owner: Any, handle: int) -> Facts | None:
     if pair < 0 or owner.tables.t.life["coming"][handle] or generation == owner.sadb.pairs[pair].generation:
         return None
     event = _event(owner, pair, generation, WHATS)
-    return None if event is None else _facts(event, owner)
+    return None if event is None else _end(event, owner)
+
+
+def _end(event: Any, owner: Any) -> Facts:
+    """The same for an inbound SA, whose SPI is not that of the event."""
+    facts = _facts(event, owner)
+    del facts["spi"]
+    return facts
 
 
 def _who(owner: Any, handle: int) -> tuple[int, int]:
@@ -79,7 +86,7 @@ def gone(owner: Any, spi: int, proto: str, dst: Any) -> Facts | None:
             same = (sa for sa in owner.sadb.derive(want, generation, False) if sa.spi == spi and sa.proto == proto)
             if any(sa.dst == dst for sa in same):
                 event = _event(owner, pair, generation, WHATS)
-                return None if event is None else _facts(event, owner)
+                return None if event is None else _end(event, owner)
     return None
 
 

@@ -173,13 +173,12 @@ def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
     if route is None:
         return "no route", facts, route
     into = int(route.out_if)
-    kind = int(owner.tables.t.ifs["kind"][into])
     if route.local:
         return f"route {facts['route']}", facts, route
-    if kind == IF_GRE or (kind == IF_VTI and row.out_if != into):
+    if owner.config.interfaces[interface_name(owner, into)].tunnel is not None:
         facts["tunnel"] = interface_name(owner, into)
         out = ""
-        if kind == IF_GRE:
+        if row.out_if == into:
             facts.pop("egress", None)  # the tunnel is
         elif row.out_if >= 0:
             out = f", egress {facts['egress']}"

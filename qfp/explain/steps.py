@@ -46,7 +46,9 @@ def decide(stage: str, owner: Any, before: Frame, after: Frame) -> list[Facts]:
         said = [(0, FRAME[stage](owner, before, after))]
     steps = [_step(stage, before, after, r, each) for r, each in said if each is not None]
     told = {r for r, each in said if each is not None}
-    return _merged(steps) + [_step(stage, before, after, r, ("", {})) for r in _dropped(stage, before, after) if r not in told]
+    return _merged(steps) + [
+        _step(stage, before, after, r, ("", {})) for r in _dropped(stage, before, after) if r not in told
+    ]
 
 
 def _merged(steps: list[Facts]) -> list[Facts]:
