@@ -11,11 +11,9 @@ from typing import Any
 import explain_story as story
 import naive
 import naive_icmp
-
 from explain_story import Book, Level, Sent
 from naive import Bad, Ip, read_ip
 from naive_fragments import Reassembler
-
 from naive_routes import Routes
 
 from qfp.explain import text
@@ -32,8 +30,14 @@ PACKET = (
 )
 SA = r"SA (?P<sa>\d+) \(SPI (?P<spi>0x[0-9a-f]{8})\)"
 NUMBER = r"number (?P<seq>\d+)(?: \((?P<counter>\d+) of its space\))?"
-WHERE = r"(?P<where>not checked|zero, which is never sent|(?:above|below|inside) the window[\w ]*(?:, seen before|, not seen)?)"
-ACE = r"(?P<entry>(?:permit|deny) [^(]+) \((?P<map>crypto map \S+ \d+), access list (?P<acl>\S+), (?P<file>\S+) line (?P<line>\d+)\)"
+WHERE = (
+    r"(?P<where>not checked|zero, which is never sent|"
+    r"(?:above|below|inside) the window[\w ]*(?:, seen before|, not seen)?)"
+)
+ACE = (
+    r"(?P<entry>(?:permit|deny) [^(]+) \((?P<map>crypto map \S+ \d+), access list (?P<acl>\S+), "
+    r"(?P<file>\S+) line (?P<line>\d+)\)"
+)
 RULE = r"(?P<at>crypto map \S+ \d+|interface \S+): (?P<rule>permit [^;]+|any traffic routed into the tunnel)"
 CLAUSES: dict[str, list[tuple[re.Pattern[str], Callable[..., None]]]] = {}
 
@@ -59,8 +63,8 @@ def hold(claim: Any, *shown: Any) -> None:
 
 
 class Checker:
-    """Checks the explanations of a result, frame by frame in order. Make it before the run; `lines`: the configuration's
-    text, `comp`: whether SAs may have compressed."""
+    """Checks the explanations of a result, frame by frame in order. Make it before the run; `lines`: the text of the
+    configuration, `twin`: a NaiveRouter of it."""
 
     def __init__(self, owner: Any, lines: str = "", twin: Any = None):
         self.owner, self.book, self.twin = owner, Book(owner), twin
@@ -73,20 +77,22 @@ class Checker:
 
     # ------------------------------------------------------------------------------------------------ one frame
     def check(self, result: Any) -> None:
-        self.result = result
-        v = result.verdicts
-        records = result.packets.frames()
-        for k in range(len(v["frame"])):
-            self.row = {name: column[k] for name, column in v.items()}
-            first = int(self.row["first_out"]) - int(v["first_out"][v["first_out"] >= 0].min(initial=2**62))
-            mine = records[first : first + int(self.row["n_out"])] if self.row["n_out"] else []
-            self.frame = k
-            self._begin(mine)
-            self.facts = result.explain(k)
+        """Every frame of a result."""
+        for k in range(len(result.verdicts["frame"])):
             try:
-                self._lines()
+                self.one(result, k, result.explain(k))
             except Wrong as wrong:
                 self.on_wrong(wrong)
+
+    def one(self, result: Any, k: int, facts: dict[str, Any]) -> None:
+        """One explanation of frame k. Raises Wrong."""
+        v = result.verdicts
+        self.result, self.frame, self.facts = result, k, facts
+        self.row = {name: column[k] for name, column in v.items()}
+        records = result.packets.frames()
+        first = int(self.row["first_out"]) - int(v["first_out"][v["first_out"] >= 0].min(initial=2**62))
+        self._begin(records[first : first + int(self.row["n_out"])] if self.row["n_out"] else [])
+        self._lines()
 
     def on_wrong(self, wrong: Wrong) -> None:
         """Show the explanation beside what is wrong with it."""
@@ -152,7 +158,10 @@ class Checker:
                 if found is None:
                     continue
                 self.seen.add(f"{stage}: {check.__name__}")
-                check(self, found)
+                try:
+                    check(self, found)
+                except (StopIteration, LookupError) as error:  # what it names is not there
+                    raise Wrong(f"{found.group()} | {type(error).__name__}: {error}") from error
                 rest = re.sub(r"^(?:; |: )", "", rest[found.end() :])
                 break
             else:
@@ -367,8 +376,8 @@ def met_detail(c: Checker, m: Any) -> None:
     ace_stands(c, m)
 
 
-@clause("detail", r"(came in clear, as the policy allows|it is what its SA may carry: .+|the SA of \S+ carries any traffic|"
-        r"its SA belongs to no entry)$")  # fmt: skip
+@clause("detail", r"(came in clear, as the policy allows|it is what its SA may carry: .+|"
+        r"the SA of \S+ carries any traffic|its SA belongs to no entry)$")  # fmt: skip
 def arrival_detail(c: Checker, m: Any) -> None:
     hold(m[1].startswith("came in clear") == (not c.levels), m.group())
 

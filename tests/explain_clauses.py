@@ -14,7 +14,10 @@ from naive_policy import ace_fits
 from qfp_kernels import drops
 
 GRE = 47
-ENGINE = r"\((?P<how>[\w-]+(?: and [\w-]+)?)(?: over (?P<bytes>\d+) bytes)?, (?P<engine>native|openssl|native, ICV by openssl) engine\)"
+ENGINE = (
+    r"\((?P<how>[\w-]+(?: and [\w-]+)?)(?: over (?P<bytes>\d+) bytes)?, "
+    r"(?P<engine>native|openssl|native, ICV by openssl) engine\)"
+)
 NATIVE = ("aes-gcm", "aes-gmac", "aes-cbc", "aes-ctr", "null")
 NATIVE_MACS = ("none", "hmac-sha1-96", "hmac-sha256-96", "hmac-sha256-128")
 
@@ -183,8 +186,8 @@ def ike(c: Checker, m: Any) -> None:
     hold(payload[:4] == bytes(4) if m[1] == "IKE" else len(payload) < 8, m.group())
 
 
-@clause("lookup", rf"(?P<inside>inside: )?(?P<proto>esp|ah) SPI (?P<spi>0x\w{{8}}) to (?P<dst>{ADDRESS}) (?:refused|is refused "
-        r"\((?P<cause>\w+)\), once the SAs around it have been judged)")  # fmt: skip
+@clause("lookup", rf"(?P<inside>inside: )?(?P<proto>esp|ah) SPI (?P<spi>0x\w{{8}}) to (?P<dst>{ADDRESS}) "
+        r"(?:refused|is refused \((?P<cause>\w+)\), once the SAs around it have been judged)")  # fmt: skip
 def unfit(c: Checker, m: Any) -> None:
     proto = c.cur.proto
     at = c.cur.upper + (8 if proto == 17 else 4 if proto == 51 else 0)
@@ -368,7 +371,7 @@ def carried(c: Checker, m: Any) -> None:
 
 @clause("commit sequence", r"its (lifetime|idle time) of (\d+) s was over at (?P<at>.+?UTC|\d+ ns)")
 def was_over(c: Checker, m: Any) -> None:
-    limits = [*c.owner.lifetimes.limits.values()][0]
+    limits = next(iter(c.owner.lifetimes.limits.values()))
     hold(int(m[2]) == (limits.seconds - 32 if m[1] == "lifetime" else limits.idle), m.group(), limits)
     hold(any(event_is(c, e, m) for e in c.owner.lifetimes.events), m.group())
 
@@ -487,9 +490,9 @@ def rule(c: Checker, m: Any) -> None:
     if m["at"].startswith("interface"):
         conf = c.config.interfaces[m["at"].split()[1]]
         hold((m["rule"] == "any traffic routed into the tunnel") == conf.tunnel.is_vti, m.group())
-        if not conf.tunnel.is_vti and not arriving:
-            ends = (str(c.shown.family and ip_address(c.shown.src.to_bytes(4 if c.shown.family == 4 else 16))),)
-            hold(m["rule"].startswith(f"permit gre {ends[0]} -> "), m.group())
+        if not conf.tunnel.is_vti:
+            tunnel = c.twin.gre[m["at"].split()[1]]
+            hold(m["rule"] == f"permit gre {tunnel.local} -> {tunnel.peer}", m.group(), tunnel)
         return
     if m.group().startswith("its SA"):
         return  # what it may carry; the packet is something else
@@ -779,7 +782,8 @@ def after_encryption(c: Checker, m: Any) -> None:
 # ------------------------------------------------------------------------------------------------- ICMP errors
 @clause(
     "icmp",
-    rf"ICMP type (\d+) code (\d+) to ({ADDRESS}?)(?:, MTU (\d+))?(?:, egress (?P<out>\S+?))?(?:, by (?P<by>SA \d+ \(SPI \w+\)))?",
+    rf"ICMP type (\d+) code (\d+) to ({ADDRESS}?)(?:, MTU (\d+))?(?:, egress (?P<out>\S+?))?"
+    r"(?:, by (?P<by>SA \d+ \(SPI \w+\)))?",
 )
 def icmp_error(c: Checker, m: Any) -> None:
     if "cannot be sent" in c.step["decision"] or "not sent" in c.step["decision"]:
@@ -866,8 +870,8 @@ def number(c: Checker, m: Any) -> None:
     ident_is(c, m, out, level)
 
 
-@clause("sequence", r"numbers (?P<seq>\d+) of SA (?P<sa>\d+) and (?P<seq2>\d+) of SA (?P<sa2>\d+) \(AH\)(?:, space (?P<space>\d+))?"
-        r"(?:, IP identification (?P<id>\d+))?")  # fmt: skip
+@clause("sequence", r"numbers (?P<seq>\d+) of SA (?P<sa>\d+) and (?P<seq2>\d+) of SA (?P<sa2>\d+) \(AH\)"
+        r"(?:, space (?P<space>\d+))?(?:, IP identification (?P<id>\d+))?")  # fmt: skip
 def numbers(c: Checker, m: Any) -> None:
     out, level = protected(c, int(m["sa"]), int(m["seq"]))
     outer = protected(c, int(m["sa2"]), int(m["seq2"]))
@@ -982,8 +986,8 @@ def lzs_not(c: Checker, m: Any) -> None:
     hold(not out.levels[-1].expanded and int(m[1]) == len(out.inner.data), m.group())
 
 
-@clause("encap", rf"(tunnel|transport) mode ({ADDRESS}) -> ({ADDRESS}?)(?:, outer (TTL|hop limit) (\d+))?(?:, in UDP (\d+) -> (\d+))?"
-        r": (\d+) bytes become (\d+)")  # fmt: skip
+@clause("encap", rf"(tunnel|transport) mode ({ADDRESS}) -> ({ADDRESS}?)(?:, outer (TTL|hop limit) (\d+))?"
+        r"(?:, in UDP (\d+) -> (\d+))?: (\d+) bytes become (\d+)")  # fmt: skip
 def encap(c: Checker, m: Any) -> None:
     out = this_row(c)
     ip, level = out.packet, out.levels[-1]
@@ -997,7 +1001,7 @@ def encap(c: Checker, m: Any) -> None:
     hold((inner == int(m[8]) or level.expanded) and int(m[9]) == len(ip.data), m.group(), inner, len(ip.data))
 
 
-@clause("seal", rf"(?P<bytes>\d+) bytes sealed with (?P<how>\S+(?: and \S+)?) \((?P<engine>[^)]+) engine\)")
+@clause("seal", r"(?P<bytes>\d+) bytes sealed with (?P<how>\S+(?: and \S+)?) \((?P<engine>[^)]+) engine\)")
 def seal(c: Checker, m: Any) -> None:
     level = this_row(c).levels[-1]
     crypto_is(c, m, level.sa, level.body)

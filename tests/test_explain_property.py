@@ -4,19 +4,20 @@ The checker (explain_check.py, explain_clauses.py) parses each line and verifies
 from naive look-ups of the configuration. A sentence that no pattern knows fails, so none goes unchecked.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
 
 import explain_clauses  # noqa: F401  (enters the patterns)
 import pytest
-from explain_check import Checker
+from explain_check import Checker, Wrong
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from naive_fragments import by_equal
 from naive_router import NaiveRouter
 from packets import ip4, packet4, packet6, udp
-from naive_fragments import by_equal
 from site_help import WAYS, Site, any_site, traffic
 from test_lifetimes import packet as lives_packet
 from test_lifetimes import text as lives_text
@@ -177,7 +178,7 @@ def test_compression(seed: int, mode: str) -> None:
 @EXAMPLES
 @given(seed=st.integers(0, 10**6))
 def test_any_gre(seed: int) -> None:
-    """GRE headers of every kind for a router: keys, checksums, sequence numbers, fragments, tunnels that are not there."""
+    """GRE headers of every kind: keys, checksums, sequence numbers, fragments, tunnels that are not there."""
     r = Random(seed)
     family, lines = r.choice([4, 6]), r.choice([KEYED, [], KEYED[:1], KEYED[2:]])
     way = r.choice(["gre", "gre", "gre tunnel"])
@@ -204,3 +205,47 @@ def test_fragments(seed: int) -> None:
     wire += r.sample(wire, 3)
     r.shuffle(wire)
     b.forward(wire, OUTSIDE, [k * S for k in range(len(wire))])
+
+
+# ------------------------------------------------------------------------------------------- the checker itself
+def altered(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The explanation with one number of one sentence raised by one, or one word turned round."""
+    turned = {"good": "not good", "OUTBOUND": "INBOUND", "verifies": "does not verify", "goes on in clear": "no route"}
+    for k, step in enumerate(facts["stages"]):
+        text = step["decision"]
+        for found in re.finditer(r"(?<![\w.:/])\d+(?![\w.:/])|(?<=\.)\d+(?=[\s,;:])", text):
+            new = text[: found.start()] + str(int(found.group()) + 1) + text[found.end() :]
+            yield {**facts, "stages": [*facts["stages"][:k], {**step, "decision": new}, *facts["stages"][k + 1 :]]}
+        for word, other in turned.items():
+            if word in text:
+                new = {**step, "decision": text.replace(word, other, 1)}
+                yield {**facts, "stages": [*facts["stages"][:k], new, *facts["stages"][k + 1 :]]}
+
+
+@pytest.mark.parametrize("way", ["map", "gre tunnel"])
+def test_false_sentences_are_noticed(way: str) -> None:
+    """The checker is no rubber stamp: what is changed in a true explanation is found, whatever it is."""
+    site = Site(way, 4, "ah-sha-hmac esp-aes" if way == "map" else "esp-gcm")
+    a, b = Explained(site.config(1)), Explained(site.config(2))
+    sent = a.router.forward(Batch.from_frames([ip4("10.1.0.9", "10.2.0.9", udp(1, 2, bytes(99)))]), INSIDE)
+    got = b.router.forward(sent.packets, OUTSIDE)
+    for each, result in ((a, sent), (b, got)):
+        true, count = result.explain(0), 0
+        for facts in altered(true):
+            each.checker.book.histories.clear()
+            with pytest.raises(Wrong):
+                each.checker.one(result, 0, facts)
+            count += 1
+        each.checker.book.histories.clear()
+        each.checker.one(result, 0, true)
+        assert count > 15, count
+
+
+def test_a_sentence_that_nobody_knows_fails() -> None:
+    site = Site("map", 4)
+    a = Explained(site.config(1))
+    result = a.router.forward(Batch.from_frames([ip4("10.1.0.9", "10.2.0.9", udp(1, 2))]), INSIDE)
+    facts = result.explain(0)
+    facts["stages"][-1]["decision"] += "; and all is well"
+    with pytest.raises(Wrong, match="no pattern knows"):
+        a.checker.one(result, 0, facts)
