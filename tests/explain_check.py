@@ -141,6 +141,8 @@ class Checker:
             for line in told[1:]:
                 self._line("detail", line.text)
             check_facts(step, told)
+        told = [step["drop"]["cause"] for step in self.facts["stages"] if "drop" in step]
+        hold(bool(told) == (self.cause_word != "NONE"), "drops", told, self.cause_word)
         self._line("tail", text.tail(self.facts))
 
     def _drop(self, drop: dict[str, Any]) -> None:

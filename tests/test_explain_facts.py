@@ -1,5 +1,7 @@
 """`qfp explain` case by case: what it names, its options, and that it changes nothing."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from test_lifetimes import packet as lives_packet
 from test_sns import config as sns_config
 from test_sns import packet as sns_packet
 
+from qfp import fia
 from qfp.batch import Batch
-from qfp.explain import ExplainError
+from qfp.explain import ExplainError, steps
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS
 from qfp.router import Router
 from qfp.trace import read_trace, write_trace
@@ -211,3 +214,25 @@ def test_columns_of_text(tmp_path: Any) -> None:
     assert "on to" not in said, "a fragment is on no list yet"
     rewrite(o / "wire.pcapng", o / "bad.pcap", [0], spoil=(0,))
     assert "the ICV of number 1 of SA" in qfp("explain", o.b, o / "bad.pcap", "--in", OUT, "--frame", 0).out
+
+
+def test_the_session_of_the_readme() -> None:
+    """The lines that README quotes are lines of the command, but for breaks and what is left out."""
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    quoted = readme.split("--frame 760\n")[1].split("\n\n")[0]
+    branch = root / "traces" / "branch"
+    said = qfp(
+        "explain", branch / "branch.cfg", branch / "office.pcapng", "--in", "GigabitEthernet0/0/1", "--frame", 760
+    )
+    lines = [" ".join(line.split()) for line in said.out.split("\n")]
+    wanted = [" ".join(line.split()) for line in re.sub(r"\n {17}", " ", quoted).split("\n")]
+    assert len(wanted) == 6 and [line for line in wanted if line not in lines] == []
+
+
+def test_every_stage_has_a_sentence() -> None:
+    """No stage of either FIA goes without an explainer."""
+    known = {*steps.FRAME, *steps.ROWS, *steps.SILENT, "tunnel"}
+    assert {
+        stage.name for stage in (fia.FILL, fia.PARSE, *fia.INBOUND, *fia.OUTBOUND, fia.RESERVE, fia.DELIVER)
+    } <= known

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from naive_fragments import by_equal
 from naive_router import NaiveRouter
-from packets import ip4, packet4, packet6, udp
+from packets import ip4, ip6, packet4, packet6, udp
 from site_help import WAYS, Site, any_site, traffic
 from test_lifetimes import packet as lives_packet
 from test_lifetimes import text as lives_text
-from test_path_gre import KEYED, any_gre, delivered
+from test_path_gre import KEYED, any_gre, delivered, gre
 from test_path_policy import HOSTS, HOSTS6, office, policies
 from test_path_transforms import NAMES, PROTECTIONS, associations, config, plain_packets
 from test_sns import config as sns_config
@@ -205,6 +205,44 @@ def test_fragments(seed: int) -> None:
     wire += r.sample(wire, 3)
     r.shuffle(wire)
     b.forward(wire, OUTSIDE, [k * S for k in range(len(wire))])
+
+
+LOOP = "\nip route 203.0.113.2 255.255.255.255 Tunnel0\n"
+TO_2 = ip4("10.1.0.9", "10.2.0.9", udp(1, 2))
+CAUSES = {  # configuration, options, ingress, frame
+    "NO_SA_OUT": (Site("map", 4).config(1), {"keying": "manual"}, INSIDE, TO_2),
+    "IPV6_ROUTING_OFF": (
+        Site("map", 6).config(1).replace("ipv6 unicast-routing", ""), {}, INSIDE,
+        ip6("fd00:1::9", "fd00:2::9", udp(1, 2)),
+    ),
+    "TUNNEL_LOOP": (Site("gre", 4).config(1) + LOOP, {}, INSIDE, TO_2),
+    "NESTED_TOO_DEEP": (
+        Site("gre", 4).config(2), {}, OUTSIDE,
+        delivered(4, gre(0, b"", ip4("10.1.0.9", "10.2.0.1", bytes(40), 50))),
+    ),
+    "NO_SA": (Site("map", 4).config(2), {}, OUTSIDE, ip4("203.0.113.1", "203.0.113.2", bytes(60), 50)),
+    "NOT_IPSEC": (Site("map", 4).config(2), {}, OUTSIDE, TO_2),
+    "TRANSPORT_FRAGMENT": (
+        Site("map transport", 4).config(1), {}, INSIDE, ip4("203.0.113.1", "203.0.113.2", udp(1, 2), flags=0x2000),
+    ),
+    "BAD_CHECKSUM": (Site("map", 4).config(1), {}, INSIDE, TO_2[:10] + b"\0\0" + TO_2[12:]),
+    "BAD_HEADER": (Site("map", 4).config(1), {}, INSIDE, TO_2[:-5]),
+    "NO_ROUTE": (Site("map", 4).config(1), {}, INSIDE, ip4("10.1.0.9", "9.9.9.9", udp(1, 2))),
+    "GRE_NO_TUNNEL": (Site("gre", 4).config(2), {}, OUTSIDE, delivered(4, gre(0, b"", TO_2), src="203.0.113.9")),
+    "GRE_HEADER": (Site("gre", 4).config(2), {}, OUTSIDE, delivered(4, gre(1, b"", TO_2))),
+    "BAD_INNER": (Site("gre", 4).config(2), {}, OUTSIDE, delivered(4, gre(0, b"", b"E"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_causes(cause: str) -> None:
+    """A drop is told at the stage where it fell, with a reason that holds."""
+    text, options, ingress, frame = CAUSES[cause]
+    router = Explained(text, **options)
+    facts = router.forward([frame], ingress).explain(0)
+    drops = [step for step in facts["stages"] if "drop" in step]
+    assert facts["cause"]["cause"] == cause and [step["drop"]["cause"] for step in drops] == [cause]
+    assert facts["stage"] == drops[0]["drop"]["stage"]
 
 
 # ------------------------------------------------------------------------------------------- the checker itself

@@ -214,7 +214,8 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
     t.ctl[CTL_OUT_SEQ] = int(t.stats[STAT_OUT]) - sent_before
     begin_turn(t)
     p.st[ST_ROWS], p.st[ST_VECTOR], p.st[ST_STOP] = 0, 0, STOP_NONE
-    p.more[0] = -1  # a fresh workspace holds zeros, and `parse` writes it first
+    # `parse` writes these first: until then they are those of a frame before, or zeros
+    p.more[0], p.verdict[0], p.cause[0] = -1, 0, 0
     steps: list[dict[str, Any]] = []
     stages = stages_of(owner, source)
     owner.engine.load(stages)

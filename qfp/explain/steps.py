@@ -43,7 +43,7 @@ def decide(stage: str, owner: Any, before: Frame, after: Frame) -> list[Facts]:
     elif stage == "tunnel":
         said = list(gre.tunnel(owner, before, after))
     else:
-        said = [(0, FRAME[stage](owner, before, after))]
+        said = [(0, FRAME[stage](owner, before, after) if stage in FRAME else None)]  # a drop is told all the same
     steps = [_step(stage, before, after, r, each) for r, each in said if each is not None]
     told = {r for r, each in said if each is not None}
     return _merged(steps) + [
