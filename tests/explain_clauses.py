@@ -399,7 +399,7 @@ def written(c: Checker, m: Any) -> None:
 # ------------------------------------------------------------------------------------- routes and policies
 @clause(
     "spd tunnel",
-    r"route (\S+?)( \(local\))?(?:, into (\S+?))?(?:, egress (\S+?))?(, which has no crypto map for IPv[46])?",
+    r"route (\S+?)( \(local\))?(?:, goes into (\S+?))?(?:, egress (\S+?))?(, which has no crypto map for IPv[46])?",
 )
 def route(c: Checker, m: Any) -> None:
     best = c.interface_of(c.cur)

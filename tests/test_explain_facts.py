@@ -40,7 +40,7 @@ def test_protected_gre_names_its_entry_and_sa(way: str, family: int) -> None:
     sent = here.forward(Batch.from_frames([ip4("10.1.0.9", "10.2.0.9", udp(1, 2))]), INSIDE)
     out = told(sent.explain(0))
     ends = ("203.0.113.1", "203.0.113.2") if family == 4 else ("2001:db8::1", "2001:db8::2")
-    assert out["spd"] == "route 10.2.0.0/16, into Tunnel0"
+    assert out["spd"] == "route 10.2.0.0/16, goes into Tunnel0"
     assert out["tunnel"].startswith("TTL 64 -> 63, 28 bytes; enters Tunnel0: ") and "SA 0 (SPI 0x" in out["tunnel"]
     assert f"interface Tunnel0: permit gre {ends[0]} -> {ends[1]}" in out["tunnel"]
     assert "made no hop" in out["forward"]

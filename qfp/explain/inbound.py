@@ -213,8 +213,9 @@ def _level(owner: Any, was: Row, row: Row, k: int, judged: int) -> Facts:
     word = "good" if outcome == OPENED else "not looked at" if outcome == REFUSED else "not good"
     if not profile_of(owner, sa).icv_len:
         word = "none"
+    verified = {"good": True, "not good": False}.get(word)  # None: not looked at, or there is none
     return {"sa": sa, "spi": f"0x{int(owner.tables.t.sa['spi'][sa]):08x}", "seq": seq, "icv": word,
-            "judged": k < judged, "window": window}  # fmt: skip
+            "icv_ok": verified, "judged": k < judged, "window": window}  # fmt: skip
 
 
 def _accepted(owner: Any, was: Row, row: Row, k: int) -> str:

@@ -182,7 +182,7 @@ def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
             facts.pop("egress", None)  # the tunnel is
         elif row.out_if >= 0:
             out = f", egress {facts['egress']}"
-        return f"route {facts['route']}, into {facts['tunnel']}{out}", facts, route
+        return f"route {facts['route']}, goes into {facts['tunnel']}{out}", facts, route
     out = f", egress {facts['egress']}" if row.out_if >= 0 else ""
     return f"route {facts['route']}{out}", facts, route
 
