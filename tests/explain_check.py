@@ -118,6 +118,7 @@ class Checker:
         self.sent: list[Sent] = story.sent_packets(self.book, mine)
         self.errors = [s for s in self.sent if is_error_of(s.last, self)]
         self.truth: list[dict[str, Any]] = []
+        self.entered: list[int] = []  # bytes of what went into tunnels
         self.judged = self.arriving = self.ports_known = False
         self.vif: str | None = None
         self.shown = self.inner = self.cur

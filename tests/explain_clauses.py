@@ -611,6 +611,7 @@ def tunnel_packet(c: Checker, m: Any) -> None:
     tunnel = c.twin.gre[c.into]
     ends = (int(ip_address(m["src"])), int(ip_address(m["dst"])))
     hold(ends == (int(tunnel.local), int(tunnel.peer)) and m["proto"] == "gre", m.group())
+    c.entered.append(int(m["size"]))
     hold(int(m["ttl"]) == (tunnel.config.ttl or (255 if tunnel.family == 4 else 64)), m.group())
     if outs:
         fits = [ip for ip in outs if ip.ends == ends and len(ip.data) == int(m["size"])]
@@ -762,7 +763,7 @@ def unprotectable(c: Checker, m: Any) -> None:
 def before_encryption(c: Checker, m: Any) -> None:
     sizes = [int(n) for n in m[2].split(" + ")]
     if "of" not in c.step or c.step["of"] == "piece 1":
-        hold(int(m[1]) == len(c.cur.data), m.group(), len(c.cur.data))
+        hold(int(m[1]) in (len(c.cur.data), *c.entered), m.group(), len(c.cur.data), c.entered)
     have = [len(out.inner.data) for out in c.sent]
     hold(not have or all(n in have for n in sizes) or c.verdict == "dropped", m.group(), have)
 
