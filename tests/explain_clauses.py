@@ -622,7 +622,9 @@ def tunnel_packet(c: Checker, m: Any) -> None:
     else:
         size = int(m["size"])
         tos = c.inner.tos if tunnel.config.tos is None else tunnel.config.tos
-        df = m["fam"] == "6" or (tunnel.config.path_mtu_discovery and c.inner.family == 4 and c.inner.df)
+        clear = c.twin.df_rule(c.config.interfaces[c.into]) == "clear"
+        copied = tunnel.config.path_mtu_discovery and c.inner.family == 4 and c.inner.df and not clear
+        df = m["fam"] == "6" or copied
         c.cur = c.shown = Ip(bytes(size), int(m["fam"]), tos, int(m["ttl"]), *ends, GRE, 20, 9, 20, 9, False,
                              False, bool(df))  # fmt: skip
         c.made_up = True
