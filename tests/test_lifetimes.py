@@ -602,7 +602,7 @@ def test_rekeys_are_explained() -> None:
     ended = router(rekey=False)
     facts = send(ended, [0, 3568]).explain(1)
     assert facts["cause"]["cause"] == "SA_EXPIRED"
-    assert "sends nothing more: 1 packets, 100 bytes" in str(facts["stages"])
+    assert "sends nothing more: 1 packet, 100 bytes; its lifetime of 3568 s was over at" in str(facts["stages"])
     far = router(2)
     wire = send(router(1), [0, 3401]).packets.frames()
     got = far.forward(Batch.from_frames(wire, ts=[0, 3000 * S]), OUTSIDE)

@@ -234,7 +234,7 @@ def test_explain() -> None:
     a, b = Router.loads(config(1, "gre ip")), Router.loads(config(2, "gre ip"))
     sent = send(a, UNICAST[0])
     told = {s["stage"]: s["decision"] for s in sent.explain(0)["stages"]}
-    assert told["tunnel"].startswith("enters Tunnel0: IPv4 203.0.113.1 -> 203.0.113.2 gre")
+    assert told["tunnel"].startswith("TTL 64 -> 63, 32 bytes; enters Tunnel0: IPv4 203.0.113.1 -> 203.0.113.2 gre")
     got = send(b, *sent.packets.frames(), ingress="gi0/0/0")
     told = {s["stage"]: s["decision"] for s in got.explain(0)["stages"]}
-    assert told["tunnel"].startswith("comes out of Tunnel0: IPv4 10.1.0.9 -> 10.2.0.9 udp")
+    assert "come out of Tunnel0: IPv4 10.1.0.9 -> 10.2.0.9 udp" in told["tunnel"]

@@ -26,6 +26,7 @@ def explain(
     keying: o.KeyingOption = o.Keying.AUTO,
     window: o.Window = None,
     keep_clear: o.KeepClear = False,
+    rekey: o.Rekey = True,
     engine: o.Engine = None,
     seed: o.Seed = 1,
     platform: o.Platform = None,
@@ -41,7 +42,7 @@ def explain(
         row = 0
         if len(files) == 2:
             cfg = load_config(files[0], platform, release, allow_null)
-            owner = make_router(cfg, keying=keying.value, keys=keys, engine=engine, seed=seed)
+            owner = make_router(cfg, keying=keying.value, keys=keys, engine=engine, seed=seed, rekey=rekey)
             row = owner.interfaces.row[owner.interface(str(ingress))]
         else:
             assert keys is not None
@@ -85,59 +86,14 @@ def _explained(owner: Any, trace: Path, frame: int, ingress: int) -> dict[str, A
 def _print(facts: dict[str, Any]) -> None:
     from rich.text import Text
 
+    from qfp.explain import text
+
     out = console()
-    head = f"frame {facts['frame']}: {facts['link']}, {facts['captured']} of {facts['wire']} bytes, {facts['time']}"
-    out.print(Text(clean(f"{head}, in {facts['in_if']}"), style="bold"), soft_wrap=True)
+    out.print(Text(clean(text.head(facts)), style="bold"), soft_wrap=True)
     for step in facts["stages"]:
-        line = Text(f"  {step['stage']:<9}", style="cyan")
-        line.append(clean(step["decision"]), style="red" if "drop" in step else "default")
-        out.print(line, soft_wrap=True)
-        for text in _details(step):
-            out.print(Text(f"           {clean(text)}", style="dim"), soft_wrap=True)
-    out.print(Text(clean(_verdict(facts)), style="bold"), soft_wrap=True)
-
-
-def _details(step: dict[str, Any]) -> list[str]:
-    """Further lines of a stage: its cause by other names, its SA, its entry, its window."""
-    found = []
-    facts = step["facts"]
-    if "drop" in step:
-        found.append(_names(step["drop"]))
-    if sa := facts.get("sa"):
-        found.append(_sa(sa) if isinstance(sa, dict) else f"SA {sa}")
-    if entry := facts.get("entry"):
-        found.append(f"SPD entry {entry['sp']}: {entry['where']}, {entry['rule']}, peer {entry['peer']}")
-    for level in facts.get("levels", ()):
-        w = level["window"]
-        icv = "good" if level["icv_ok"] else "not good"
-        found.append(
-            f"SA {level['sa']} (SPI {level['spi']}): number {level['seq']} {w['number']}, ICV {icv}, "
-            f"window of {w['size']}, top {w['top_before']} -> {w['top_after']}"
-        )
-    return found
-
-
-def _names(drop: dict[str, Any]) -> str:
-    code = f"{drop['xe_code']} " if drop["xe_code"] is not None else ""
-    return f"cause {drop['cause']}; IOS XE {code}{drop['xe_name']}; Linux {drop['linux']}"
-
-
-def _sa(sa: dict[str, Any]) -> str:
-    algorithms = sa["encr"] if sa["integ"] == "none" else f"{sa['encr']} {sa['integ']}"
-    esn = ", ESN" if sa["esn"] else ""
-    return (
-        f"SA {sa['handle']} (connection {sa['conn_id']}): {sa['proto']} {sa['spi']} {sa['src']} -> {sa['dst']}, "
-        f"{sa['mode'] or 'any'} mode, {algorithms}{esn}"
-    )
-
-
-def _verdict(facts: dict[str, Any]) -> str:
-    if facts["cause"]:
-        return f"{facts['verdict']} at {facts['stage']}: {facts['cause']['cause']}. {facts['cause']['sentence']}"
-    if facts["len_out"] and facts["out_if"] == "-":
-        return f"{facts['verdict']}: {facts['len_out']} bytes, output record {facts['first_out']}"
-    if facts["len_out"]:
-        return (
-            f"{facts['verdict']}: {facts['len_out']} bytes out of {facts['out_if']}, output record {facts['first_out']}"
-        )
-    return str(facts["verdict"])
+        for said in text.lines(step):
+            line = Text(f"  {said.stage:<{text.WIDTH}}", style="cyan")
+            style = "red" if said.drop else "default" if said.stage else "dim"
+            line.append(clean(said.text), style=style)
+            out.print(line, soft_wrap=True)
+    out.print(Text(clean(text.tail(facts)), style="bold"), soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qfp.control.keying import window_of
-from qfp.explain_stages import CONNECTION_BASE, address, sa_end, selector_text
+from qfp.explain.words import CONNECTION_BASE, address, sa_end, selector_text
 from qfp.result import counters
 from qfp.sa import AddressRange, SecurityAssociation, Selectors
 from qfp_kernels import drops

@@ -55,6 +55,16 @@ def queues(config: Configuration, policy: Any) -> int:
     return sum(queues(config, child) if child is not None else 1 for child in children)
 
 
+def queue_names(config: Configuration, policy: Any) -> list[str]:
+    """Names of a policy's queues by number: that of the class, behind those of the classes around it."""
+    names: list[str] = []
+    for each in classes_of(policy):
+        child = _children(config, each)
+        inner = queue_names(config, child) if child is not None else []
+        names += [f"{each.name}/{name}" for name in inner] or [each.name]
+    return names
+
+
 def queue_of(config: Configuration, policy: Any, family: int, dscp: int) -> int:
     """Number of the queue that packets of a family and DSCP wait in, in the order of the policy's classes (and of those
     within them), which is that of `show policy-map interface`."""

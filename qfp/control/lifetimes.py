@@ -505,18 +505,19 @@ class Lifetimes:
         """What packets change here, for `restore`; pairs that were replaced are not brought back."""
         lingering = {k: list(found) for k, found in self._lingering.items()}
         timers = self._wheel.state(), self._entered.copy()
-        return self._birth.copy(), list(self._old), lingering, timers, len(self.events), self.counts.copy()
+        events = self.events, len(self.events)  # the list only grows, until `restore` puts a shorter one in its place
+        return self._birth.copy(), list(self._old), lingering, timers, events, self.counts.copy()
 
     def restore(self, state: tuple[Any, ...]) -> None:
         """Put it back."""
-        birth, old, lingering, (wheel, entered), events, counts = state
+        birth, old, lingering, (wheel, entered), (events, known), counts = state
         self._held = False
         self._birth[:] = birth
         self._old, self._lingering = list(old), {k: list(found) for k, found in lingering.items()}
         self._wheel.restore(wheel)
         self._entered[:] = entered
         self.counts = counts.copy()
-        del self.events[events:]
+        self.events = events if len(events) == known else events[:known]
 
 
 def _old_inbound(lifetimes: Lifetimes, k: int) -> dict[int, list[int]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from qfp.config.ends import GRE_MODES, interface_addresses, tunnel_ends
 from qfp.control.policy import Want
-from qfp.explain_stages import selector_text
+from qfp.explain.words import selector_text
 from qfp.mtu import reading
 from qfp.mtu.datagrams import Address, Flow
 from qfp.mtu.flows import Candidates

@@ -9,7 +9,7 @@ import numpy as np
 
 from qfp.config.issues import Issue
 from qfp.config.references import pair_issues
-from qfp.explain_stages import protocol
+from qfp.explain.words import protocol
 from qfp.mtu import alike, bands
 from qfp.mtu.advice import advice, associations
 from qfp.mtu.bands import Line

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from qfp import fia
 from qfp.batch import Batch
 from qfp.engine import NullSink
-from qfp.explain_stages import Look, decide, frame_facts, outcome
+from qfp.explain.look import Frame
+from qfp.explain.steps import decide, frame_facts, outcome
 from qfp.tables import reassembly
 from qfp.trace.source import BatchSource, Source
 from qfp.trace.walker import Walker
@@ -58,7 +59,7 @@ from qfp_kernels.layout import (
     STAT_OUT,
     STOP_NONE,
 )
-from qfp_kernels.reassemble import undo
+from qfp_kernels.reassemble import begin_turn, undo
 
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
@@ -127,10 +128,12 @@ def explain(result: Any, frame: int) -> dict[str, Any]:
     """The facts of row `frame` of a result; the router is left as it was.
 
     Raises IndexError for a row that is not there, ExplainError when SAs or policy have changed since the run, unless
-    the result is that of a router's first frames.
+    the result is that of a router's first frames, and for results of `exchange`.
     """
-    origin: Origin = result.origin
     batch = result.source
+    if result.origin is None:
+        raise ExplainError("the frames of this result came in by several interfaces: send them with `forward` instead")
+    origin: Origin = result.origin
     if not 0 <= frame < len(batch):
         raise IndexError(f"the result has {len(batch)} frames, 0 to {len(batch) - 1}: there is no {frame}")
     owner = origin.owner
@@ -217,13 +220,15 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
     t.ctl[CTL_IN_IF], t.ctl[CTL_CUT_VECTOR], t.ctl[CTL_V_ON] = ingress, -1, 0
     t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS] = OUT_NONE, 0
     t.ctl[CTL_OUT_SEQ] = int(t.stats[STAT_OUT]) - sent_before
-    p.st[ST_ROWS], p.st[ST_VECTOR] = 0, 0
-    p.more[0] = -1  # a fresh workspace holds zeros, and `parse` writes it first
-    steps = []
+    begin_turn(t)
+    p.st[ST_ROWS], p.st[ST_VECTOR], p.st[ST_STOP] = 0, 0, STOP_NONE
+    # `parse` writes these first: until then they are those of a frame before, or zeros
+    p.more[0], p.verdict[0], p.cause[0] = -1, 0, 0
+    steps: list[dict[str, Any]] = []
     stages = stages_of(owner, source)
     owner.engine.load(stages)
+    before = Frame.at(owner, p)
     for stage in stages:
-        before = Look.at(owner, p)
         if not _step(stage, p, t):
             continue
         if t.ctl[CTL_FAILED]:
@@ -232,9 +237,9 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
             undo(t, int(p.st[ST_CUT_POS]))  # given back until the control plane has answered, as in a run
             owner.engine.on_stop(*(int(p.st[k]) for k in (ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS)))
             return one_frame(owner, ingress, batch, sent_before)
-        said = decide(stage.name, owner, before, Look.at(owner, p))
-        if said is not None:
-            steps.append(said)
+        after = Frame.at(owner, p)
+        steps += decide(stage.name, owner, before, after)
+        before = after
     return {**frame_facts(owner, p, batch), **outcome(owner, p), "stages": steps}
 
 

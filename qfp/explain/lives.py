@@ -1,0 +1,117 @@
+"""Which SA follows which, and why: from what the control plane noted (qfp.control.lifetimes)."""
+
+from typing import Any
+
+from qfp.explain.words import Facts, count, moment, sa_name
+from qfp_kernels.layout import NO_LIMIT
+
+WHATS = ("rekeyed", "idle", "cleared", "peer")  # events after which a new pair of SAs stands
+
+
+def _event(owner: Any, pair: int, generation: int, whats: tuple[str, ...]) -> Any:
+    """The last event of these kinds that a generation of a pair met; None when nothing is known of it."""
+    events = owner.lifetimes.events if hasattr(owner, "lifetimes") else ()
+    fits = [e for e in reversed(events) if e.pair == pair and e.generation == generation and e.what in whats]
+    if not fits:
+        return None
+    # pairs have other numbers after a change of configuration: the SPI tells whose event it is
+    wants = [owner.sadb.pairs[pair].want, *(want for want, g in owner.lifetimes.past.get(pair, ()) if g == generation)]
+    spis = {sa.spi for want in wants for sa in owner.sadb.derive(want, generation, True)}
+    return next((e for e in fits if e.spi in spis), None)
+
+
+def _facts(event: Any, owner: Any) -> Facts:
+    """An event as facts: `why` in words."""
+    limits = owner.lifetimes.limits.get(event.pair)
+    why = {
+        ("rekeyed", "time"): f"its soft lifetime of {limits.soft_seconds} s was over" if limits else "time",
+        ("rekeyed", "volume"): "its soft limit of volume was reached",
+        ("rekeyed", "numbers"): "its sequence numbers were running out",
+        ("rekeyed", "peer"): "the peer moved first",
+        ("idle", "idle"): f"nothing was sent or received for {limits.idle} s" if limits else "idle",
+        ("cleared", ""): "clear crypto sa",
+    }  # fmt: skip
+    text = why.get((event.what, event.why), event.what)
+    if event.what == "peer":
+        text = f"the entry goes to {event.why}"
+    what = "deleted" if event.what in ("idle", "cleared", "peer") else event.what
+    return {"what": what, "why": event.why or event.what, "reason": text, "spi": f"0x{event.spi:08x}",
+            "at": moment(event.ts)}  # fmt: skip
+
+
+def predecessor(owner: Any, handle: int) -> Facts | None:
+    """What became of the SA that this outbound one followed; None when it is the first or nothing was noted."""
+    pair, generation = _who(owner, handle)
+    if pair < 0 or generation == 0:
+        return None
+    event = _event(owner, pair, generation - 1, WHATS)
+    return None if event is None else _facts(event, owner)
+
+
+def predecessor_text(owner: Any, handle: int, facts: Facts) -> str:
+    return (
+        f"{sa_name(owner, handle)} follows the one with SPI {facts['spi']}, {facts['what']} at {facts['at']}: "
+        f"{facts['reason']}"
+    )
+
+
+def replaced(owner: Any, handle: int) -> Facts | None:
+    """Why an old inbound SA, which is still taken, is no longer the pair's; None when it is."""
+    pair, generation = _who(owner, handle)
+    if pair < 0 or owner.tables.t.life["coming"][handle] or generation == owner.sadb.pairs[pair].generation:
+        return None
+    event = _event(owner, pair, generation, WHATS)
+    return None if event is None else _end(event, owner)
+
+
+def _end(event: Any, owner: Any) -> Facts:
+    """The same for an inbound SA, whose SPI is not that of the event."""
+    facts = _facts(event, owner)
+    del facts["spi"]
+    return facts
+
+
+def _who(owner: Any, handle: int) -> tuple[int, int]:
+    """(pair, generation) of an SA; pair -1 when it has no lifetime."""
+    if not hasattr(owner, "lifetimes"):
+        return -1, 0
+    life = owner.tables.t.life[handle]
+    return int(life["pair"]), int(life["generation"])
+
+
+def gone(owner: Any, spi: int, proto: str, dst: Any) -> Facts | None:
+    """What became of an inbound SA that is no longer there; None when no such one is known."""
+    for pair, past in owner.lifetimes.past.items() if hasattr(owner, "lifetimes") else ():
+        for want, generation in past:
+            same = (sa for sa in owner.sadb.derive(want, generation, False) if sa.spi == spi and sa.proto == proto)
+            if any(sa.dst == dst for sa in same):
+                event = _event(owner, pair, generation, WHATS)
+                return None if event is None else _end(event, owner)
+    return None
+
+
+def spent(life: Any, state: Any) -> str:
+    """What an SA has carried."""
+    if life["stale"]:
+        return "it was made before multi-sn was switched, and waits to be cleared"
+    return f"{count(int(state['packets']), 'packet')}, {count(int(state['bytes']), 'byte')}"
+
+
+def ending(owner: Any, handle: int, state: Any) -> str:
+    """Why an SA carries nothing more."""
+    life = owner.tables.t.life[handle]
+    text = spent(life, state)
+    if life["stale"]:
+        return text
+    pair, generation = _who(owner, handle)
+    event = _event(owner, pair, generation, ("expired", "idle")) if pair >= 0 else None
+    if event is None:
+        return f"{text}: its limit of volume is reached" if int(life["hard"]) not in (0, NO_LIMIT) else text
+    limits = owner.lifetimes.limits[pair]
+    over = f"lifetime of {limits.hard_seconds} s" if event.what == "expired" else f"idle time of {limits.idle} s"
+    return f"{text}; its {over} was over at {moment(event.ts)}"
+
+
+def soft_reason(life: Any, state: Any) -> str:
+    """Which soft limit an outbound SA has met."""
+    return "numbers" if int(state["bytes"]) < int(life["soft"]) else "volume"
