@@ -21,8 +21,8 @@ DROPPED = int(drops.Verdict.DROPPED)
 FRAME: dict[str, Decider] = {
     "walk": inbound.walk, "parse": inbound.parse, "reassemble": inbound.reassemble, "pathmtu": inbound.pathmtu,
     "lookup": inbound.lookup, "open": inbound.open_, "decap": inbound.decap, "select": inbound.select,
-    "commit": inbound.commit, "join": inbound.join, "spd": outbound.spd, "icmp": outbound.icmp, "reserve": outbound.reserve,
-    "deliver": outbound.deliver,
+    "commit": inbound.commit, "join": inbound.join, "spd": outbound.spd, "icmp": outbound.icmp,
+    "reserve": outbound.reserve, "deliver": outbound.deliver,
 }  # fmt: skip
 # of each row on the list that the stage walks
 ROWS: dict[str, RowDecider] = {
