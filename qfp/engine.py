@@ -60,6 +60,7 @@ from qfp_kernels.layout import (
     ST_STOP_A,
     ST_STOP_B,
     ST_STOP_TS,
+    STAT_HELD_BEFORE,
     STOP_NONE,
     VECTOR,
     VECTOR_MAX,
@@ -379,3 +380,5 @@ def zero_counters(tables: Tables) -> None:
         getattr(t, name)[:] = 0
     for field in ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in"):
         t.ifs[field] = 0
+    t.rsm["merged"], t.rsm["whole"] = 0, 0
+    t.stats[STAT_HELD_BEFORE] = t.rsm["held"].sum()  # fragments that wait now came in, as far as what follows can tell

@@ -24,6 +24,7 @@ from qfp_kernels.layout import (
     STAT_DUMMY,
     STAT_ECN_ALARM,
     STAT_FRAGMENTS,
+    STAT_HELD_BEFORE,
     STAT_ICMP,
     STAT_ICMP_LIMITED,
     STAT_ICMP_LOST,
@@ -48,8 +49,9 @@ STATS = {
     "frames_in": STAT_IN, "bytes_in": STAT_IN_BYTES, "packets_out": STAT_OUT, "bytes_out": STAT_OUT_BYTES,
     "fragments_seen": STAT_FRAGMENTS, "ecn_alarms": STAT_ECN_ALARM, "dummies": STAT_DUMMY,
     "fragments_made": STAT_MADE, "icmp_sent": STAT_ICMP, "icmp_lost": STAT_ICMP_LOST,
-    "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS,
+    "icmp_limited": STAT_ICMP_LIMITED, "mss_adjusted": STAT_MSS, "fragments_before": STAT_HELD_BEFORE,
 }  # fmt: skip
+CAME = ("frames_in", "icmp_sent", "fragments_made", "fragments_before")
 REASSEMBLIES = {"outer": OUTER, "inner": INNER}
 
 
@@ -108,7 +110,8 @@ def counters(tables: Tables) -> dict[str, Any]:
 def _balance(t: Any, stats: dict[str, int], verdicts: dict[str, int], held: dict[str, Any]) -> dict[str, Any]:
     """Where packets came from and where they went: the sums of both sides are equal (BASE-12).
 
-    in: frames_in, icmp_sent (errors that this router made and sent), fragments_made (packets more than there were).
+    in: frames_in, icmp_sent (errors that this router made and sent), fragments_made (packets more than there were),
+    fragments_before (waiting when counting began anew, see `zero_counters`).
     out: packets_out; dropped (frames) and pieces_dropped (further fragments of these); punted; merged (fragments that
     became part of a packet), fragments_waiting and fragments_lost (taken in, and lost later); consumed (keepalives,
     dummies); not_written (clear packets that `decrypt` leaves out).
@@ -120,11 +123,11 @@ def _balance(t: Any, stats: dict[str, int], verdicts: dict[str, int], held: dict
         "packets_out": stats["packets_out"], "dropped": verdicts.get("dropped", 0),
         "pieces_dropped": int(t.pieces.sum()), "punted": verdicts.get("punted", 0), "merged": merged,
         "fragments_waiting": waiting, "fragments_lost": lost,
-        "consumed": verdicts.get("consumed", 0) - merged - waiting - lost,
+        "consumed": verdicts.get("consumed", 0) + stats["fragments_before"] - merged - waiting - lost,
     }  # fmt: skip
     if t.ctl[CTL_MODE] != MODE_ROUTER:
         out["not_written"] = 0 if t.ctl[CTL_KEEP_CLEAR] else verdicts.get("bypassed", 0)
-    return {"in": {name: stats[name] for name in ("frames_in", "icmp_sent", "fragments_made")}, "out": out}
+    return {"in": {name: stats[name] for name in CAME}, "out": out}
 
 
 def reassembly_counters(t: Any) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_pieces_of_one_packet_are_counted_by_cause() -> None:
     long = ip4("10.1.0.9", "10.2.0.9", udp(1, 2, bytes(1472)))
     result = plan.router(0).forward(Batch.from_frames([long] * 4), IN)
     balance = result.counters["balance"]
-    assert balance["in"] == {"frames_in": 4, "icmp_sent": 0, "fragments_made": 4}
+    assert balance["in"] == {"frames_in": 4, "icmp_sent": 0, "fragments_made": 4, "fragments_before": 0}
     assert {k: v for k, v in balance["out"].items() if v} == {"packets_out": 3, "dropped": 3, "pieces_dropped": 2}
     assert balance_line(balance) == (
         "balance: 4 in + 4 by fragmentation = 3 out + 3 dropped + 2 more fragments of these"

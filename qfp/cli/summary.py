@@ -13,7 +13,10 @@ LIFETIME_WORDS = {"idle": "deleted as idle", "deleted": "deleted after a rekey",
 SA_COLUMNS = ("SPI", "dir", "peer", "algorithms", "packets", "bytes", "replays", "bad ICV", "errors")
 # Outbound: made smaller or not; inbound: expanded, or malformed
 COMPRESSION_COLUMNS = ("(de)compressed", "not / failed")
-CAME = {"frames_in": "in", "icmp_sent": "ICMP errors", "fragments_made": "by fragmentation"}
+CAME = {
+    "frames_in": "in", "icmp_sent": "ICMP errors", "fragments_made": "by fragmentation",
+    "fragments_before": "fragments that waited before",
+}  # fmt: skip
 WENT = {
     "packets_out": "out", "dropped": "dropped", "pieces_dropped": "more fragments of these", "punted": "punted",
     "merged": "merged by reassembly", "fragments_waiting": "waiting for fragments", "fragments_lost": "fragments lost",
