@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import acl, crypto, interfaces, isakmp, qos, routes, system
+from . import acl, crypto, interfaces, isakmp, nhrp, qos, routes, system
 from .grammar import Command, Grammar
 
 TABLE: list[Command] = [
     *system.COMMANDS,
     *interfaces.COMMANDS,
+    *nhrp.COMMANDS,
     *routes.COMMANDS,
     *acl.COMMANDS,
     *crypto.COMMANDS,

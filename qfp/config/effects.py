@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .ends import GRE_MODES, TunnelWay, default_peer, own_address, tunnel_way
+from . import tunnel_effects
+from .ends import TunnelWay, default_peer, is_modelled, own_address, tunnel_way
 from .load import Load, default_of
 from .model import (
     AccessList,
@@ -76,7 +77,8 @@ _VTI = tuple(
     for name, words in (("key", "key"), ("checksum", "checksum"), ("sequence", "sequence-datagrams"), ("ttl", "ttl"),
                         ("tos", "tos"))
 )  # fmt: skip
-_SHARED = (_Unused("shared", "'shared' has no effect: every tunnel has SAs of its own"),)
+_SHARED = (_Unused("shared", "'shared' has no effect: every VTI has SAs of its own"),)
+_TUNNEL = (_Unused("ikev2_profile", "'ikev2-profile' has no effect", NEEDS_IKE, "note"),)
 _ENTRY = (_Unused("reverse_route", "reverse-route adds no route", "add the routes to what the peer protects"),)
 _PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"),)
 _TRANSFORM_SET = (
@@ -93,6 +95,7 @@ def check(load: Load) -> None:
         _policies(load, interface)
         if interface.tunnel is not None:
             _tunnel(load, routing, interface, row)
+    tunnel_effects.check(load)
     _crypto_maps(load)
     _transform_choices(load)
     for route in routing.unresolved:
@@ -123,8 +126,9 @@ def _unused(load: Load) -> None:
     for interface in cfg.interfaces.values():
         _fields(load, interface, _INTERFACE, interface.line)
         if interface.tunnel is not None:
-            _fields(load, interface.tunnel, _SHARED, interface.line)
+            _fields(load, interface.tunnel, _TUNNEL, interface.line)
             if interface.tunnel.is_vti:
+                _fields(load, interface.tunnel, _SHARED, interface.line)
                 _fields(load, interface.tunnel, _VTI, interface.line)
     for maps in (cfg.crypto_maps, cfg.dynamic_maps):
         for entry in (entry for each in maps.values() for entry in each.entries):
@@ -183,9 +187,12 @@ def _policies(load: Load, interface: Interface) -> None:
 def _tunnel(load: Load, routing: Routing, interface: Interface, row: int) -> None:
     tunnel = interface.tunnel
     assert tunnel is not None
-    if tunnel.mode not in GRE_MODES and not tunnel.is_vti:
+    if not is_modelled(tunnel):
         load.warn(f"{interface.name}: tunnel mode {tunnel.mode} is not modelled",
                   "packets routed into it are dropped as UNSUPPORTED_TUNNEL", line=interface.line)  # fmt: skip
+        return
+    if tunnel.is_multipoint:
+        tunnel_effects.multipoint(load, routing, interface, row)
         return
     way = tunnel_way(load.cfg, routing, interface, row)
     if way.looped:

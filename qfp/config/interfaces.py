@@ -25,7 +25,7 @@ _KEPT_IPV6 = (
     "cef|nd|ospf|eigrp|rip|redirects|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly"
 )
 _NOT_MODELLED = (
-    "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
+    "ip nat|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
     "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
     "|tunnel route-via|tunnel bandwidth|tunnel entropy"
     "|rate-limit|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup"
@@ -33,8 +33,12 @@ _NOT_MODELLED = (
 )
 
 TUNNEL_MODES = (
-    "aurp", "cayman", "dvmrp", "eon", "gre ip", "gre multipoint", "gre ipv6", "ipip", "ipip decapsulate-any",
-    "ipsec ipv4", "iptalk", "ipv6", "ipsec ipv6", "ipv6ip", "mpls", "nos", "rbscp",
+    "aurp", "cayman", "dvmrp", "eon", "ethernet gre ipv4", "ethernet gre ipv6", "geneve ip", "gre ip", "gre ipv6",
+    "gre multipoint", "gre multipoint ipv6", "ipip", "ipip decapsulate-any", "ipip ipv6", "ipsec dual-overlay",
+    "ipsec ipv4", "ipsec ipv4 v6-overlay", "ipsec ipv6", "ipsec ipv6 v4-overlay", "iptalk", "ipv6", "ipv6ip",
+    "ipv6ip 6rd", "ipv6ip 6to4", "ipv6ip auto-tunnel", "ipv6ip isatap", "l2tp", "mpls", "mpls traffic-eng",
+    "mpls traffic-eng point-to-multipoint", "nos", "rbscp", "udp ip", "udp ipv6", "udp multipoint", "vxlan ipv4",
+    "vxlan ipv6", "vxlan-gpe ipv4", "vxlan-gpe ipv6",
 )  # fmt: skip
 
 
@@ -183,7 +187,9 @@ def _protection(load: Load, interface: Interface, args: Args) -> None:
         return
     tunnel.protection_profile = None if args.no else args["name"]
     tunnel.shared = not args.no and "shared" in args.keywords
+    tunnel.ikev2_profile = None if args.no else args.get("ikev2")
     load.mark(tunnel, "shared")
+    load.mark(tunnel, "ikev2_profile")
 
 
 _BYTES = "68-9216"
@@ -217,16 +223,18 @@ COMMANDS = [
         ("qos pre-classify", flag("qos_pre_classify")),
         ("tunnel source {<value:interface> | <value:address>}", _tunnel("source")),
         ("tunnel destination <value:endpoint>", _tunnel("destination")),
-        ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 | ipv6ip "
-         "| aurp | cayman | dvmrp | eon | iptalk | mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
-        ("tunnel protection ipsec profile <name:@IPsec profile> [shared]", _protection),
+        (f"tunnel mode {{gre | {' | '.join(TUNNEL_MODES)}}}", _tunnel_mode),
+        ("tunnel protection ipsec profile <name:@IPsec profile> [ikev2-profile <ikev2:word>] [{shared | isakmp-profile "
+         "<isakmp:@ISAKMP profile>}]", _protection),
+        ("tunnel protection ipsec profile <name:@IPsec profile> shared ikev2-profile <ikev2:word>", _protection),
         ("tunnel key <value:0-4294967295>", _tunnel("key")),
         ("tunnel checksum", _tunnel("checksum", "")),
         ("tunnel sequence-datagrams", _tunnel("sequence", "")),
         ("tunnel vrf <value:@vrf>", _tunnel("vrf")),
         ("tunnel ttl <value:1-255>", _tunnel("ttl")),
         ("tunnel tos <value:0-255>", _tunnel("tos")),
-        ("tunnel path-mtu-discovery", _tunnel("path_mtu_discovery", "")),
+        ("tunnel path-mtu-discovery [{age-timer {<minutes:10-30> | infinite} | min-mtu <bytes:92-65535>}]",
+         _tunnel("path_mtu_discovery", "")),
     )),
     Command("global", "crypto ipsec fragmentation <value:before-encryption|after-encryption>",
             below("ipsec", _fragmentation)),

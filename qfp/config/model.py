@@ -339,9 +339,25 @@ class Address6:
     link_local: bool = False
 
 
+# Tunnel modes that are IPsec itself, and the IP versions that each carries. The guide's two carry both.
+VTI_OVERLAYS = {
+    "ipsec ipv4": (4, 6), "ipsec ipv6": (4, 6), "ipsec dual-overlay": (4, 6), "ipsec ipv4 v6-overlay": (6,),
+    "ipsec ipv6 v4-overlay": (4,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NhrpMap:
+    """`ip nhrp map`: next hops in `network` are behind the NBMA address `peer`, which may be a host name."""
+
+    network: Network
+    peer: Address | str
+
+
 @dataclass
 class TunnelConfig:
-    """`tunnel ...` commands; `source` is an address or an interface, `destination` an address or a host name."""
+    """`tunnel ...` and `nhrp map` commands; `source` is an address or an interface, `destination` an address or a host
+    name."""
 
     source: Address | str | None = None
     destination: Address | str | None = None
@@ -355,11 +371,29 @@ class TunnelConfig:
     ttl: int | None = None
     tos: int | None = None
     path_mtu_discovery: bool = False
+    ikev2_profile: str | None = None
+    nhrp_maps: list[NhrpMap] = field(default_factory=list)
+    nhrp_multicast: list[Address | str] = field(default_factory=list)  # NBMA addresses that multicast goes to
 
     @property
     def is_vti(self) -> bool:
         """Whether the tunnel's encapsulation is IPsec itself."""
-        return self.mode.startswith("ipsec ")
+        return self.mode in VTI_OVERLAYS
+
+    @property
+    def overlay(self) -> tuple[int, ...]:
+        """IP versions that a VTI carries."""
+        return VTI_OVERLAYS[self.mode]
+
+    @property
+    def is_multipoint(self) -> bool:
+        """Whether the tunnel has many peers, each with an NBMA address that NHRP knows."""
+        return self.mode in ("gre multipoint", "gre multipoint ipv6")
+
+    @property
+    def nbma(self) -> list[Address | str]:
+        """NBMA addresses that NHRP entries name, each once, in the order of the configuration."""
+        return list(dict.fromkeys([*(each.peer for each in self.nhrp_maps), *self.nhrp_multicast]))
 
 
 @dataclass

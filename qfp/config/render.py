@@ -256,6 +256,7 @@ def _tunnel(tunnel: TunnelConfig) -> Iterator[str]:
         ("tos", "tunnel tos {}"),
     ):
         yield from _simple(tunnel, ((attribute, pattern),))
+    yield from _nhrp(tunnel)
     for attribute, words in (
         ("checksum", "tunnel checksum"),
         ("sequence", "tunnel sequence-datagrams"),
@@ -264,7 +265,17 @@ def _tunnel(tunnel: TunnelConfig) -> Iterator[str]:
         if getattr(tunnel, attribute):
             yield words
     if tunnel.protection_profile is not None:
-        yield f"tunnel protection ipsec profile {tunnel.protection_profile}{' shared' if tunnel.shared else ''}"
+        ikev2 = f" ikev2-profile {tunnel.ikev2_profile}" if tunnel.ikev2_profile is not None else ""
+        shared = " shared" if tunnel.shared else ""
+        yield f"tunnel protection ipsec profile {tunnel.protection_profile}{ikev2}{shared}"
+
+
+def _nhrp(tunnel: TunnelConfig) -> Iterator[str]:
+    for each in tunnel.nhrp_maps:
+        host = each.network.prefixlen == each.network.max_prefixlen
+        prefix = str(each.network.network_address) if host and each.network.version == 4 else _prefix(each.network)
+        yield f"{'ip' if each.network.version == 4 else 'ipv6'} nhrp map {prefix} {each.peer}"
+    yield from (f"ip nhrp map multicast {peer}" for peer in tunnel.nhrp_multicast)
 
 
 def _prefix(network: Network) -> str:
