@@ -65,13 +65,13 @@ def integer(low: int, high: int) -> Kind:
 
 
 def choice(*values: str) -> Kind:
-    """One of some words; words, not numbers, may be cut short as long as they stay unique."""
+    """One of some words; words, not numbers, may be cut short as long as they stay unique (`ipsec-isa`)."""
 
     def take(words: Sequence[Word], at: int) -> Taken | Bad | None:
         text = words[at].text.lower()
         if text in values:
             return Taken(text)
-        meant = [value for value in values if value.startswith(text)] if text.isalpha() else []
+        meant = [value for value in values if value.startswith(text)] if text[:1].isalpha() else []
         return Taken(meant[0]) if len(meant) == 1 else None
 
     return Kind(" or ".join([", ".join(values[:-1]), values[-1]] if len(values) > 1 else values), take)
@@ -172,13 +172,17 @@ def _take_endpoint(words: Sequence[Word], at: int) -> Taken | Bad | None:
 # --- interfaces -------------------------------------------------------------------------------------------------
 
 INTERFACE_TYPES = (
-    "GigabitEthernet", "FastEthernet", "Ethernet", "TenGigabitEthernet", "TwentyFiveGigE", "TwoGigabitEthernet",
-    "FiveGigabitEthernet", "FortyGigabitEthernet", "HundredGigE", "Serial", "Tunnel", "Loopback", "Port-channel",
-    "Dialer", "BDI", "BVI", "Vlan", "VirtualPortGroup", "Virtual-Template", "Null", "ATM", "POS", "Multilink",
-    "Async", "Cellular", "Fddi", "Hssi",
+    "GigabitEthernet", "FastEthernet", "Ethernet", "Serial", "Loopback", "Tunnel", "TenGigabitEthernet",
+    "TwentyFiveGigE", "TwoGigabitEthernet", "FiveGigabitEthernet", "FortyGigabitEthernet", "HundredGigE",
+    "FourHundredGigE", "AppGigabitEthernet", "Wlan-GigabitEthernet", "Ethernet-Internal", "Port-channel", "Dialer",
+    "BDI", "BVI", "Vlan", "VirtualPortGroup", "Virtual-Template", "Virtual-PPP", "Virtual-Access", "Null", "ATM", "POS",
+    "Multilink", "Async", "Group-Async", "Cellular", "Fddi", "Hssi", "TokenRing", "BRI", "Dot11Radio", "wlan-ap", "NVI",
+    "nve", "pseudowire", "vasileft", "vasiright", "LISP", "MFR", "CEM", "Embedded-Service-Engine", "Service-Engine",
+    "Integrated-Service-Engine", "ISM", "SM", "ucse", "Analysis-Module", "GMPLS", "Bluetooth", "overlay", "vmi",
 )  # fmt: skip
+_USUAL = 5  # the types at the head of the table win over others that share a short form: `f0/0`, `s0/0/0`
 _BY_LOWER = {name.lower(): name for name in INTERFACE_TYPES}
-_INTERFACE = re.compile(r"([A-Za-z][A-Za-z-]*)([0-9][0-9/.:]*)?\Z")
+_INTERFACE = re.compile(r"([A-Za-z][A-Za-z-]*(?:11Radio)?)([0-9][0-9/.:]*)?\Z")
 _NUMBER = re.compile(r"[0-9][0-9/.:]*\Z")
 
 
@@ -191,7 +195,8 @@ def canonical_interface(text: str) -> str | None:
     full = _BY_LOWER.get(kind)
     if full is None:
         meant = [name for lower, name in _BY_LOWER.items() if lower.startswith(kind)]
-        full = meant[0] if len(meant) == 1 else None
+        usual = [name for name in meant if name in INTERFACE_TYPES[:_USUAL]]
+        full = meant[0] if len(meant) == 1 else (usual[0] if usual else None)
     return None if full is None else full + number
 
 
