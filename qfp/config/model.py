@@ -351,6 +351,8 @@ class TunnelConfig:
     sequence: bool = False
     protection_profile: str | None = None
     shared: bool = False
+    ikev2_profile: str | None = None
+    isakmp_profile: str | None = None
     vrf: str | None = None  # the front-door VRF
     ttl: int | None = None
     tos: int | None = None
@@ -382,6 +384,8 @@ class Interface:
     ipv6_tcp_adjust_mss: int | None = None
     bandwidth: int | None = None
     vlan: int | None = None
+    inner_vlan: str | None = None  # of `second-dot1q`: a list of numbers and ranges, or "any"
+    native_vlan: bool = False
     access_group_in: str | None = None
     access_group_out: str | None = None
     traffic_filter_in: str | None = None  # IPv6

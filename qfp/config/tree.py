@@ -138,7 +138,7 @@ class TreeReader:
                     continue
                 if not depth and self.ended and found.args.shortened:
                     return self._printed(statement)
-                if found.args.shortened and nearest is not None and nearest[1].reason == "malformed":
+                if found.args.shortened and nearest is not None and self._was_malformed(nearest[1], statement):
                     break  # `mac-address 1.2` is a bad one of an interface, not a global `mac-address-table`
                 statement.found = found
                 return self._hang(statement, depth)
@@ -204,6 +204,9 @@ class TreeReader:
             self.keepers[-1].children.append(statement)
             return True
         return False
+
+    def _was_malformed(self, failure: Failure, statement: Statement) -> bool:
+        return failure.reason == "malformed" and failure.depth > self._start(statement)
 
     @staticmethod
     def _start(statement: Statement) -> int:
