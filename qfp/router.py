@@ -154,8 +154,8 @@ class Router:
             spd4 = self._builder.crypto_map(interface, interface.crypto_map, 4)
         if interface.ipv6_crypto_map:
             spd6 = self._builder.crypto_map(interface, interface.ipv6_crypto_map, 6)
-        fields = {"spd4": spd4, "spd6": spd6, "up": not interface.shutdown}
-        if interface.tunnel is not None:
+        fields = {"spd4": spd4, "spd6": spd6, "up": not interface.is_down}
+        if interface.tunnel is not None and not interface.is_template:
             fields |= self._tunnel(interface, row, fields)
         self.interfaces.set(row, vrf=self.routing.vrf_of(interface), **self._host(interface), **fields)
 

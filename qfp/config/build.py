@@ -53,10 +53,14 @@ def loads(
     state = Load(file)
     state.cfg.platform.model, state.cfg.platform.release = platform_of(model, release)
     state.cfg.allow_null = allow_null
-    root = TreeReader(grammar()).read(text)
+    reader = TreeReader(grammar())
+    root = reader.read(text)
     verdicts: list[LineVerdict] = []
     _apply(state, root, state.cfg, "", verdicts)
     _finish(state)
+    if reader.after_end:
+        told = f"behind 'end', {len(reader.after_end)} lines are no commands: they are left out"
+        state.report("note", told, "a terminal prints such lines; commands belong before 'end'", line=reader.after_end[0])
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
     state.cfg.lines = _with_issues(verdicts, state)
     return state.cfg
@@ -111,6 +115,7 @@ def _keep_raw(section: Any, statement: Statement) -> None:
     if isinstance(section, Kept):
         text = " ".join(word.text for word in statement.words)
         section.children.append(" " * max(1, statement.indent) + text)
+        section.children += statement.block
 
 
 def _masked(statement: Statement, match: Match) -> str:

@@ -78,7 +78,6 @@ _VTI = tuple(
                         ("tos", "tos"))
 )  # fmt: skip
 _SHARED = (_Unused("shared", "'shared' has no effect: every VTI has SAs of its own"),)
-_TUNNEL = (_Unused("ikev2_profile", "'ikev2-profile' has no effect", NEEDS_IKE, "note"),)
 _ENTRY = (_Unused("reverse_route", "reverse-route adds no route", "add the routes to what the peer protects"),)
 _PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"),)
 _TRANSFORM_SET = (
@@ -93,7 +92,7 @@ def check(load: Load) -> None:
     _unused(load)
     for row, interface in enumerate(cfg.interfaces.values()):
         _policies(load, interface)
-        if interface.tunnel is not None:
+        if interface.tunnel is not None and not interface.is_template:
             _tunnel(load, routing, interface, row)
     tunnel_effects.check(load)
     _crypto_maps(load)
@@ -110,7 +109,8 @@ def _not_installed(load: Load, route: StaticRoute) -> None:
     elif name.startswith("Null"):
         told = f"routes to {name} are not modelled: {route.prefix} is not installed, another route may take its packets"
     else:
-        why = "is shut down" if name in load.cfg.interfaces else "is not there"
+        found = load.cfg.interfaces.get(name)
+        why = "is not there" if found is None else "never comes up" if found.is_template else "is shut down"
         told = f"{route.prefix} is not installed: {name} {why}"
     load.warn(told, line=route.line)
 
@@ -125,11 +125,8 @@ def _unused(load: Load) -> None:
     _fields(load, cfg.platform, _PLATFORM)
     for interface in cfg.interfaces.values():
         _fields(load, interface, _INTERFACE, interface.line)
-        if interface.tunnel is not None:
-            _fields(load, interface.tunnel, _TUNNEL, interface.line)
-            if interface.tunnel.is_vti:
-                _fields(load, interface.tunnel, _SHARED, interface.line)
-                _fields(load, interface.tunnel, _VTI, interface.line)
+        if interface.tunnel is not None and interface.tunnel.is_vti:
+            _fields(load, interface.tunnel, (*_SHARED, *_VTI), interface.line)
     for maps in (cfg.crypto_maps, cfg.dynamic_maps):
         for entry in (entry for each in maps.values() for entry in each.entries):
             _fields(load, entry, _ENTRY, entry.line)

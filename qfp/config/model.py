@@ -367,11 +367,12 @@ class TunnelConfig:
     sequence: bool = False
     protection_profile: str | None = None
     shared: bool = False
+    ikev2_profile: str | None = None
+    isakmp_profile: str | None = None
     vrf: str | None = None  # the front-door VRF
     ttl: int | None = None
     tos: int | None = None
     path_mtu_discovery: bool = False
-    ikev2_profile: str | None = None
     nhrp_maps: list[NhrpMap] = field(default_factory=list)
     nhrp_multicast: list[Address | str] = field(default_factory=list)  # NBMA addresses that multicast goes to
 
@@ -416,6 +417,8 @@ class Interface:
     ipv6_tcp_adjust_mss: int | None = None
     bandwidth: int | None = None
     vlan: int | None = None
+    inner_vlan: str | None = None  # of `second-dot1q`: a list of numbers and ranges, or "any"
+    native_vlan: bool = False
     access_group_in: str | None = None
     access_group_out: str | None = None
     traffic_filter_in: str | None = None  # IPv6
@@ -432,6 +435,16 @@ class Interface:
     tunnel: TunnelConfig | None = None
     kept: list[Kept] = field(default_factory=list)
     line: int = field(default=0, compare=False)
+
+    @property
+    def is_template(self) -> bool:
+        """Whether sessions would be cloned from the interface, which never comes up itself."""
+        return self.name.startswith("Virtual-Template")
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it carries nothing, whatever else is configured."""
+        return self.shutdown or self.is_template
 
 
 @dataclass

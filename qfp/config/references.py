@@ -245,7 +245,7 @@ def _check_tunnel(load: Load, names: _Names, interface: Interface, tunnel: Tunne
         missing = []
     if tunnel.is_multipoint and "destination" in missing:
         missing.remove("destination")
-    if missing:
+    if missing and not interface.is_template:
         load.warn(f"{interface.name} lacks its tunnel {' and '.join(missing)}", "it stays down", line=interface.line)
     names.check(interface, "vrf", tunnel.vrf)
     outer = 6 if tunnel.mode.startswith("ipsec ipv6") or tunnel.mode.endswith("ipv6") else 4

@@ -194,7 +194,6 @@ _BEFORE = (
     ("bandwidth", "bandwidth {}"),
     ("mac", "mac-address {}"),
     ("mtu", "mtu {}"),
-    ("vlan", "encapsulation dot1q {}"),
     ("vrf", "vrf forwarding {}"),
     ("unnumbered", "ip unnumbered {}"),
     ("ip_mtu", "ip mtu {}"),
@@ -205,8 +204,12 @@ _BEFORE = (
 
 
 def _interface(found: Interface, show_keys: bool) -> Iterator[str]:
-    yield f"interface {found.name}"
+    kind = " type tunnel" if found.is_template and found.tunnel != TunnelConfig() else ""
+    yield f"interface {found.name}{kind}"
     yield from (f" {line}" for line in _simple(found, _BEFORE))
+    if found.vlan is not None:
+        inner = f" second-dot1q {found.inner_vlan}" if found.inner_vlan else ""
+        yield f" encapsulation dot1q {found.vlan}{inner}{' native' if found.native_vlan else ''}"
     if not found.addresses4 and found.unnumbered is None:
         yield " no ip address"
     for at, address in enumerate(found.addresses4):
@@ -265,9 +268,10 @@ def _tunnel(tunnel: TunnelConfig) -> Iterator[str]:
         if getattr(tunnel, attribute):
             yield words
     if tunnel.protection_profile is not None:
-        ikev2 = f" ikev2-profile {tunnel.ikev2_profile}" if tunnel.ikev2_profile is not None else ""
-        shared = " shared" if tunnel.shared else ""
-        yield f"tunnel protection ipsec profile {tunnel.protection_profile}{ikev2}{shared}"
+        how = f" ikev2-profile {tunnel.ikev2_profile}" if tunnel.ikev2_profile else ""
+        how += f" isakmp-profile {tunnel.isakmp_profile}" if tunnel.isakmp_profile else ""
+        how += " shared" if tunnel.shared else ""
+        yield f"tunnel protection ipsec profile {tunnel.protection_profile}{how}"
 
 
 def _nhrp(tunnel: TunnelConfig) -> Iterator[str]:

@@ -12,6 +12,17 @@ def check(load: Load) -> None:
     """Report what concerns several tunnels; issues are added to the load."""
     _nhrp(load)
     _same_ends(load)
+    _templates(load)
+
+
+def _templates(load: Load) -> None:
+    found = [each for each in load.cfg.interfaces.values() if each.is_template]
+    if found:
+        names = ", ".join(each.name for each in found)
+        load.report("note", f"{names} never comes up by itself: sessions that would be cloned from it (FlexVPN, DVTI, "
+                    "EZVPN, PPP) are not modelled",
+                    "packets for what is behind them find no route here, and ESP from them no SA",
+                    line=found[0].line)  # fmt: skip
 
 
 def multipoint(load: Load, routing: Routing, interface: Interface, row: int) -> None:
@@ -36,7 +47,8 @@ def multipoint(load: Load, routing: Routing, interface: Interface, row: int) -> 
 
 def _nhrp(load: Load) -> None:
     """Said once: NHRP itself is not modelled."""
-    found = [each for each in load.cfg.interfaces.values() if each.tunnel is not None and each.tunnel.is_multipoint]
+    found = [each for each in load.cfg.interfaces.values() if each.tunnel is not None and each.tunnel.is_multipoint
+             and not each.is_down]  # fmt: skip
     if not found:
         return
     known = ", ".join(f"{each.name}: {len(each.tunnel.nbma) if each.tunnel else 0}" for each in found)
@@ -50,7 +62,7 @@ def _same_ends(load: Load) -> None:
     seen: dict[tuple[object, ...], Interface] = {}
     for interface in load.cfg.interfaces.values():
         tunnel = interface.tunnel
-        if tunnel is None or tunnel.protection_profile is None or not is_modelled(tunnel):
+        if tunnel is None or interface.is_down or tunnel.protection_profile is None or not is_modelled(tunnel):
             continue
         for peer in tunnel.nbma if tunnel.is_multipoint else [tunnel.destination]:
             first = seen.setdefault((tunnel.source, peer, tunnel.vrf), interface)

@@ -57,7 +57,7 @@ class Candidates:
         if vrf not in self._facing:
             names = [
                 name for name, i in interfaces.items()
-                if not i.shutdown and i.tunnel is None and not name.startswith(("Loopback", "Null"))
+                if not i.is_down and i.tunnel is None and not name.startswith(("Loopback", "Null"))
                 and self._router.routing.vrf_of(i) == vrf and (i.addresses4 or i.addresses6)
             ]  # fmt: skip
             self._facing[vrf] = sorted(names, key=lambda n: interfaces[n].crypto_map is not None)
@@ -103,7 +103,7 @@ class Candidates:
 def _lans(peer: Router) -> Iterator[Any]:
     """Addresses of interfaces with hosts behind them."""
     for interface in peer.config.interfaces.values():
-        if interface.tunnel is None and not interface.shutdown and not interface.crypto_map:
+        if interface.tunnel is None and not interface.is_down and not interface.crypto_map:
             yield from interface_addresses(peer.config, interface)
 
 

@@ -120,7 +120,9 @@ def _tunnels(router: Router) -> list[Path]:
     """A path for every VTI and GRE tunnel."""
     paths = []
     for name, interface in router.config.interfaces.items():
-        if interface.tunnel is None or not (interface.tunnel.is_vti or interface.tunnel.mode in GRE_MODES):
+        if interface.tunnel is None or interface.is_template:
+            continue
+        if not (interface.tunnel.is_vti or interface.tunnel.mode in GRE_MODES):
             continue
         local, peer = tunnel_ends(router.config, interface)
         kind = "vti" if interface.tunnel.is_vti else "gre"
@@ -183,7 +185,7 @@ def _ends(peer: Router | None) -> dict[Address, str]:
     if peer is None:
         return found
     for name, interface in peer.config.interfaces.items():
-        if not interface.shutdown:
+        if not interface.is_down:
             for address in interface_addresses(peer.config, interface):
                 found.setdefault(address.ip, name)
     return found
