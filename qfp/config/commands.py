@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import acl, crypto, interfaces, isakmp, nhrp, qos, routes, system
+from . import acl, crypto, interfaces, isakmp, nat, nhrp, qos, routes, system
 from .grammar import Command, Grammar
 
 TABLE: list[Command] = [
     *system.COMMANDS,
     *interfaces.COMMANDS,
     *nhrp.COMMANDS,
+    *nat.COMMANDS,
     *routes.COMMANDS,
     *acl.COMMANDS,
     *crypto.COMMANDS,

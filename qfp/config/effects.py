@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import tunnel_effects
+from . import nat_exemption, tunnel_effects, unmodelled
 from .ends import TunnelWay, default_peer, is_modelled, own_address, tunnel_way
 from .load import Load, default_of
 from .model import (
@@ -66,10 +66,6 @@ _PLATFORM = (
     _Unused("llq_qos_groups", "'platform ipsec llq' has no effect in qfp run: nothing waits there", LAB_DOES, "note"),
 )  # fmt: skip
 _INTERFACE = (
-    _Unused("access_group_in", "'ip access-group' filters nothing: every packet passes"),
-    _Unused("access_group_out", "'ip access-group' filters nothing: every packet passes"),
-    _Unused("traffic_filter_in", "'ipv6 traffic-filter' filters nothing: every packet passes"),
-    _Unused("traffic_filter_out", "'ipv6 traffic-filter' filters nothing: every packet passes"),
     _Unused("vlan", "no packet is told apart by its VLAN, and none leaves with a tag", "", "note"),
 )
 _VTI = tuple(
@@ -90,6 +86,9 @@ def check(load: Load) -> None:
     cfg = load.cfg
     routing = Routing(cfg, {name: row for row, name in enumerate(cfg.interfaces)})
     _unused(load)
+    _filters(load)
+    _left_out(load)
+    nat_exemption.check(load)
     for row, interface in enumerate(cfg.interfaces.values()):
         _policies(load, interface)
         if interface.tunnel is not None and not interface.is_template:
@@ -135,6 +134,25 @@ def _unused(load: Load) -> None:
         _fields(load, profile, _PROFILE, profile.line)
     for found in cfg.transform_sets.values():
         _fields(load, found, _TRANSFORM_SET, found.line)
+
+
+def _filters(load: Load) -> None:
+    """Access groups and traffic filters: a kind of their own, though they are read."""
+    for interface in load.cfg.interfaces.values():
+        for attribute in ("access_group_in", "access_group_out", "traffic_filter_in", "traffic_filter_out"):
+            if getattr(interface, attribute) is not None:
+                line, column = load.marked(interface, attribute) or (interface.line, 1)
+                load.left_out.setdefault(unmodelled.FILTER, {})[line] = column
+
+
+def _left_out(load: Load) -> None:
+    """One issue for each kind of what is kept and not modelled, at the first line of it."""
+    for kind, places in load.left_out.items():
+        first, *others = lines = sorted(places)
+        named = ", ".join(map(str, lines[: unmodelled.LINES_NAMED]))
+        more = ", …" if len(lines) > unmodelled.LINES_NAMED else ""
+        count = f" ({len(lines)} lines: {named}{more})" if others else ""
+        load.report(kind.severity, f"{kind.words} {kind.meaning}{count}", line=first, column=places[first])
 
 
 def _fields(load: Load, section: Any, unused: tuple[_Unused, ...], line: int = 0) -> None:

@@ -39,7 +39,7 @@ _KEPT_IPV6 = (
     "|snooping|source-guard|neighbor|rsvp|inspect|mobile|lisp|wccp|tcp compression-connections|ioam|icmp"
 )
 _NOT_MODELLED = (
-    "ip nat|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
+    "ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
     "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
     "|tunnel route-via|tunnel bandwidth|tunnel entropy|tunnel mpls|tunnel flow|tunnel rbscp|tunnel udlr|tunnel raw"
     "|rate-limit|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup"

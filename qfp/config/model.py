@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import TYPE_CHECKING
 
 from .issues import Issue
 from .lex import MASK, mask_secrets
 from .transforms import TransformSet
+
+if TYPE_CHECKING:
+    from .boxes import Box
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -447,6 +451,30 @@ class Interface:
         return self.shutdown or self.is_template
 
 
+@dataclass(frozen=True)
+class NatRule:
+    """A rule of `ip nat … source`: whose sources it translates: a list, a route map or a box of packets (static).
+
+    identity: a static rule that maps addresses to themselves; both: of `ip nat source`, for `ip nat enable`.
+    """
+
+    line: int = field(compare=False)
+    acl: str | None = None
+    route_map: str | None = None
+    static: Box | None = None
+    identity: bool = False
+    vrf: str | None = None
+    both: bool = False
+
+
+@dataclass
+class Nat:
+    """What is read of `ip nat`; the lines themselves are kept. roles: inside, outside, enable by interface."""
+
+    rules: list[NatRule] = field(default_factory=list)
+    roles: dict[str, set[str]] = field(default_factory=dict)
+
+
 @dataclass
 class IcmpLimits:
     """`ip icmp rate-limit unreachable` and `ipv6 icmp error-interval`; milliseconds for one error, 0 = no limit."""
@@ -613,6 +641,7 @@ class Configuration:
     policy_maps: dict[str, PolicyMap] = field(default_factory=dict)
     platform: Platform = field(default_factory=Platform)
     kept: list[Kept] = field(default_factory=list)
+    nat: Nat = field(default_factory=Nat, compare=False)
     allow_null: bool = field(default=False, compare=False)  # ESP that neither encrypts nor authenticates is taken
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)

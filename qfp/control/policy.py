@@ -6,10 +6,10 @@ SAs (the proxy identities are the rule's addresses, protocol and ports).
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from itertools import pairwise
 from typing import Any
 
 from qfp.config import Configuration
+from qfp.config.boxes import port_ranges
 from qfp.config.ends import default_peer, own_address, tunnel_ends
 from qfp.tables import spd
 from qfp.tables.spd import ANY_PORTS, Policies, Rule
@@ -167,20 +167,3 @@ class PolicyBuilder:
             Want(entry, selector, local, peer, profile, interface, where, vti=protocol is None, tunnel=True)
         )
         return entry
-
-
-def port_ranges(ace: Any, side: str) -> list[tuple[int, int]]:
-    """Inclusive port ranges of one side of a rule; ICMP type and code stand in the place of ports."""
-    if ace.protocol in (1, 58):
-        value = ace.icmp_type if side == "sport" else ace.icmp_code
-        return [ANY_PORTS] if value is None else [(value, value)]
-    match = getattr(ace, side)
-    if match is None:
-        return [ANY_PORTS]
-    if match.op == "eq":
-        return [(p, p) for p in (match.ports or (match.low,))]
-    if match.op == "neq":
-        holes = sorted(match.ports or (match.low,))
-        edges = [-1, *holes, 65536]
-        return [(a + 1, b - 1) for a, b in pairwise(edges) if a + 1 <= b - 1]
-    return [(match.low, match.high)]
