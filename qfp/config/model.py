@@ -336,11 +336,16 @@ class IsakmpConfig:
 
 @dataclass(frozen=True)
 class Address6:
-    """An IPv6 address of an interface; with `eui64` its low 64 bits come from the interface's identifier."""
+    """An IPv6 address of an interface; with `eui64` its low 64 bits come from the interface's identifier.
+
+    general: the name of the general prefix that it is under, and `bits` what stands behind the name.
+    """
 
     interface: IPv6Interface
     eui64: bool = False
     link_local: bool = False
+    general: str | None = None
+    bits: IPv6Interface | None = None
 
 
 # Tunnel modes that are IPsec itself, and the IP versions that each carries. The guide's two carry both.
@@ -595,6 +600,7 @@ class Platform:
     model: str | None = None
     release: tuple[int, int, int] = (16, 6, 1)  # the guide's
     llq_qos_groups: list[int] = field(default_factory=list)
+    transport6: bool = field(default=True, compare=False)  # transport mode over IPv6; else tunnel mode alone
     arlog_suppress: bool = False
     reassemble_transit: bool = False
     fips_mode: bool = False

@@ -214,8 +214,13 @@ def _interface(found: Interface, show_keys: bool) -> Iterator[str]:
         yield " no ip address"
     for at, address in enumerate(found.addresses4):
         yield f" ip address {address.ip} {address.netmask}{' secondary' if at else ''}"
+    lines: list[str] = []
     for entry in found.addresses6:
-        yield f" ipv6 address {_address6(entry.interface, entry.link_local)}{' eui-64' if entry.eui64 else ''}"
+        shown = f"{entry.general} {entry.bits}" if entry.bits else _address6(entry.interface, entry.link_local)
+        line = f" ipv6 address {shown}{' eui-64' if entry.eui64 else ''}"
+        if line not in lines:  # one of several addresses under a general prefix
+            lines.append(line)
+            yield line
     if found.ipv6_enable:
         yield " ipv6 enable"
     if not found.unreachables:

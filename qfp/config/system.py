@@ -20,7 +20,7 @@ _KEPT_IP = (
     "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
     "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server"
 )
-_KEPT_IPV6 = "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|general-prefix"
+_KEPT_IPV6 = "cef|hop-limit|dhcp|nd|source-route|spd|neighbor"
 # Sections kept with their children.
 _SECTIONS = (
     "controller|voice|voice-port|voice-card|control-plane|gatekeeper|key|archive|dial-peer|redundancy|rsvp|tacacs|radius"
