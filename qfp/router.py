@@ -205,7 +205,7 @@ class Router:
         df, vrf = df_rule(self.config, interface), self.routing.vrfs.get(tunnel.vrf, 0)
         ways, _ = peer_ways(self.config, self.routing, interface, row)
         home = self.routing.lookup(local, vrf)
-        under = ways[0].under if ways else home.out_if if home is not None else -1
+        under = next((way.under for way in ways if way.under >= 0), home.out_if if home is not None else -1)
         sp = -1 if profile is None else PEERS_ONLY
         self._gre.append(GreTunnel(row, local, any_peer, tunnel, vrf, sp, 0, df, under, head=True))
         for way in ways:

@@ -114,8 +114,6 @@ class NaiveRouter:
         self.tunnels[interface.name] = None
         found = []
         for peer in dict.fromkeys([*(m.peer for m in c.nhrp_maps), *c.nhrp_multicast]):
-            if self.routes.find(int(peer), version, c.vrf) is None:
-                continue
             common = (c.protection_profile, c.vrf, local, peer)
             entry = self.shared.get(common) if c.shared else None
             if profile is not None and entry is None:
@@ -182,7 +180,8 @@ class NaiveRouter:
     def _tunnel_default(self, name: str) -> int:
         if name in self.gre:
             first, *more = self.gre[name]
-            ways = [self._path(int(t.peer), t.family, t.vrf) for t in (first, *more) if not t.anyone]
+            known = [t for t in (first, *more) if not t.anyone and self.routes.find(int(t.peer), t.family, t.vrf)]
+            ways = [self._path(int(t.peer), t.family, t.vrf) for t in known]
             ways = ways or [self._path(int(first.local), first.family, first.vrf)]
             return min(ways) - naive_sizes.gre_overhead(first.config)
         return self.plaintext(self._entry_of_tunnel(name))
@@ -375,6 +374,9 @@ class NaiveRouter:
         tunnel.clear = self.df_rule(self.config.interfaces[name]) == "clear"
         if packet.tunnels >= TUNNELS_MAX:
             raise Bad("TUNNEL_LOOP")
+        if self.routes.find(int(tunnel.peer), tunnel.family, tunnel.vrf) is None:
+            self.packet = None  # nobody is told what is wrong outside
+            raise Bad("NO_ROUTE")
         delivery = []
         for piece in self._pieces_for_gre(packet, tunnel):
             ident = self._ident((tunnel.local, "gre", self.telling), tunnel.peer)

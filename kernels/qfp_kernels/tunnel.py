@@ -53,6 +53,7 @@ PUNTED = np.uint8(Verdict.PUNTED)
 FRAG_NEEDED, NO_BUFFERS, OUT_TOO_LONG = int(Drop.FRAG_NEEDED), int(Drop.NO_BUFFERS), int(Drop.OUT_TOO_LONG)
 TUNNEL_LOOP, IF_DOWN, NO_SA_OUT = int(Drop.TUNNEL_LOOP), int(Drop.IF_DOWN), int(Drop.NO_SA_OUT)
 NO_TUNNEL, BAD_HEADER, BAD_CHECKSUM = int(Drop.GRE_NO_TUNNEL), int(Drop.GRE_HEADER), int(Drop.GRE_CHECKSUM)
+NO_ROUTE = int(Drop.NO_ROUTE)
 BAD_SEQUENCE, BAD_INNER, NESTED = int(Drop.GRE_SEQUENCE), int(Drop.BAD_INNER), int(Drop.NESTED_TOO_DEEP)
 NOT_IPSEC, POLICY_MISMATCH = int(Drop.NOT_IPSEC), int(Drop.POLICY_MISMATCH)
 TUNNELS_MAX = 4
@@ -222,7 +223,7 @@ def _enter(p, t, i, mss):
         return False
     if (p.flags[i] & ORIGIN) == 0 and not hop(p, t, i, mss):
         return False
-    cause = _fit(p, t, i, tun)
+    cause = NO_ROUTE if tun.under < 0 else _fit(p, t, i, tun)
     if cause != 0:
         drop(p, i, cause, STAGE_TUNNEL)
     return cause == 0

@@ -96,7 +96,7 @@ def own_end(config: Configuration, interface: Interface, version: int) -> Addres
 
 @dataclass(frozen=True)
 class PeerWay:
-    """A peer of a multipoint tunnel. under: row of the interface by which it is reached; networks: the next hops that
+    """A peer of a multipoint tunnel. under: row of the interface by which it is reached, -1 = none; networks: the next hops that
     are mapped to it; multicast: whether multicast is."""
 
     peer: Address
@@ -109,7 +109,7 @@ def peer_ways(
     config: Configuration, routing: Routing, interface: Interface, row: int
 ) -> tuple[list[PeerWay], list[Address | str]]:
     """(peers of a multipoint tunnel, row `row` of the interfaces; the NBMA addresses that nothing reaches: no route but
-    by the tunnel itself, a name that is not known, an address of the other family)."""
+    by the tunnel itself; a name that is not known or an address of the other family, which make no peer)."""
     tunnel = interface.tunnel
     assert tunnel is not None
     version = 6 if tunnel.mode.endswith("ipv6") else 4
@@ -118,13 +118,15 @@ def peer_ways(
     for named in tunnel.nbma:
         peer = next(iter(config.resolve(named)), None) if isinstance(named, str) else named
         route = routing.lookup(peer, routing.vrfs.get(tunnel.vrf, 0))
-        if peer is None or peer.version != version or route is None or route.out_if == row:
+        under = route.out_if if route is not None and route.out_if != row else -1
+        if peer is None or peer.version != version or under < 0:
             lost.append(named)
+        if peer is None or peer.version != version:
             continue
         same = found.get(peer)
         networks = (same.networks if same else ()) + tuple(m.network for m in tunnel.nhrp_maps if m.peer == named)
         multicast = named in tunnel.nhrp_multicast or (same is not None and same.multicast)
-        found[peer] = PeerWay(peer, route.out_if, networks, multicast)
+        found[peer] = PeerWay(peer, under, networks, multicast)
     return list(found.values()), lost
 
 

@@ -38,7 +38,7 @@ def multipoint(load: Load, routing: Routing, interface: Interface, row: int) -> 
     if lost:
         named = ", ".join(map(str, lost[:3])) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         load.warn(f"{interface.name}: no route leads to NBMA address {named}",
-                  "packets for the next hops behind it are dropped as NO_NHRP_MAP", line=line)  # fmt: skip
+                  "packets for the next hops behind it are dropped as NO_ROUTE", line=line)  # fmt: skip
     if len(tunnel.nhrp_multicast) > 1:
         line, _ = load.marked(tunnel, "nhrp_multicast") or (interface.line, 1)
         load.warn(f"{interface.name}: multicast is not copied to {len(tunnel.nhrp_multicast)} peers",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qfp.config.ends import tunnel_ends
-from qfp.control.mtu import fragment_room, link_mtu, overhead, tunnel_mtu
+from qfp.control.mtu import MTU_DEFAULT, fragment_room, link_mtu, overhead, tunnel_mtu
 from qfp.sizes import LENGTH_MAX
 from qfp_kernels.layout import CTL_FRAME_ROWS, CTL_MSS, CTL_ROOM, CTL_TUNS, IF_GRE, IF_VTI
 from qfp_kernels.pathmtu import FLOOR4
@@ -55,7 +55,7 @@ class Sizes:
             handle, want = pair.outbound[0], pair.want
             family = want.peer.version
             if want.tunnel and want.sp in gre and not want.vti:
-                mtu = self._mtu(gre[want.sp], family)
+                mtu = self._mtu(gre[want.sp], family) if gre[want.sp] >= 0 else MTU_DEFAULT
                 self._tunnel_of[handle] = want.interface.name
             elif want.tunnel:
                 mtu = self._egress(self._router.interfaces.row[want.interface.name], family)
