@@ -1,5 +1,6 @@
 """Multipoint GRE (DMVPN) with static NHRP entries: hub and spokes, against the slow twin (BASE-5)."""
 
+import json
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ from test_tunnels import send, words
 from qfp.batch import Batch
 from qfp.config import loads
 from qfp.router import Router
+from qfp.trace import write_trace
 
 OUTSIDE = {4: "203.0.113.{}", 6: "2001:db8::{}"}
 CONFIG = """hostname R{me}
@@ -106,7 +108,8 @@ def test_any_traffic(seed: int) -> None:
     nbma = OUTSIDE[outer].format
     maps = entries([2, 3], outer) + f" ip nhrp map 172.31.0.128 255.255.255.128 {nbma(3)}\n"
     maps += f" ip nhrp map 172.31.0.130 {nbma(2)}\n"
-    maps += f" ip nhrp map 172.31.0.77 {'198.51.100.8' if outer == 4 else '2001:db9::8'}\n" if r.random() < 0.5 else ""
+    nowhere = "198.51.100.8" if outer == 4 else "2001:db9::8"
+    maps += f" ip nhrp map 172.31.0.77 {nowhere}\n" if r.random() < 0.5 else ""
     for k in r.choice([[], [2], [2, 3], [9]]):
         maps += f" ip nhrp map multicast {nbma(k)}\n"
     routes = "ip route 239.0.0.0 255.0.0.0 Tunnel0\nipv6 route ff0e::/16 Tunnel0\nipv6 route fd77:1::/64 fd77::3\n"
@@ -237,3 +240,102 @@ def test_a_reload_keeps_the_numbers_of_peers() -> None:
     later = Batch.from_frames([four(1, 3), four(1, 2)], ts=[10**10 + 1, 10**10 + 2])
     sent = new.forward(later, "gi0/0/1")
     assert [int.from_bytes(f[28:32]) for f in sent.packets.frames()] == [2, 1]
+
+
+@pytest.mark.req("BASE-5")
+def test_mtu_has_a_path_for_every_mapped_peer(tmp_path: Path) -> None:
+    """`qfp mtu` of the hub: each peer's own SA and egress; a peer without a route says so."""
+    maps = entries([2, 3]) + " ip nhrp map 172.31.0.8 198.51.100.8\n"
+    path, spoke = tmp_path / "hub.cfg", tmp_path / "spoke.cfg"
+    path.write_text(config(1, [], maps=maps))
+    spoke.write_text(config(2, [1]))
+    found = json.loads(qfp("mtu", path, "--json").out)["paths"]
+    assert {each["peer"] for each in found} >= {"203.0.113.2", "203.0.113.3"}
+    said = qfp("mtu", path, "--peer", spoke)
+    assert said.status == 0, said.err
+
+
+HUB = """hostname HUB
+crypto ipsec transform-set T esp-gcm
+ mode transport
+crypto ipsec profile P
+ set transform-set T
+interface Loopback0
+ ip address 192.0.2.1 255.255.255.255
+interface GigabitEthernet0
+ ip address 203.0.2.1 255.255.255.0
+interface GigabitEthernet1
+ ip address 203.0.3.1 255.255.255.0
+ mtu 1400
+interface GigabitEthernet2
+ ip address 10.1.0.1 255.255.0.0
+interface Tunnel0
+ ip address 172.31.0.1 255.255.255.0
+ ip nhrp map 172.31.0.2 203.0.2.2
+ ip nhrp map 172.31.0.3 203.0.3.2
+ tunnel source Loopback0
+ tunnel mode gre multipoint
+ tunnel key 7
+ tunnel protection ipsec profile P
+ip route 10.2.0.0 255.255.0.0 172.31.0.2
+ip route 10.3.0.0 255.255.0.0 172.31.0.3
+"""
+SPOKE = """hostname S{k}
+crypto ipsec transform-set T esp-gcm
+ mode transport
+crypto ipsec profile P
+ set transform-set T
+interface GigabitEthernet0
+ ip address 203.0.{k}.2 255.255.255.0
+interface GigabitEthernet2
+ ip address 10.{k}.0.1 255.255.0.0
+interface Tunnel0
+ ip address 172.31.0.{k} 255.255.255.0
+ ip nhrp nhs 172.31.0.1 nbma 192.0.2.1 multicast
+ tunnel source GigabitEthernet0
+ tunnel mode gre multipoint
+ tunnel key 7
+ tunnel protection ipsec profile P
+ip route 10.0.0.0 255.0.0.0 172.31.0.1
+ip route 0.0.0.0 0.0.0.0 203.0.{k}.1
+"""
+LAB = """[routers.hub]
+config = "hub.cfg"
+[routers.s2]
+config = "s2.cfg"
+[routers.s3]
+config = "s3.cfg"
+[[links]]
+ends = ["hub gi0", "s2 gi0"]
+delay = "5 ms"
+[[links]]
+ends = ["hub gi1", "s3 gi0"]
+delay = "5 ms"
+[[inject]]
+trace = "s2.pcap"
+at = "s2 gi2"
+[[inject]]
+trace = "hub.pcap"
+at = "hub gi2"
+"""
+
+
+@pytest.mark.req("BASE-5")
+def test_a_lab_of_hub_and_spokes(tmp_path: Path) -> None:
+    """Peers behind different links of the hub, each by its own egress interface; spoke to spoke by way of the hub."""
+    (tmp_path / "hub.cfg").write_text(HUB)
+    for k in (2, 3):
+        (tmp_path / f"s{k}.cfg").write_text(SPOKE.format(k=k))
+    (tmp_path / "lab.toml").write_text(LAB)
+    frames = {"s2": [four(2, 1), four(2, 3), four(2, 3, bytes(1372))], "hub": [four(1, 2), four(1, 3)]}
+    for name, each in frames.items():
+        write_trace(tmp_path / f"{name}.pcap", Batch.from_frames(each, ts=[10**6 * k for k in range(len(each))]))
+    said = qfp("lab", tmp_path / "lab.toml", "-o", tmp_path / "out", "--json")
+    assert said.status == 0, said.err
+    found = json.loads(said.out)
+    assert [each["delivered"] for each in found["journeys"]] == [3, 2]
+    router = Router.loads(HUB)
+    ends = {str(p.want.peer): router.sad.describe(p.outbound[0]) for p in router.sadb.pairs}
+    assert set(ends) == {"203.0.2.2", "203.0.3.2"}
+    sent = send(router, four(1, 2), four(1, 3), ingress="gi2")
+    assert [router.interfaces.names[k] for k in sent.packets.in_if] == ["GigabitEthernet0", "GigabitEthernet1"]

@@ -96,8 +96,8 @@ def own_end(config: Configuration, interface: Interface, version: int) -> Addres
 
 @dataclass(frozen=True)
 class PeerWay:
-    """A peer of a multipoint tunnel. under: row of the interface by which it is reached, -1 = none; networks: the next hops that
-    are mapped to it; multicast: whether multicast is."""
+    """A peer of a multipoint tunnel. under: row of the interface by which it is reached, -1 = none; networks: the next
+    hops that are mapped to it; multicast: whether multicast is."""
 
     peer: Address
     under: int

@@ -88,6 +88,11 @@ class Candidates:
 
     def _targets(self, path: Any, family: int) -> Iterable[Any]:
         """Networks in which to look for a destination."""
+        if path.hops:
+            routed = (each for each in self._router.config.routes if each.next_hop is not None)
+            yield from (each.prefix for each in routed if any(each.next_hop in net for net in path.hops)
+                        and each.family == family and each.prefix.prefixlen)  # fmt: skip
+            yield from (network for network in path.hops if network.version == family)
         yield from (network for network in self._far if network.version == family)
         name = path.tunnel or path.egress
         linked = {a.network for a in interface_addresses(self._router.config, self._router.config.interfaces[name])}
