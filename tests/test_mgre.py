@@ -94,7 +94,8 @@ def any_frame(r: Random) -> bytes:
     if r.random() < 0.3:
         dst = r.choice([f"fd00:{to}::9", f"fd77::{to}", "ff0e::5", "fd77:1::5"])
         return ip6("fd00:1::9", dst, udp(1, 2, bytes(size)))
-    dst = r.choice([f"10.{to}.0.9", f"172.31.0.{to}", "172.31.0.77", "172.31.0.78", "172.31.0.130", "239.1.2.3", "224.0.0.5"])
+    dst = r.choice([f"10.{to}.0.9", f"172.31.0.{to}", "172.31.0.77", "172.31.0.78", "172.31.0.130", "239.1.2.3",
+                    "224.0.0.5"])  # fmt: skip
     return ip4("10.1.0.9", dst, udp(1, 2, bytes(size)), ttl=r.choice([64, 64, 64, 1]), flags=flags)
 
 
