@@ -93,6 +93,7 @@ def _named(cfg: Configuration) -> set[str]:
 def exposed(cfg: Configuration) -> Iterator[Exposed]:
     """Every crypto map entry on an outside interface with every rule that translates packets of it."""
     known: dict[str, Filter] = {name: Filter.of(acl) for name, acl in cfg.access_lists.items() if name in _named(cfg)}
+    elsewhere: dict[str | None, list[Box]] = {}
     own = {(int(each.ip), int(each.ip)) for port in cfg.interfaces.values() for each in port.addresses4}
     maps = {rule.route_map: rule.route_map for rule in cfg.nat.rules}
     clauses = {key: _clauses(cfg, name, known) if name is not None else [] for key, name in maps.items()}
@@ -112,7 +113,9 @@ def exposed(cfg: Configuration) -> Iterator[Exposed]:
                 if not _applies(cfg, rule, vrf, roles):
                     continue
                 if protected is None:
-                    asked = _protected(acl, _elsewhere(cfg, vrf))
+                    if vrf not in elsewhere:
+                        elsewhere[vrf] = _elsewhere(cfg, vrf)
+                    asked = _protected(acl, elsewhere[vrf])
                     protected = [each for each in asked if each.box.src not in own]  # its own packets come in nowhere
                 parts = _translated(cfg, rule, protected, interface, known, clauses)
                 if parts:
