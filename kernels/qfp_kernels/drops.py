@@ -143,6 +143,9 @@ _ROWS = (
      "multicast source (RFC 1812 5.3.7, RFC 3927 2.7, RFC 4291 2.5)."),
     ("SELECTOR_MISMATCH", "decap", 30, "IN_V4_POST_INPUT_POLICY_FAIL", "XfrmInStateMismatch",
      "The decrypted packet lies outside the selectors that the key file states for its SA (RFC 4301 5.2)."),
+    ("NO_NHRP_MAP", "spd", None, "Ipv4NoAdj", "OutNoRoutes",
+     "The next hop in a multipoint GRE tunnel has no `ip nhrp map` entry (multicast: not exactly one `ip nhrp map "
+     "multicast`). Dynamic NHRP is not modelled."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

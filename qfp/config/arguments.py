@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, ip_address
 from typing import Any, NamedTuple
 
 from .lex import MASK, Word
@@ -65,13 +65,13 @@ def integer(low: int, high: int) -> Kind:
 
 
 def choice(*values: str) -> Kind:
-    """One of some words; words, not numbers, may be cut short as long as they stay unique."""
+    """One of some words; words, not numbers, may be cut short as long as they stay unique (`ipsec-isa`)."""
 
     def take(words: Sequence[Word], at: int) -> Taken | Bad | None:
         text = words[at].text.lower()
         if text in values:
             return Taken(text)
-        meant = [value for value in values if value.startswith(text)] if text.isalpha() else []
+        meant = [value for value in values if value.startswith(text)] if text[:1].isalpha() else []
         return Taken(meant[0]) if len(meant) == 1 else None
 
     return Kind(" or ".join([", ".join(values[:-1]), values[-1]] if len(values) > 1 else values), take)
@@ -131,7 +131,9 @@ def _take_mask(words: Sequence[Word], at: int) -> Taken | Bad | None:
         return found if isinstance(found, Bad) else None
     inverse = int(found) ^ 0xFFFFFFFF
     if inverse & (inverse + 1):
-        return Bad(f"{shown(text)} is not a network mask: its ones must be on the left")
+        value = int(found)
+        hint = f" (it is a wildcard: write {IPv4Address(inverse)})" if not value & (value + 1) else ""
+        return Bad(f"{shown(text)} is not a network mask: its ones must be on the left{hint}")
     return Taken(IPv4Network((0, text)).prefixlen if int(found) else 0)
 
 
@@ -146,6 +148,22 @@ def _take_prefix6(words: Sequence[Word], at: int) -> Taken | Bad | None:
         return Taken(IPv6Interface((address, int(length))))
     except ValueError:
         return Bad(f"{shown(text)} is not an IPv6 prefix")
+
+
+def _take_prefix4(words: Sequence[Word], at: int) -> Taken | Bad | None:
+    found = _take_prefixed(words, at)
+    return Taken(IPv4Interface(words[at].text)) if isinstance(found, Taken) and found.value.version == 4 else None
+
+
+def _take_vlans(words: Sequence[Word], at: int) -> Taken | Bad | None:
+    """A part of a list of VLANs: `200`, `200,300-310`, or the comma and what follows."""
+    text = words[at].text
+    if not re.match(r"[0-9,-]+\Z", text, re.ASCII):
+        return None
+    numbers = [int(number) for number in re.findall(r"[0-9]{1,9}", text)]
+    if not all(1 <= number <= 4094 for number in numbers):
+        return Bad(f"{shown(text)} is outside 1 to 4094")
+    return Taken(text)
 
 
 def _take_prefixed(words: Sequence[Word], at: int) -> Taken | Bad | None:
@@ -172,13 +190,17 @@ def _take_endpoint(words: Sequence[Word], at: int) -> Taken | Bad | None:
 # --- interfaces -------------------------------------------------------------------------------------------------
 
 INTERFACE_TYPES = (
-    "GigabitEthernet", "FastEthernet", "Ethernet", "TenGigabitEthernet", "TwentyFiveGigE", "TwoGigabitEthernet",
-    "FiveGigabitEthernet", "FortyGigabitEthernet", "HundredGigE", "Serial", "Tunnel", "Loopback", "Port-channel",
-    "Dialer", "BDI", "BVI", "Vlan", "VirtualPortGroup", "Virtual-Template", "Null", "ATM", "POS", "Multilink",
-    "Async", "Cellular", "Fddi", "Hssi",
+    "GigabitEthernet", "FastEthernet", "Ethernet", "Serial", "Loopback", "Tunnel", "TenGigabitEthernet",
+    "TwentyFiveGigE", "TwoGigabitEthernet", "FiveGigabitEthernet", "FortyGigabitEthernet", "HundredGigE",
+    "FourHundredGigE", "AppGigabitEthernet", "Wlan-GigabitEthernet", "Ethernet-Internal", "Port-channel", "Dialer",
+    "BDI", "BVI", "Vlan", "VirtualPortGroup", "Virtual-Template", "Virtual-PPP", "Virtual-Access", "Null", "ATM", "POS",
+    "Multilink", "Async", "Group-Async", "Cellular", "Fddi", "Hssi", "TokenRing", "BRI", "Dot11Radio", "wlan-ap", "NVI",
+    "nve", "pseudowire", "vasileft", "vasiright", "LISP", "MFR", "CEM", "Embedded-Service-Engine", "Service-Engine",
+    "Integrated-Service-Engine", "ISM", "SM", "ucse", "Analysis-Module", "GMPLS", "Bluetooth", "overlay", "vmi",
 )  # fmt: skip
+_USUAL = 5  # the types at the head of the table win over others that share a short form: `f0/0`, `s0/0/0`
 _BY_LOWER = {name.lower(): name for name in INTERFACE_TYPES}
-_INTERFACE = re.compile(r"([A-Za-z][A-Za-z-]*)([0-9][0-9/.:]*)?\Z")
+_INTERFACE = re.compile(r"([A-Za-z][A-Za-z-]*(?:11Radio)?)([0-9][0-9/.:]*)?\Z")
 _NUMBER = re.compile(r"[0-9][0-9/.:]*\Z")
 
 
@@ -191,7 +213,8 @@ def canonical_interface(text: str) -> str | None:
     full = _BY_LOWER.get(kind)
     if full is None:
         meant = [name for lower, name in _BY_LOWER.items() if lower.startswith(kind)]
-        full = meant[0] if len(meant) == 1 else None
+        usual = [name for name in meant if name in INTERFACE_TYPES[:_USUAL]]
+        full = meant[0] if len(meant) == 1 else (usual[0] if usual else None)
     return None if full is None else full + number
 
 
@@ -219,6 +242,12 @@ def _take_new_interface(words: Sequence[Word], at: int) -> Taken | Bad | None:
 
 def _take_word(words: Sequence[Word], at: int) -> Taken:
     return Taken(words[at].text)
+
+
+def _take_prefix_name(words: Sequence[Word], at: int) -> Taken | None:
+    """A name in front of the bits of an address."""
+    text = words[at].text
+    return Taken(text) if ":" not in text and "/" not in text else None
 
 
 def _take_rest(words: Sequence[Word], at: int) -> Taken:
@@ -277,6 +306,7 @@ def named_number(names: dict[str, int], high: int, what: str) -> Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "prefix-name": Kind("the name of a general prefix", _take_prefix_name),
     "word": Kind("a name", _take_word, free=True),
     "text": Kind("text", _take_rest, free=True),
     "secret": Kind("a key", _take_word, free=True, secret=True),
@@ -287,6 +317,8 @@ KINDS: dict[str, Kind] = {
     "mask": Kind("a network mask", _take_mask),
     "prefix6": Kind("an IPv6 prefix", _take_prefix6),
     "prefixed": Kind("an IP prefix", _take_prefixed),
+    "prefix4": Kind("an IPv4 prefix", _take_prefix4),
+    "vlans": Kind("a list of VLANs", _take_vlans),
     "address": Kind("an IP address", _take_address),
     "endpoint": Kind("an IP address or a host name", _take_endpoint, free=True),
     "interface": Kind("an interface", _take_interface, reference="interface"),

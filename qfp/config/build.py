@@ -8,7 +8,7 @@ from typing import Any
 
 from qfp.recognise import foreign
 
-from . import acl, crypto, effects, qos, references, routes
+from . import acl, crypto, effects, general_prefix, qos, references, routes, whole_map
 from .commands import grammar
 from .grammar import Failure, Match
 from .issues import ConfigError
@@ -60,10 +60,14 @@ def loads(
     state = Load(file)
     state.cfg.platform.model, state.cfg.platform.release = platform_of(model, release)
     state.cfg.allow_null = allow_null
-    root = TreeReader(grammar()).read(text)
+    reader = TreeReader(grammar())
+    root = reader.read(text)
     verdicts: list[LineVerdict] = []
     _apply(state, root, state.cfg, "", verdicts)
     _finish(state)
+    if reader.after_end:
+        told = f"behind 'end', {len(reader.after_end)} lines are no commands: they are left out"
+        state.report("note", told, "a terminal prints such lines; commands belong before 'end'", line=reader.after_end[0])
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
     state.cfg.lines = _with_issues(verdicts, state)
     return state.cfg
@@ -73,6 +77,8 @@ def _finish(state: Load) -> None:
     cfg = state.cfg
     for each in (acl.finish, crypto.finish, qos.finish):
         each(cfg)
+    general_prefix.finish(state)
+    whole_map.finish(state)
     routes.finish(state)
     cfg.kept.sort(key=lambda kept: _order(kept))
     check_platform(state)
@@ -118,6 +124,7 @@ def _keep_raw(section: Any, statement: Statement) -> None:
     if isinstance(section, Kept):
         text = " ".join(word.text for word in statement.words)
         section.children.append(" " * max(1, statement.indent) + text)
+        section.children += statement.block
 
 
 def _masked(statement: Statement, match: Match) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import acl, crypto, interfaces, isakmp, qos, routes, system
+from . import acl, crypto, general_prefix, interfaces, isakmp, nat, nhrp, qos, routes, system, whole_map
 from .grammar import Command, Grammar
 
 TABLE: list[Command] = [
     *system.COMMANDS,
     *interfaces.COMMANDS,
+    *nhrp.COMMANDS,
+    *general_prefix.COMMANDS,
+    *nat.COMMANDS,
     *routes.COMMANDS,
     *acl.COMMANDS,
     *crypto.COMMANDS,
+    *whole_map.COMMANDS,
     *isakmp.COMMANDS,
     *qos.COMMANDS,
 ]

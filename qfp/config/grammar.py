@@ -1,7 +1,7 @@
 """The command grammar: patterns compiled into one parse graph a mode, as IOS does it.
 
 A pattern is text: `set peer <peer:endpoint> [dynamic] [default]`. Words are keywords, which may be cut short as long as
-they stay unique at that place; `<name:kind>` is an argument; `[...]` is optional; `{a | b}` is a choice; `*` takes the
+they stay unique at that place, or where the rest of the line tells them apart; `<name:kind>` is an argument; `[...]` is optional; `{a | b}` is a choice; `*` takes the
 rest of the line, if any. `no` before a command undoes it, and may then stop early where only one command is left.
 """
 
@@ -159,6 +159,8 @@ class _Search:
             return self._end(node, at)
         word = self.words[at]
         full = node.short.get(word.text.lower())
+        if full == _AMBIGUOUS:
+            full = self._meant(node, at) or full
         if full and full != _AMBIGUOUS:
             found = self._keyword(node.keywords[full], full, at)
             if found:
@@ -171,6 +173,22 @@ class _Search:
                 return found
         self._no_way(node, at, ambiguous=full == _AMBIGUOUS)
         return None
+
+    def _meant(self, node: Node, at: int) -> str | None:
+        """Return the one keyword, of several that a word may be short for, by which the rest of the line is a command.
+
+        Commands that are applied go before those that are only kept: `ipv6 rou ::/0 ...` is no `ipv6 router`. Where
+        all do the same it does not matter which it is.
+        """
+        typed = self.words[at].text.lower()
+        found: dict[str, Command] = {}
+        for keyword in (each for each in node.keywords if each.startswith(typed)):
+            command = _Search(self.words, Args(self.words, self.args.no)).walk(node.keywords[keyword], at + 1)
+            if command:
+                found[keyword] = command
+        applied = {keyword: command for keyword, command in found.items() if command.verdict == "applied"}
+        meant = applied or found
+        return next(iter(meant)) if len({command.handler for command in meant.values()}) == 1 else None
 
     def _keyword(self, after: Node, full: str, at: int) -> Command | None:
         args = self.args

@@ -15,26 +15,47 @@ _KEPT = (
     "|hold-queue|tx-ring-limit|snmp|logging|fair-queue|mop|dot1x|power|cable|framing|linecode|dsu|peer|compress|down-when-looped"
     "|dialer|dialer-group|isdn|async|timeslots|channel-group|switchport|spanning-tree|arp|macsec"
     "|random-detect|transmit-buffers|max-reserved-bandwidth|ethernet|service|udld|trust|loopback|plim|mpls|autodetect"
+    "|isis|bgp-policy|bfd|channel-protocol|lacp|pagp|port-channel|platform|l2protocol|l2protocol-tunnel|storm-control"
+    "|authentication|access-session|device-tracking|mab|auto|srr-queue|priority-queue|queue-set|mls|wrr-queue|rcv-queue"
+    "|nmsp|energywise|cts|datalink|history|h323-gateway|eigrp|lldp|lisp|interface-id|output|input|invert|carrier|mediatrace"
+    "|crc|scramble|ces|line-code|cablelength|clear|fec|hello|carrier-delay|performance|monitor|callin|physical-layer"
+    "|fddi|ring-speed|source|aggregate|group-range|async-bootp|peer-default|no-alias|vtp|pulse-time|dce-terminal-timing-enable"
+    "|squelch|half-duplex|full-duplex|ntp|vlan-id|flowcontrol|priority|medium|bridge-domain|rewrite|dlsw|cwmp|rep|ptp"
+    "|l2|private-vlan|nonegotiate|gsm|lte|profile|script|voice|vlan|stackwise-virtual|mode|ssid|station-role|antenna|world-mode"
+    "|infrastructure-client|channel|packet|rts|beacon|power-supply|guest-wireless|dot11|gig|tx-queue-limit|pseudowire"
+    "|private-mtu|hsrp|virtual-reassembly|llc2|source-interface|member|mtu-ignore|atm|ima-group|dfi|ima|sgsn|flow|nbar"
 )
 _KEPT_IP = (
     "route-cache|mroute-cache|directed-broadcast|proxy-arp|redirects|mask-reply|broadcast-address|helper-address|split-horizon"
     "|cef|flow|rip|ospf|eigrp|router|igmp|information-reply|load-sharing|accounting|virtual-reassembly|dhcp|nbar|arp"
     "|hello-interval|hold-time|summary-address|authentication|irdp|rtp|rsvp|wccp|sticky-arp|local-proxy-arp|security"
+    "|bandwidth-percent|mfib|flowspec|bootp|bgp|mobile|mrm|probe|sap|sdr|trigger-authentication|ddns|device|next-hop-self"
+    "|dvmrp|cgmp|multicast|urd|ips|auth-proxy|admission|source|subscriber|lisp|header-compression|vrf receive"
+    "|vrf sitemap|audit|ospf-te|verification|pgm|traffic-export|sla|isis|dampening-change|dhcp-client"
 )
 _KEPT_IPV6 = (
-    "cef|nd|ospf|eigrp|rip|redirects|dhcp|mld|flow|verify|hello-interval|router|virtual-reassembly"
+    "cef|nd|ospf|ospfv3|eigrp|rip|redirects|dhcp|mld|flow|verify|hello-interval|hold-time|router|virtual-reassembly"
+    "|mfib|flowspec|bandwidth-percent|next-hop-self|split-horizon|summary-address|authentication|multicast|destination-guard"
+    "|snooping|source-guard|neighbor|rsvp|inspect|mobile|lisp|wccp|tcp compression-connections|ioam|icmp"
 )
 _NOT_MODELLED = (
-    "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
+    "ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
     "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
-    "|tunnel route-via|tunnel bandwidth|tunnel entropy"
+    "|tunnel route-via|tunnel bandwidth|tunnel entropy|tunnel mpls|tunnel flow|tunnel rbscp|tunnel udlr|tunnel raw"
     "|rate-limit|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup"
     "|ipv6 address autoconfig|ipv6 address dhcp|crypto gdoi|encapsulation"
 )
 
+# Interface commands with commands of their own below them
+_SECTIONS = "pvc|service instance|frame-relay interface-dlci|vlan-range|bfd-template|fr-atm|connect|ip vrf autoclassify"
+
 TUNNEL_MODES = (
-    "aurp", "cayman", "dvmrp", "eon", "gre ip", "gre multipoint", "gre ipv6", "ipip", "ipip decapsulate-any",
-    "ipsec ipv4", "iptalk", "ipv6", "ipsec ipv6", "ipv6ip", "mpls", "nos", "rbscp",
+    "aurp", "cayman", "dvmrp", "eon", "ethernet gre ipv4", "ethernet gre ipv6", "geneve ip", "gre ip", "gre ipv6",
+    "gre multipoint", "gre multipoint ipv6", "ipip", "ipip decapsulate-any", "ipip ipv6", "ipsec dual-overlay",
+    "ipsec ipv4", "ipsec ipv4 v6-overlay", "ipsec ipv6", "ipsec ipv6 v4-overlay", "iptalk", "ipv6", "ipv6ip",
+    "ipv6ip 6rd", "ipv6ip 6to4", "ipv6ip auto-tunnel", "ipv6ip isatap", "l2tp", "mpls", "mpls traffic-eng",
+    "mpls traffic-eng point-to-multipoint", "nos", "rbscp", "udp ip", "udp ipv6", "udp multipoint", "vxlan ipv4",
+    "vxlan ipv6", "vxlan-gpe ipv4", "vxlan-gpe ipv6",
 )  # fmt: skip
 
 
@@ -49,7 +70,7 @@ def _interface(load: Load, cfg: Configuration, args: Args) -> Interface | None:
         load.warn(f"interface type of {shown(name)} is not known", column=args.column("name"))
     elif name in INTERFACE_TYPES:
         load.warn(f"interface {name} has no number", f"write {name}0", column=args.column("name"))
-    tunnel = TunnelConfig() if name.startswith("Tunnel") else None
+    tunnel = TunnelConfig() if name.startswith(("Tunnel", "Virtual-Template")) else None
     interface = Interface(name, tunnel=tunnel, line=load.statement.line)
     cfg.interfaces[name] = interface
     return interface
@@ -59,22 +80,26 @@ def _interface(load: Load, cfg: Configuration, args: Args) -> Interface | None:
 
 
 def _ip_address(load: Load, interface: Interface, args: Args) -> None:
+    """`show running-config` prints the secondary addresses before the primary one."""
     addresses = interface.addresses4
     if args.no:
         load.retain(addresses, [each for each in addresses if "address" in args and each.ip != args["address"]])
         return
-    address = IPv4Interface((args["address"], args["mask"]))
+    address: IPv4Interface = args["prefix"] if "prefix" in args else IPv4Interface((args["address"], args["mask"]))
+    if "prefix" in args:
+        load.warn(f"{address} is taken as {address.ip} {address.netmask}", f"write {address.ip} {address.netmask}",
+                  column=args.column("prefix"))  # fmt: skip
     fault = _fault(address)
     if fault:
-        load.error(f"{address.ip} {address.netmask} {fault}", column=args.column("address"))
+        load.error(f"{address.ip} {address.netmask} {fault}", column=args.column("prefix" if "prefix" in args else "address"))
         return
     if "secondary" in args.keywords:
-        if not addresses:
-            load.error("a secondary address needs a primary one before it", column=args.column("address"))
-        else:
-            load.add_once(addresses, address)
+        load.add_once(addresses, address)
         return
-    load.retain(addresses, [address, *(each for each in addresses[1:] if each != address)])
+    key = ("primary address", id(interface))
+    primary = load.index.get(key)
+    load.index[key] = address
+    load.retain(addresses, [address, *(each for each in addresses if each not in (address, primary))])
 
 
 def _fault(address: IPv4Interface) -> str:
@@ -138,7 +163,11 @@ def _fragmentation(load: Load, section: Interface, args: Args) -> None:
 
 
 def _vlan(load: Load, interface: Interface, args: Args) -> None:
+    """`dot1q 100 second-dot1q 200`: a tag in a tag; the inner one may be a list, a range or any."""
+    inner = "any" if "any" in args.keywords else "".join(args.get("inner", ()))
     interface.vlan = None if args.no else args["vlan"]
+    interface.inner_vlan = None if args.no or not inner else inner
+    interface.native_vlan = not args.no and "native" in args.keywords
     load.mark(interface, "vlan")
 
 
@@ -183,17 +212,22 @@ def _protection(load: Load, interface: Interface, args: Args) -> None:
         return
     tunnel.protection_profile = None if args.no else args["name"]
     tunnel.shared = not args.no and "shared" in args.keywords
+    tunnel.ikev2_profile = None if args.no else args.get("ikev2")
+    tunnel.isakmp_profile = None if args.no else args.get("isakmp")
     load.mark(tunnel, "shared")
+    if tunnel.ikev2_profile is not None:
+        load.report("note", "'ikev2-profile' has no effect", "IKE is not modelled", column=args.column("ikev2"))
 
 
 _BYTES = "68-9216"
 COMMANDS = [
-    Command("global", "interface <name:new-interface> [{point-to-point | multipoint}]", _interface, "interface"),
+    Command("global", "interface <name:new-interface> [{point-to-point | multipoint | l2transport | "
+            "type <type:word>}]", _interface, "interface"),
     *(Command("interface", pattern, handler) for pattern, handler in (
         ("description <value:text>", assign("description")),
         ("shutdown", flag("shutdown")),
         ("mac-address <value:mac>", assign("mac")),
-        ("ip address <address:ip4> <mask:mask> [secondary]", _ip_address),
+        ("ip address {<address:ip4> <mask:mask> | <prefix:prefix4>} [secondary]", _ip_address),
         ("ip unnumbered <value:interface>", assign("unnumbered")),
         ("ipv6 address [<prefix:prefix6> [{eui-64 | anycast}] | <address:ip6> link-local]", _ipv6_address),
         ("ipv6 enable", flag("ipv6_enable")),
@@ -206,7 +240,8 @@ COMMANDS = [
         ("ip unreachables", flag("unreachables")),
         ("ipv6 unreachables", flag("unreachables6")),
         ("bandwidth <value:1-10000000>", assign("bandwidth")),
-        ("encapsulation dot1q <vlan:1-4094> [native]", _vlan),
+        ("encapsulation {dot1q | dot1ad} <vlan:1-4094> [native]", _vlan),
+        ("encapsulation dot1q <vlan:1-4094> second-dot1q {<inner:vlans+> | any}", _vlan),
         ("ip access-group <value:@access list> {in | out}", _bind("access_group_in", "access_group_out")),
         ("ipv6 traffic-filter <value:@IPv6 access list> {in | out}", _bind("traffic_filter_in", "traffic_filter_out")),
         ("crypto map <value:@crypto map>", assign("crypto_map")),
@@ -217,16 +252,19 @@ COMMANDS = [
         ("qos pre-classify", flag("qos_pre_classify")),
         ("tunnel source {<value:interface> | <value:address>}", _tunnel("source")),
         ("tunnel destination <value:endpoint>", _tunnel("destination")),
-        ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 | ipv6ip "
-         "| aurp | cayman | dvmrp | eon | iptalk | mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
-        ("tunnel protection ipsec profile <name:@IPsec profile> [shared]", _protection),
+        (f"tunnel mode {{gre | {' | '.join(TUNNEL_MODES)}}}", _tunnel_mode),
+        ("tunnel protection ipsec profile <name:@IPsec profile> "
+         "[{ikev2-profile <ikev2:word> | isakmp-profile <isakmp:@ISAKMP profile>}] [shared]", _protection),
+        ("tunnel protection ipsec profile <name:@IPsec profile> shared "
+         "{ikev2-profile <ikev2:word> | isakmp-profile <isakmp:@ISAKMP profile>}", _protection),
         ("tunnel key <value:0-4294967295>", _tunnel("key")),
         ("tunnel checksum", _tunnel("checksum", "")),
         ("tunnel sequence-datagrams", _tunnel("sequence", "")),
         ("tunnel vrf <value:@vrf>", _tunnel("vrf")),
         ("tunnel ttl <value:1-255>", _tunnel("ttl")),
         ("tunnel tos <value:0-255>", _tunnel("tos")),
-        ("tunnel path-mtu-discovery", _tunnel("path_mtu_discovery", "")),
+        ("tunnel path-mtu-discovery [{age-timer {<minutes:10-30> | infinite} | min-mtu <bytes:92-65535>}]",
+         _tunnel("path_mtu_discovery", "")),
     )),
     Command("global", "crypto ipsec fragmentation <value:before-encryption|after-encryption>",
             below("ipsec", _fragmentation)),
@@ -234,4 +272,6 @@ COMMANDS = [
     *(Command("interface", f"ip {word} *", keep, verdict="kept") for word in _KEPT_IP.split("|")),
     *(Command("interface", f"ipv6 {word} *", keep, verdict="kept") for word in _KEPT_IPV6.split("|")),
     *(Command("interface", f"{words} *", keep_with_warning, verdict="kept") for words in _NOT_MODELLED.split("|")),
+    *(Command("interface", f"{words} *", keep, "opaque", "kept") for words in _SECTIONS.split("|")),
+    Command("interface", "service-policy type *", keep_with_warning, verdict="kept"),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ _KEPT_IP = (
     "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
     "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server"
 )
-_KEPT_IPV6 = "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|general-prefix"
+_KEPT_IPV6 = "cef|hop-limit|dhcp|nd|source-route|spd|neighbor"
 # Sections kept with their children.
 _SECTIONS = (
     "controller|voice|voice-port|voice-card|control-plane|gatekeeper|key|archive|dial-peer|redundancy|rsvp|tacacs|radius"
@@ -29,7 +29,7 @@ _SECTIONS = (
 )
 # What does change packets on a router but is not modelled here.
 _NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
-_NOT_MODELLED_IP = "nat|nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
+_NOT_MODELLED_IP = "nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
 _NOT_MODELLED_CRYPTO = "ikev2|identity|ssl|call|logging|mib|gkm|xauth|wui|tls-tunnel"
 _LINE = (
     "password|login|exec-timeout|transport|stopbits|logging|access-class|privilege|session-timeout|length|width"
@@ -114,6 +114,7 @@ COMMANDS = [
     *_first_words(_NOT_MODELLED, "", keep_with_warning, "kept", "opaque"),
     *_first_words(_NOT_MODELLED_IP, "ip ", keep_with_warning, "kept", "opaque"),
     *_first_words("router|local|nat|pim|inspect|prefix-list", "ipv6 ", keep_with_warning, "kept", "opaque"),
+    *(Command("global", f"{family} local policy *", keep_with_warning, verdict="kept") for family in ("ip", "ipv6")),
     *_first_words(_NOT_MODELLED_CRYPTO, "crypto ", keep_with_warning, "kept", "opaque"),
     *_first_words("pki|key|ca|engine", "crypto ", keep, "kept", "opaque"),
     Command("global", "line *", keep, "line", "kept"),

@@ -7,22 +7,19 @@ that qfp does not interpret, and commands that exist both in a section and globa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .grammar import Failure, Grammar, Match
 from .lex import Word, indent_of, words_of
+from .terminal import begins_configuring, command_of
 
 GLOBAL = "global"
 OPAQUE = "opaque"  # the mode of sections whose children are kept unread
 _LONGEST_BANNER = 1000  # lines
 
-# What a terminal adds around `show running-config`.
-_TERMINAL = re.compile(
-    r"Building configuration\.\.\.|Current configuration ?:|Using [0-9]+ out of |Last configuration change|"
-    r"[A-Za-z0-9._-]+(\([a-z0-9-]+\))?[#>] *(show run.*|sh run.*|)$"
-)
+# Commands inside sections that are kept unread which open a section of their own, left by `exit` or `quit`
+_INNER = ("address-family", "af-interface", "topology", "certificate")
 
 
 @dataclass
@@ -56,6 +53,7 @@ class _Open:
     head: Statement
     child_indent: int | None = None  # of the first child
     separated: bool = False  # a `!` came since the last child
+    inner: int = 0  # sections open inside one that is kept unread, where indentation does not show them
 
 
 class TreeReader:
@@ -66,6 +64,9 @@ class TreeReader:
         self.root = Statement(0, "", [], "command")
         self.stack = [_Open(GLOBAL, self.root)]
         self.unterminated: set[str] = set()
+        self.keepers: list[Statement] = []  # kept commands above the present line, each further in than the last
+        self.ended = False  # `end` came: a terminal may print anything from there on
+        self.after_end: list[int] = []  # lines behind `end` that are no commands
 
     def read(self, text: str) -> Statement:
         """Return the tree of a whole configuration; its root stands for the global mode."""
@@ -78,34 +79,48 @@ class TreeReader:
     def _line(self, lines: list[str], at: int) -> int:
         """Hang one statement; return how many lines it took."""
         text = lines[at].rstrip("\r")
-        words = words_of(text)
-        statement = Statement(at + 1, text, words, "comment")
-        if not words or words[0].text.startswith("!") or self._from_terminal(text):
-            self._comment(statement)
+        typed = command_of(text)
+        words = words_of(typed) if typed is not None else []
+        if not words or words[0].text[0] == "!" or words[0].text.lower() == "do" or begins_configuring(typed or ""):
+            self._comment(Statement(at + 1, text, words_of(text), "comment"))
+            self.ended = self.ended and not begins_configuring(text)
             return 1
-        if words[0].text.lower() in ("exit", "quit", "end", "exit-address-family") and len(words) == 1:
-            statement.kind = "leave"
-            self._leave(statement)
+        statement = Statement(at + 1, typed or "", words, "command")
+        if len(words) == 1 and self._leaves(statement, words[0].text.lower()):
             return 1
-        statement.kind = "command"
         self._command(statement)
-        return 1 + self._banner(statement, lines, at)
-
-    def _from_terminal(self, text: str) -> bool:
-        return self.stack[-1].mode != OPAQUE and bool(_TERMINAL.match(text))
+        return 1 + self._block(statement, lines, at)
 
     def _comment(self, statement: Statement) -> None:
         self.stack[-1].head.children.append(statement)
-        if statement.words and not statement.indent:
+        if statement.text[:1] == "!":
+            self.keepers.clear()
             for section in self.stack:
                 section.separated = True
 
-    def _leave(self, statement: Statement) -> None:
-        self.stack[-1].head.children.append(statement)
-        if statement.words[0].text.lower() == "end":
+    def _leaves(self, statement: Statement, word: str) -> bool:
+        """Hang a line that leaves a section, if it is one. `exit-address-family` and its like leave no more than that.
+
+        `quit` behind a certificate, and `exit` further in than the head, stand inside a section that is kept unread.
+        """
+        if word not in ("exit", "quit", "end") and not word.startswith("exit-"):
+            return False
+        top = self.stack[-1]
+        inside = word != "end" and (statement.indent > top.head.indent or top.inner > 0 or word[4:5] == "-")
+        if top.mode == OPAQUE and inside:
+            top.inner = max(0, top.inner - 1)
+            statement.kind = "raw"
+            self._hang(statement, len(self.stack) - 1)
+            return True
+        statement.kind = "leave"
+        top.head.children.append(statement)
+        if word == "end":
             del self.stack[1:]
-        elif len(self.stack) > 1:
+            self.keepers.clear()
+            self.ended = True
+        elif len(self.stack) > 1 and (word[4:5] != "-" or top.mode.endswith("-family")):
             self.stack.pop()
+        return True
 
     def _command(self, statement: Statement) -> None:
         """Find the innermost open section that knows the line, or else where it came closest to a command."""
@@ -121,7 +136,9 @@ class TreeReader:
             if isinstance(found, Match):
                 if depth and self._rather_global(section, statement, found):
                     continue
-                if found.args.shortened and nearest is not None and nearest[1].reason == "malformed":
+                if not depth and self.ended and found.args.shortened:
+                    return self._printed(statement)
+                if found.args.shortened and nearest is not None and self._was_malformed(nearest[1], statement):
                     break  # `mac-address 1.2` is a bad one of an interface, not a global `mac-address-table`
                 statement.found = found
                 return self._hang(statement, depth)
@@ -148,14 +165,48 @@ class TreeReader:
     def _unknown(self, statement: Statement, nearest: tuple[int, Failure] | None) -> None:
         """Hang a line that no open section knows below the section that it was written for."""
         depth, failure = nearest or (0, Failure(0, statement.words[0].column, "unknown", "unknown command"))
+        if self._kept_with_its_head(statement, failure):
+            return
         if failure.depth <= self._start(statement):
             depth = len(self.stack) - 1
             while depth and self._outside(self.stack[depth], statement):
                 depth -= 1
             again = self.grammar.match(self.stack[depth].mode, statement.words)
             failure = again if isinstance(again, Failure) else failure
+        if self.ended and not depth:
+            return self._printed(statement)
         statement.found = failure
         self._hang(statement, depth)
+
+    def _printed(self, statement: Statement) -> None:
+        """Hang what a terminal printed behind the configuration."""
+        statement.kind = "comment"
+        self.after_end.append(statement.line)
+        del self.stack[1:]
+        self.root.children.append(statement)
+
+    def _kept_with_its_head(self, statement: Statement, failure: Failure) -> bool:
+        """Hang a line that no section knows below the kept command that it stands under, if there is one.
+
+        That is a section that is kept unread, whether its children are indented or not, or a kept command further out.
+        """
+        top = self.stack[-1]
+        flat = top.child_indent is None or top.child_indent <= top.head.indent
+        if top.mode == OPAQUE and not top.separated and flat and statement.indent >= top.head.indent:
+            statement.kind = "raw"
+            self._hang(statement, len(self.stack) - 1)
+            top.inner += statement.words[0].text.lower() in _INNER
+            return True
+        while self.keepers and self.keepers[-1].indent >= statement.indent:
+            self.keepers.pop()
+        if self.keepers and failure.depth <= self._start(statement):
+            statement.kind = "raw"
+            self.keepers[-1].children.append(statement)
+            return True
+        return False
+
+    def _was_malformed(self, failure: Failure, statement: Statement) -> bool:
+        return failure.reason == "malformed" and failure.depth > self._start(statement)
 
     @staticmethod
     def _start(statement: Statement) -> int:
@@ -171,6 +222,10 @@ class TreeReader:
     def _hang(self, statement: Statement, depth: int) -> None:
         del self.stack[depth + 1 :]
         section = self.stack[depth]
+        while self.keepers and self.keepers[-1].indent >= statement.indent:
+            self.keepers.pop()
+        if isinstance(statement.found, Match) and statement.found.command.verdict == "kept":
+            self.keepers.append(statement)
         section.head.children.append(statement)
         statement.mode = section.mode
         section.separated = False
@@ -179,14 +234,10 @@ class TreeReader:
         if isinstance(statement.found, Match) and statement.found.command.enters and not statement.found.args.no:
             self.stack.append(_Open(statement.found.command.enters, statement))
 
-    def _banner(self, statement: Statement, lines: list[str], at: int) -> int:
-        """Take the lines of a banner up to its delimiter; return how many."""
-        words = statement.words
-        if words[0].text.lower() != "banner" or len(words) < 2:
-            return 0
-        rest = statement.text[words[-1].column - 1 :] if len(words) == 2 else statement.text[words[2].column - 1 :]
-        mark = "^C" if rest.startswith("^C") else rest[:1]
-        if rest.count(mark) > 1 or mark in self.unterminated:
+    def _block(self, statement: Statement, lines: list[str], at: int) -> int:
+        """Take the lines of a banner, a macro or another text up to its delimiter; return how many."""
+        mark = _delimiter(statement)
+        if not mark or mark in self.unterminated:
             return 0
         for number in range(at + 1, min(len(lines), at + 1 + _LONGEST_BANNER)):
             if mark in lines[number]:
@@ -194,6 +245,23 @@ class TreeReader:
                 return number - at
         self.unterminated.add(mark)
         return 0
+
+
+def _delimiter(statement: Statement) -> str:
+    """Return what ends the text that a line begins; "" if it begins none, or ends it itself.
+
+    `banner` takes any character, which `show running-config` prints as ^C; so do messages of lines, menus and AAA.
+    """
+    words, text = statement.words, statement.text
+    head = words[0].text.lower()
+    if head == "banner" and len(words) > 1:
+        rest = text[words[-1].column - 1 :] if len(words) == 2 else text[words[2].column - 1 :]
+        mark = "^C" if rest.startswith("^C") else rest[:1]
+        return "" if rest.count(mark) > 1 else mark
+    if head == "macro" and len(words) == 3 and words[1].text.lower() == "name":
+        return "@"
+    mark = "^C" if "^C" in text else "\x03"
+    return mark if text.count(mark) == 1 and head != "description" else ""
 
 
 def walk(root: Statement) -> Iterator[Statement]:

@@ -42,8 +42,11 @@ def _text(selector: Selector) -> str:
     return f"{selector.family} {selector.src} {selector.dst} {selector.protocol} {selector.sport} {selector.dport}"
 
 
-def transport_applies(want: Want) -> bool:
-    """Transport mode only protects traffic between the two peers themselves; IOS falls back to tunnel mode."""
+def transport_applies(want: Want, config: Configuration) -> bool:
+    """Transport mode only protects traffic between the two peers themselves; IOS falls back to tunnel mode. Some
+    devices have none over IPv6."""
+    if want.peer.version == 6 and not config.platform.transport6:
+        return False
     hosts = want.selector.hosts()
     same_family = want.local.version == want.selector.family
     return not want.vti and same_family and hosts == (int(want.local), int(want.peer))
@@ -69,8 +72,8 @@ def first_set(want: Want, config: Configuration) -> TransformSet:
     return found[0]
 
 
-def _mode(want: Want, transform: TransformSet) -> Literal["tunnel", "transport"]:
-    return "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+def _mode(want: Want, config: Configuration, transform: TransformSet) -> Literal["tunnel", "transport"]:
+    return "transport" if transform.mode == "transport" and transport_applies(want, config) else "tunnel"
 
 
 def _protocols(transform: TransformSet) -> list[Literal["esp", "ah"]]:
@@ -81,11 +84,13 @@ def _protocols(transform: TransformSet) -> list[Literal["esp", "ah"]]:
     return [*found, "ah"] if transform.ah else found
 
 
-def _label(want: Want, transform: TransformSet, proto: str, outbound: bool, generation: int) -> str:
+def _label(
+    want: Want, config: Configuration, transform: TransformSet, proto: str, outbound: bool, generation: int
+) -> str:
     """What the keys of an SA are derived from, besides the seed: both ends come to the same words."""
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
-    mode, words = _mode(want, transform), " ".join(transform.transforms)
+    mode, words = _mode(want, config, transform), " ".join(transform.transforms)
     label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{words}"
     return f"{label}|{generation}" if generation else label
 
@@ -94,7 +99,7 @@ def outermost(want: Want, config: Configuration, seed: int, generation: int) -> 
     """(protocol, SPI) that the peer's packets of a generation carry outermost; as `auto` derives them, without keys."""
     transform = first_set(want, config)
     proto = _protocols(transform)[-1]
-    return proto, Stream(seed, _label(want, transform, proto, False, generation)).spi()
+    return proto, Stream(seed, _label(want, config, transform, proto, False, generation)).spi()
 
 
 def auto(
@@ -108,11 +113,11 @@ def auto(
     """
     transform = transform or first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
-    mode = _mode(want, transform)
+    mode = _mode(want, config, transform)
     window = window_of(want, config)
     out = []
     for proto in _protocols(transform):
-        stream = Stream(seed, _label(want, transform, proto, outbound, generation))
+        stream = Stream(seed, _label(want, config, transform, proto, outbound, generation))
         spi = stream.spi()
         common: dict[str, Any] = {
             "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
@@ -147,7 +152,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
     transform = first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     word = "outbound" if outbound else "inbound"
-    mode = _mode(want, transform)
+    mode = _mode(want, config, transform)
     out = []
     for proto in _protocols(transform):
         keys = next((k for k in entry.session_keys if k.direction == word and k.proto == proto), None)
