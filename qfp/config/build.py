@@ -71,6 +71,7 @@ def _finish(state: Load) -> None:
     for each in (acl.finish, crypto.finish, qos.finish):
         each(cfg)
     routes.finish(state)
+    crypto.use_default_set(state)
     cfg.kept.sort(key=lambda kept: _order(kept))
     check_platform(state)
     references.check(state)

@@ -78,7 +78,7 @@ _VTI = tuple(
 )  # fmt: skip
 _SHARED = (_Unused("shared", "'shared' has no effect: every tunnel has SAs of its own"),)
 _ENTRY = (_Unused("reverse_route", "reverse-route adds no route", "add the routes to what the peer protects"),)
-_PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"),)
+_PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"), *_ENTRY)
 _TRANSFORM_SET = (
     _Unused("mode_require", "'require' has no effect: what cannot go in transport mode goes in tunnel mode"),
 )
@@ -102,6 +102,8 @@ def check(load: Load) -> None:
 
 def _not_installed(load: Load, route: StaticRoute) -> None:
     name = route.interface
+    if route.dhcp and name is None:
+        return  # told where it stands
     if name is None:
         told = f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed"
     elif name.startswith("Null"):

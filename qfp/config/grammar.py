@@ -216,7 +216,8 @@ class _Search:
         taken = kind.take(self.words, at)
         word = self.words[at]
         if isinstance(taken, Bad):
-            self._fail(Failure(at, word.column, "malformed", taken.reason, secret=self._secret(kind, word)))
+            column = self.words[at + taken.at].column
+            self._fail(Failure(at, column, "malformed", taken.reason, secret=self._secret(kind, word)))
         if not isinstance(taken, Taken):
             return None
         args = self.args
@@ -249,7 +250,8 @@ class _Search:
             meant = [keyword for keyword in node.keywords if keyword.startswith(word.text.lower())]
             failure = Failure(at, word.column, "ambiguous", f"{named} is ambiguous: {_listed(meant)}")
         elif node.command:
-            failure = Failure(at, word.column, "trailing", f"{named} is not expected here", expected)
+            told = f": {_listed(expected)} may stand here" if expected else ""
+            failure = Failure(at, word.column, "trailing", f"{named} is not expected here{told}", expected)
         elif node.arguments:
             failure = Failure(at, word.column, "malformed", f"{named} is not {_listed(expected)}", expected)
         else:

@@ -163,6 +163,10 @@ class SaPolicy:
     df_bit: str | None = None
     isakmp_profile: str | None = None
     description: str | None = None
+    reverse_route: bool = False
+    reverse_route_how: str = ""  # "static", "remote-peer 192.0.2.1 gateway", "tag 5"
+    reverse_route_sets: list[str] = field(default_factory=list)  # of `set reverse-route`: "distance 20", "tag 5"
+    kept: list[Kept] = field(default_factory=list)  # commands of IOS that are not modelled
 
 
 @dataclass
@@ -177,7 +181,6 @@ class CryptoMapEntry(SaPolicy):
     dynamic_map: str | None = None
     group: str | None = None  # of GETVPN
     session_keys: list[SessionKey] = field(default_factory=list)
-    reverse_route: bool = False
     line: int = field(default=0, compare=False)
 
 
@@ -259,7 +262,8 @@ class Keyring:
     name: str
     vrf: str | None = None
     keys: list[PreSharedKey] = field(default_factory=list)
-    local_address: str | None = None
+    local_address: Address | str | None = None  # or an interface
+    local_vrf: str | None = None
     description: str | None = None
 
 
@@ -285,7 +289,8 @@ class IsakmpProfile:
     vrf: str | None = None
     keepalive: tuple[int, int] | None = None  # interval, retry (seconds)
     initiate_aggressive: bool = False
-    local_address: str | None = None
+    local_address: Address | str | None = None  # or an interface
+    local_vrf: str | None = None
     description: str | None = None
 
 
@@ -427,6 +432,10 @@ class StaticRoute:
     name: str | None = None
     tag: int | None = None
     permanent: bool = False
+    track: int | None = None  # the number of an object
+    dhcp: bool = False  # the next hop comes by DHCP
+    multicast: bool = False  # for reverse-path checks of multicast alone
+    hop_vrf: str | None = None  # the table of the next hop if another: a VRF, or "" for the global one
     line: int = field(default=0, compare=False)
 
 

@@ -281,7 +281,12 @@ def _prefix(network: Network) -> str:
 def _route(route: StaticRoute) -> str:
     words = ["ip" if route.family == 4 else "ipv6", "route", *(["vrf", route.vrf] if route.vrf else [])]
     words += [_prefix(route.prefix), *(str(each) for each in (route.interface, route.next_hop) if each is not None)]
+    words += ["dhcp"] if route.dhcp else []
+    if route.hop_vrf is not None:
+        words += ["global"] if route.family == 4 else ["nexthop-vrf", route.hop_vrf or "default"]
     words += [str(route.distance)] if route.distance != default_of(route, "distance") else []
     words += ["tag", str(route.tag)] if route.tag is not None else []
     words += ["name", route.name] if route.name is not None else []
+    words += ["track", str(route.track)] if route.track is not None else []
+    words += ["multicast"] if route.multicast else []
     return " ".join([*words, *(["permanent"] if route.permanent else [])])
