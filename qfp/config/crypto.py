@@ -403,7 +403,7 @@ _SHARED: list[tuple[str, Handler]] = [
       ("set security-association level", "set ikev2-profile", "set identity", "set nat", "set mixed-mode", "set ip",
        "set security-policy", "set client", "set aggressive-mode", "set vrf", "set security-association flow-mode",
        "set security-association ecn", "set security-association dummy", "set reverse-route", "set mode", "set dfbit",
-       "set tunnel-mode", "set isakmp-policy", "match identity", "dialer", "crypto")),
+       "set tunnel-mode", "set isakmp-policy")),
 ]  # fmt: skip
 
 _ENTRY: list[tuple[str, Handler]] = [

@@ -159,7 +159,7 @@ class _Search:
             return self._end(node, at)
         word = self.words[at]
         full = node.short.get(word.text.lower())
-        if full == _AMBIGUOUS:
+        if full == _AMBIGUOUS and len(word.text) > 1:
             full = self._meant(node, at) or full
         if full and full != _AMBIGUOUS:
             found = self._keyword(node.keywords[full], full, at)
