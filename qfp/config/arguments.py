@@ -25,7 +25,7 @@ class Taken(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """Why a word of the right form is no value of the kind; `at` counts the words between it and the argument's first."""
+    """Why a word of the right form is no value of the kind; `at` counts the words of the argument before it."""
 
     reason: str
     at: int = 0
@@ -167,6 +167,14 @@ def _take_vlans(words: Sequence[Word], at: int) -> Taken | Bad | None:
     return Taken(text)
 
 
+def _take_slash(words: Sequence[Word], at: int) -> Taken | Bad | None:
+    """`/24` as a word of its own."""
+    text = words[at].text
+    if not re.match(r"/[0-9]+\Z", text, re.ASCII):
+        return None
+    return Taken(int(text[1:])) if int(text[1:]) <= 32 else Bad(f"{shown(text)} is outside /0 to /32")
+
+
 def _take_prefixed(words: Sequence[Word], at: int) -> Taken | Bad | None:
     """An address of either family with /LENGTH behind it, as the guide prints for `set peer`."""
     address, slash, length = words[at].text.partition("/")
@@ -194,7 +202,7 @@ _ROUTE_VALUES = {"tag": (1, 4294967295), "track": (1, 1000)}
 
 
 def _take_route_options(words: Sequence[Word], at: int) -> Taken | Bad | None:
-    """`[DISTANCE] [global | nexthop-vrf V] [tag N] [track N] [name WORD] [permanent] [multicast | unicast]`, any order."""
+    """`[DISTANCE] [global | nexthop-vrf V] [tag N] [track N] [name WORD] [permanent] [multicast]`, in any order."""
     found: dict[str, Any] = {}
     here = at
     while here < len(words):
@@ -351,6 +359,7 @@ KINDS: dict[str, Kind] = {
     "prefix6": Kind("an IPv6 prefix", _take_prefix6),
     "prefixed": Kind("an IP prefix", _take_prefixed),
     "prefix4": Kind("an IPv4 prefix", _take_prefix4),
+    "slash": Kind("/LENGTH", _take_slash),
     "vlans": Kind("a list of VLANs", _take_vlans),
     "address": Kind("an IP address", _take_address),
     "endpoint": Kind("an IP address or a host name", _take_endpoint, free=True),

@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from . import acl, crypto, effects, qos, references, routes
+from . import acl, crypto, effects, groups, qos, references, routes
 from .commands import grammar
 from .grammar import Failure, Match
 from .issues import ConfigError
@@ -60,7 +60,7 @@ def loads(
     _finish(state)
     if reader.after_end:
         told = f"behind 'end', {len(reader.after_end)} lines are no commands: they are left out"
-        state.report("note", told, "a terminal prints such lines; commands belong before 'end'", line=reader.after_end[0])
+        state.report("note", told, "commands belong before 'end'", line=reader.after_end[0])
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
     state.cfg.lines = _with_issues(verdicts, state)
     return state.cfg
@@ -71,6 +71,7 @@ def _finish(state: Load) -> None:
     for each in (acl.finish, crypto.finish, qos.finish):
         each(cfg)
     routes.finish(state)
+    groups.finish(state)
     crypto.use_default_set(state)
     cfg.kept.sort(key=lambda kept: _order(kept))
     check_platform(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import acl, crypto, interfaces, isakmp, qos, routes, system
+from . import acl, crypto, groups, interfaces, isakmp, qos, routes, system
 from .grammar import Command, Grammar
 
 TABLE: list[Command] = [
@@ -12,6 +12,7 @@ TABLE: list[Command] = [
     *interfaces.COMMANDS,
     *routes.COMMANDS,
     *acl.COMMANDS,
+    *groups.COMMANDS,
     *crypto.COMMANDS,
     *isakmp.COMMANDS,
     *qos.COMMANDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .arguments import shown
 from .grammar import Args, Command, Handler
 from .lex import MASK
-from .load import Load, assign, below, flag, keep, keep_with_warning, written
+from .load import Load, assign, below, flag, keep_with_warning, written
 from .model import (
     Configuration,
     CryptoMap,

@@ -251,7 +251,7 @@ def _crypto_maps(load: Load) -> None:
 
 def _entries(load: Load, told: set[tuple[int, str]], where: str, acl: AccessList) -> None:
     """Conditions in an access list by which no SA is chosen (RFC 4301 4.4.1.1)."""
-    for ace in acl.entries:
+    for ace in acl.rules:
         words = ace.beyond_selectors
         if words:
             effect = ("this permit entry protects whatever its addresses, protocol and ports match" if ace.permit
@@ -296,7 +296,7 @@ def _classes(load: Load) -> None:
              if match.kind == "access-group" and match.values}  # fmt: skip
     for name in sorted(lists):
         for acl in (cfg.access_lists.get(name), cfg.ipv6_access_lists.get(name)):
-            for ace in acl.entries if acl is not None else ():
+            for ace in acl.rules if acl is not None else ():
                 _class_entry(load, name, ace)
     if not cfg.ipsec.multi_sn:
         return

@@ -1,8 +1,9 @@
 """The command grammar: patterns compiled into one parse graph a mode, as IOS does it.
 
 A pattern is text: `set peer <peer:endpoint> [dynamic] [default]`. Words are keywords, which may be cut short as long as
-they stay unique at that place, or where the rest of the line tells them apart; `<name:kind>` is an argument; `[...]` is optional; `{a | b}` is a choice; `*` takes the
-rest of the line, if any. `no` before a command undoes it, and may then stop early where only one command is left.
+they stay unique at that place, or the rest of the line tells which is meant; `<name:kind>` is an argument; `[...]` is
+optional; `{a | b}` is a choice; `*` takes the rest of the line, if any. `no` before a command undoes it, and may then
+stop early where only one command is left.
 """
 
 from __future__ import annotations

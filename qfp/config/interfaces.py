@@ -88,7 +88,8 @@ def _ip_address(load: Load, interface: Interface, args: Args) -> None:
                   column=args.column("prefix"))  # fmt: skip
     fault = _fault(address)
     if fault:
-        load.error(f"{address.ip} {address.netmask} {fault}", column=args.column("prefix" if "prefix" in args else "address"))
+        column = args.column("prefix" if "prefix" in args else "address")
+        load.error(f"{address.ip} {address.netmask} {fault}", column=column)
         return
     if "secondary" in args.keywords:
         load.add_once(addresses, address)
@@ -249,7 +250,8 @@ COMMANDS = [
         ("tunnel source {<value:interface> | <value:address>}", _tunnel("source")),
         ("tunnel destination <value:endpoint>", _tunnel("destination")),
         ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 "
-         "| ipv6ip [{6to4 | isatap | auto-tunnel | 6rd}] | aurp | cayman | dvmrp | eon | iptalk | mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
+         "| ipv6ip [{6to4 | isatap | auto-tunnel | 6rd}] | aurp | cayman | dvmrp | eon | iptalk "
+         "| mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
         ("tunnel protection ipsec profile <name:@IPsec profile> "
          "[{ikev2-profile <ikev2:word> | isakmp-profile <isakmp:@ISAKMP profile>}] [shared]", _protection),
         ("tunnel protection ipsec profile <name:@IPsec profile> shared "
@@ -269,5 +271,5 @@ COMMANDS = [
     *(Command("interface", f"ipv6 {word} *", keep, verdict="kept") for word in _KEPT_IPV6.split("|")),
     *(Command("interface", f"{words} *", keep_with_warning, verdict="kept") for words in _NOT_MODELLED.split("|")),
     *(Command("interface", f"{words} *", keep, "opaque", "kept") for words in _SECTIONS.split("|")),
-    Command("interface", "service-policy type *", keep_with_warning, verdict="kept"),
+    Command("interface", "service-policy type *", keep, verdict="kept"),
 ]  # fmt: skip

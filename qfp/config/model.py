@@ -87,6 +87,14 @@ class Ace:
     log: str | None = None  # "log" or "log-input", and a cookie
     sequence: int = 0
     others: tuple[str, ...] = ()  # conditions that are kept as written: "ttl eq 1", "match-any +syn", "time-range T"
+    src_group: str | None = None  # object groups; addresses, protocol and ports above then say "any"
+    dst_group: str | None = None
+    service_group: str | None = None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the entry names object groups, and stands for several."""
+        return self.src_group is not None or self.dst_group is not None or self.service_group is not None
 
     @property
     def beyond_selectors(self) -> list[str]:
@@ -114,6 +122,45 @@ class AccessList:
     standard: bool = False
     entries: list[Ace] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    expanded: list[Ace] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def rules(self) -> list[Ace]:
+        """The entries that packets are compared with: those that name object groups are expanded."""
+        return self.entries if self.expanded is None else self.expanded
+
+
+@dataclass(frozen=True)
+class Service:
+    """A protocol with ports or an ICMP message, as a member of an object group."""
+
+    protocol: int | None
+    sport: PortMatch | None = None
+    dport: PortMatch | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+
+
+@dataclass(frozen=True)
+class GroupMember:
+    """A member of an object group, as written and as it is meant; `group` names another group."""
+
+    text: str
+    networks: tuple[Network, ...] = ()
+    services: tuple[Service, ...] = ()
+    group: str | None = None
+    line: int = field(default=0, compare=False)
+
+
+@dataclass
+class ObjectGroup:
+    """A named set of addresses or services; `kind` is network, service, v6-network or v6-service."""
+
+    name: str
+    kind: str
+    members: list[GroupMember] = field(default_factory=list)
+    description: str | None = None
+    line: int = field(default=0, compare=False)
 
 
 # --- IPsec ------------------------------------------------------------------------------------------------------
@@ -455,7 +502,9 @@ class Vrf:
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """One condition of a class map: precedence, dscp, access-group, protocol, qos-group, class-map or any.
+    """One condition of a class map: precedence, dscp, access-group, protocol, qos-group, class-map, any or other.
+
+    `other` holds conditions that are not looked at, as written: no packet fulfils them.
 
     `family` 4 restricts precedence and dscp to IPv4 packets (`match ip dscp`), 0 does not.
     """
@@ -478,13 +527,16 @@ class ClassMap:
 
 @dataclass
 class Police:
-    """A policer: rate in bit/s or per cent, bursts in octets, an action a colour."""
+    """A policer: rate in bit/s, packets/s (`packets`) or per cent; bursts in `burst_unit`; an action a colour."""
 
     rate: int | None = None
     percent: int | None = None
     burst: int | None = None
     excess_burst: int | None = None
     peak_rate: int | None = None
+    peak_percent: int | None = None
+    packets: bool = False  # rates count packets, not bits
+    burst_unit: str = "bytes"  # bytes, packets, ms (of the rate), us
     conform: str = "transmit"
     exceed: str = "drop"
     violate: str | None = None
@@ -506,7 +558,9 @@ class ClassPolicy:
     remaining_ratio: int | None = None
     shape_bps: int | None = None
     shape_percent: int | None = None
-    shape_burst: int | None = None  # bits
+    shape_burst: int | None = None  # Bc: bits, of a percentage milliseconds
+    shape_excess: int | None = None  # Be, likewise
+    shape_peak: bool = False  # `shape peak`: Be of every interval is sent too
     queue_limit: int | None = None
     queue_limit_unit: str = "packets"  # packets, bytes, ms, us
     set_dscp: int | None = None
@@ -515,6 +569,7 @@ class ClassPolicy:
     fair_queue: bool = False
     police: Police | None = None
     service_policy: str | None = None
+    kept: list[Kept] = field(default_factory=list)  # commands of IOS that are not modelled
 
 
 @dataclass
@@ -564,6 +619,7 @@ class Configuration:
     interfaces: dict[str, Interface] = field(default_factory=dict)
     access_lists: dict[str, AccessList] = field(default_factory=dict)
     ipv6_access_lists: dict[str, AccessList] = field(default_factory=dict)
+    object_groups: dict[str, ObjectGroup] = field(default_factory=dict)
     transform_sets: dict[str, TransformSet] = field(default_factory=dict)
     crypto_maps: dict[str, CryptoMap] = field(default_factory=dict)
     dynamic_maps: dict[str, CryptoMap] = field(default_factory=dict)

@@ -123,7 +123,7 @@ def _check_local_address(load: Load, names: _Names, owner: CryptoMap) -> None:
     homes = [each for each in load.cfg.interfaces.values()
              if address in [own.ip for own in interface_addresses(load.cfg, each)]]  # fmt: skip
     if homes:
-        load.warn(f"crypto map '{owner.name}': local-address {address} is taken as {homes[0].name}, whose address it is",
+        load.warn(f"crypto map '{owner.name}': local-address {address} is taken as {homes[0].name}, which has it",
                   f"write crypto map {owner.name} local-address {homes[0].name}", line=0)  # fmt: skip
         owner.local_address = homes[0].name
     else:
