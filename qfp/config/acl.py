@@ -290,7 +290,7 @@ def _protocol(reader: EntryReader) -> int | None:
 
 
 def _read_ace(reader: EntryReader, standard: bool, line: int) -> Ace:
-    permit = reader.take("permit or deny") == "permit"
+    permit = "permit".startswith(reader.take("permit or deny"))  # it may be cut short
     if standard:
         ace = Ace(line, permit, None, reader.standard_address(), (0, 0))
     else:

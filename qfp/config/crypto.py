@@ -5,7 +5,7 @@ from __future__ import annotations
 from .arguments import shown
 from .grammar import Args, Command, Handler
 from .lex import MASK
-from .load import Load, assign, below, flag, keep_with_warning, written
+from .load import Load, assign, below, describe, flag, keep_with_warning, written
 from .model import (
     Configuration,
     CryptoMap,
@@ -393,7 +393,7 @@ _SHARED: list[tuple[str, Handler]] = [
     ("set security-association replay {disable | window-size [<size:64|128|256|512|1024>]}", _replay),
     ("set security-association dfbit <value:clear|set|copy>", assign("df_bit")),
     ("set isakmp-profile <value:@ISAKMP profile>", assign("isakmp_profile")),
-    ("description <value:text>", assign("description")),
+    ("description [<value:text>]", describe),
     ("reverse-route [static] [remote-peer <hop:address> [{gateway | static}]] [tag <tag:1-4294967295>] [static]",
      _reverse_route),
     ("reverse-route {remote-peer <hop:address> <gateway:address> | remote-peer <how:word>}", _reverse_route),

@@ -19,7 +19,7 @@ from typing import Any
 
 from .acl import PROTOCOLS, EntryReader, Wrong
 from .grammar import Args, Command
-from .load import Load, assign, written
+from .load import Load, describe, written
 from .model import AccessList, Ace, Configuration, GroupMember, Network, ObjectGroup, Service
 
 MOST_ENTRIES = 100_000  # that one access list may expand to
@@ -278,7 +278,7 @@ COMMANDS = [
     Command("global", "object-group {network | v6-network} <name:word>", _group, "group-network"),
     Command("global", "object-group {service | v6-service} <name:word>", _group, "group-service"),
     *(Command(mode, pattern, handler) for mode in ("group-network", "group-service") for pattern, handler in (
-        ("description <value:text>", assign("description")), ("group-object <name:word>", _nested))),
+        ("description [<value:text>]", describe), ("group-object <name:word>", _nested))),
     Command("group-network", _ADDRESSES, _network_member),
     Command("group-service", "ip", _service_member),
     Command("group-service", "<number:0-255>", _service_member),

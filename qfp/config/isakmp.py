@@ -7,7 +7,7 @@ from typing import Any
 
 from .grammar import Args, Command, Handler
 from .lex import MASK
-from .load import Load, assign, below, flag, keep_with_warning, not_modelled
+from .load import Load, assign, below, describe, flag, keep_with_warning, not_modelled
 from .model import (
     Identity,
     IsakmpConfig,
@@ -228,7 +228,7 @@ _POLICY: list[tuple[str, Handler]] = [
     ("lifetime <value:60-86400>", assign("lifetime")),
 ]
 _PROFILE: list[tuple[str, Handler]] = [
-    ("description <value:text>", assign("description")),
+    ("description [<value:text>]", describe),
     ("self-identity {address [ipv6] | fqdn | user-fqdn <user:word>}", _self_identity),
     ("match identity {group <value:word> | address <address:ip4> [<mask:mask>] [<vrf:@vrf>] "
      f"| address ipv6 {_WHO6} | host <value:word> | host domain <value:word> | user <value:word> "
@@ -246,7 +246,7 @@ COMMANDS = [
     *(Command("isakmp-policy", pattern, handler) for pattern, handler in _POLICY),
     Command("global", "crypto keyring <name:word> [vrf <vrf:@vrf>]", below("isakmp", _keyring), "keyring"),
     Command("keyring", f"pre-shared-key {_WHO} key [<type:0|6>] <key:secret>", _section_key),
-    Command("keyring", "description <value:text>", assign("description")),
+    Command("keyring", "description [<value:text>]", describe),
     Command("keyring", _LOCAL, _local_address),
     Command("keyring", "rsa-pubkey *", keep_with_warning, "opaque", "kept"),
     Command("global", "crypto isakmp profile <name:word> [accounting <accounting:word>]", below("isakmp", _profile),
@@ -259,7 +259,7 @@ COMMANDS = [
     Command("isakmp-peer", f"set {{aggressive-mode | aggressive mode}} client-endpoint {{ipv6 {_WHO6} "
             "| fqdn <value:word> | user-fqdn <value:word> | ipv4-address <value:word> | <value:word>}", _endpoint),
     Command("isakmp-peer", "set aggressive-mode password <value:secret>", _password),
-    Command("isakmp-peer", "description <value:text>", assign("description")),
+    Command("isakmp-peer", "description [<value:text>]", describe),
     *(Command("global", f"crypto isakmp {word} *", keep_with_warning, verdict="kept")
       for word in ("client", "xauth", "fragmentation", "default", "diagnose", "disconnect-revoked-peers")),
     Command("global", "crypto isakmp client configuration *", keep_with_warning, "opaque", "kept"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import police as _police_words  # adds its kinds of argument
 from .arguments import shown
 from .grammar import Args, Command, Handler
-from .load import Load, assign, flag, keep, keep_with_warning, written
+from .load import Load, assign, describe, flag, keep, keep_with_warning, written
 from .model import ClassMap, ClassMatch, ClassPolicy, Configuration, Police, PolicyMap
 
 # Protocols that are told apart here: by the IP version, the protocol number or the port
@@ -13,15 +13,15 @@ PROTOCOLS = "ip|ipv6|arp|icmp|tcp|udp|rtp|http|https|dns|ssh|telnet|sip|gre|ipse
 # Conditions of class maps that no packet fulfils here, and commands of classes without effect here
 _UNSEEN = (
     "mpls|cos|vlan|input-interface|packet|source-address|destination-address|discard-class|fr-dlci|fr-de|atm-clp"
-    "|atm-vci|application|field|start|flow|metadata|traffic-category|user-group|security-group|ip rtp|any-traffic|port-type"
+    "|atm-vci|port-type|application|field|start|flow|metadata|traffic-category|user-group|security-group|ip rtp"
 )
 _UNMODELLED = (
-    "random-detect|compression|netflow-sampler|drop|account|set cos|set cos-inner|set mpls|set discard-class|set atm-clp"
-    "|set fr-de|set fr-fecn-becn|set l2|set table|set dscp cos|set dscp tunnel|set dscp qos-group|set precedence cos"
-    "|set precedence tunnel|set precedence qos-group|set qos-group dscp|set qos-group precedence|queue-limit percent"
+    "random-detect|compression|netflow-sampler|drop|account|set cos|set cos-inner|set mpls|set discard-class"
+    "|set atm-clp|set fr-de|set fr-fecn-becn|set l2|set table|set dscp cos|set dscp tunnel|set dscp qos-group"
+    "|set precedence cos|set precedence tunnel|set precedence qos-group|set qos-group dscp|set qos-group precedence|queue-limit percent"
     "|queue-limit cos|queue-limit qos-group|queue-limit discard-class|queue-limit precedence|shape adaptive"
     "|shape fecn-adapt|shape fecn-becn-adapt|shape max-buffers|estimate|log|fair-queue|queue-buffers"
-    "|bandwidth qos-reference|police aggregate|priority-queue|trust|admit|measure|flow|monitor|peak|bandwidth account|header-compression"
+    "|bandwidth qos-reference|police aggregate|priority-queue|trust|admit|measure|flow|monitor|header-compression"
 )
 _SHARES = ("bandwidth_kbps", "bandwidth_percent", "remaining_percent", "remaining_ratio")
 
@@ -58,7 +58,8 @@ def _protocol(load: Load, section: ClassMap, args: Args) -> None:
     name = args["name"]
     if name not in PROTOCOLS.split("|") and not args.no:
         load.warn(f"protocol {shown(name)} is not classified here: the condition matches nothing",
-                  f"classified are {PROTOCOLS.replace('|', ', ')}", column=args.column("name"))  # fmt: skip
+                  "NBAR looks into packets; here protocols are told by number and port", column=args.column("name"),
+                  )  # fmt: skip
     _match("protocol")(load, section, args)
 
 
@@ -229,7 +230,7 @@ COMMANDS = [
       for words in ("class-map", "policy-map") for kind in ("inspect", "access-control", "port-filter")),
     *(Command("global", f"{words} type *", keep, "opaque", "kept") for words in ("class-map", "policy-map")),
     Command("global", "class-map [{match-all | match-any}] <name:word>", _class_map, "class-map"),
-    Command("class-map", "description <value:text>", assign("description")),
+    Command("class-map", "description [<value:text>]", describe),
     Command("class-map", "match [not] [ip] precedence <values:precedence+>", _match("precedence")),
     Command("class-map", "match [not] [ip] dscp <values:dscp+>", _match("dscp")),
     Command("class-map", "match [not] access-group [name] <name:@class access list>", _match("access-group")),
@@ -241,7 +242,7 @@ COMMANDS = [
     Command("class-map", "match any", _match("any")),
     *(Command("class-map", f"match [not] {words} *", _unseen) for words in _UNSEEN.split("|")),
     Command("global", "policy-map <name:word>", _policy_map, "policy-map"),
-    Command("policy-map", "description <value:text>", assign("description")),
+    Command("policy-map", "description [<value:text>]", describe),
     Command("policy-map", "class <name:@class map> [insert-before <before:word>]", _class, "class"),
     *(Command("class", pattern, handler) for pattern, handler in _CLASS),
     Command("class", f"police <rates:police-rates> {_COLOURS}", _police, "police"),

@@ -12,7 +12,7 @@ version|service|boot|boot-start-marker|boot-end-marker|enable|clock|aaa|logging|
 license|redundancy|spanning-tree|multilink|archive|login|memory|subscriber|diagnostic|alias|scheduler|privilege|mpls
 tftp-server|ftp-server|vstack|netconf-yang|restconf|telemetry|dialer-list|cdp|lldp|file|exception|parser|process|rmon
 frame-relay|vtp|vlan|dial-peer|transceiver|hw-module|config-register|security|tacacs-server|radius-server|isdn
-network-clock|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
+network-clock|network-clock-participate|network-clock-select|spd|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
 mac-address-table|upgrade|warm-reboot|nls|scripting|micro-code|stackwise-virtual|device-tracking|avb|errdisable|password
 mmi|memory-size|virtual-service|wsma|cwmp|epm|fabric|system|switch|stack-mac|mls|auto|dot1x|sdm|dot11|wlan|ap|stcapp
 ccm-manager|gateway|sccp|dspfarm|fax|h323-gateway|call-manager-fallback|port-channel|lacp|pagp|udld|vmps|rep|ptp|cts|cef
@@ -31,20 +31,20 @@ _KEPT_IP = (
 )
 _KEPT_IPV6 = (
     "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|general-prefix|ioam|mfib|mobile|mld|multicast|mroute|flow|flowset"
-    "|domain|ftp|tftp|http|routing|snooping|source-guard|destination-guard|telnet|tacacs|sla"
+    "|domain|ftp|tftp|http|routing|multicast-routing|snooping|source-guard|destination-guard|telnet|tacacs|sla"
 )
 # Sections kept with their children.
 _SECTIONS = (
     "controller|voice|voice-port|voice-card|control-plane|gatekeeper|key|archive|dial-peer|redundancy|rsvp|tacacs|radius"
     "|flow|ephone|telephony-service|sip-ua|applet|virtual-service|app-hosting|guestshell|monitor|mediatrace|call-home"
     "|track|appqoe|profile|media|pseudowire-class|bridge-domain|l2vpn|performance|object-group|bba-group|vpdn-group"
-    "|event manager applet|mac access-list|bfd-template|segment-routing|evpn|wlan|ap|dspfarm|sccp|credentials|template|lisp"
-    "|service-template|service-insertion|fhrp|otv|ephone-dn|ephone-template|webvpn|iox|call-manager-fallback|ethernet"
+    "|event manager applet|mac access-list|bfd-template|segment-routing|evpn|wlan|ap|dspfarm|sccp|credentials|template"
+    "|lisp|service-template|service-insertion|fhrp|otv|ephone-dn|ephone-template|webvpn|iox|call-manager-fallback|ethernet"
     "|esmc|transport-map|vpdn|translation-rule|crypto-template|gateway|stcapp|domain|ethernet cfm|voice class"
     "|parser view|parameter-map type webauth|l2vpn evpn|sampler|telemetry ietf subscription"
 )
-_SECTIONS_IP = ("dhcp pool", "dhcp class", "sla", "sla monitor", "explicit-path", "flow-top-talkers", "ddns update", "slb",
-                "host-list", "nat pool")  # of `ip`
+_SECTIONS_IP = ("dhcp pool", "dhcp class", "sla", "sla monitor", "explicit-path", "flow-top-talkers", "ddns update",
+                "slb", "host-list", "nat pool")  # of `ip`
 # What does change packets on a router but is not modelled here.
 _NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
 _NOT_MODELLED_IP = "nat|nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
