@@ -70,7 +70,8 @@ def test_a_netmask_where_a_wildcard_belongs_is_a_warning_with_the_wildcard() -> 
 
 @pytest.mark.parametrize(("short", "full"), [
     ("f0/0", "FastEthernet0/0"), ("s0/0/0:0", "Serial0/0/0:0"), ("e0/1", "Ethernet0/1"), ("l0", "Loopback0"),
-    ("te0/0/1.12", "TenGigabitEthernet0/0/1.12"), ("po1", None), ("Dot11Radio0", "Dot11Radio0"), ("g1", "GigabitEthernet1"),
+    ("te0/0/1.12", "TenGigabitEthernet0/0/1.12"), ("po1", None), ("Dot11Radio0", "Dot11Radio0"),
+    ("g1", "GigabitEthernet1"),
 ])  # fmt: skip
 def test_short_interface_types(short: str, full: str | None) -> None:
     cfg = loads(f"interface {short}\n")
@@ -147,7 +148,8 @@ ip access-list extended A
 
 
 @pytest.mark.parametrize(("line", "local", "vrf"), [
-    ("local-address 192.0.2.10", ip_address("192.0.2.10"), None), ("local-address 192.0.2.10 X", ip_address("192.0.2.10"), "X"),
+    ("local-address 192.0.2.10", ip_address("192.0.2.10"), None),
+    ("local-address 192.0.2.10 X", ip_address("192.0.2.10"), "X"),
     ("local-address gi0", "GigabitEthernet0", None), ("local-address GigabitEthernet0 X", "GigabitEthernet0", "X"),
     ("local-address 2001:db8::1", ip_address("2001:db8::1"), None),
 ])  # fmt: skip
@@ -168,9 +170,11 @@ def test_local_address_of_a_crypto_map_by_address_is_its_interface() -> None:
 
 KEYS = [
     ("address 0.0.0.0", IPv4Network("0.0.0.0/0")), ("address 0.0.0.0 0.0.0.0", IPv4Network("0.0.0.0/0")),
-    ("address 192.0.2.1", IPv4Network("192.0.2.1/32")), ("address 192.0.2.0 255.255.255.0", IPv4Network("192.0.2.0/24")),
+    ("address 192.0.2.1", IPv4Network("192.0.2.1/32")),
+    ("address 192.0.2.0 255.255.255.0", IPv4Network("192.0.2.0/24")),
     ("address 192.0.2.0/24", IPv4Network("192.0.2.0/24")), ("address ipv6 ::/0", IPv6Network("::/0")),
-    ("address ipv6 2001:db8::2", IPv6Network("2001:db8::2/128")), ("address 2001:db8::2", IPv6Network("2001:db8::2/128")),
+    ("address ipv6 2001:db8::2", IPv6Network("2001:db8::2/128")),
+    ("address 2001:db8::2", IPv6Network("2001:db8::2/128")),
     ("address ipv6 2001:db8:: 32", IPv6Network("2001:db8::/32")),
 ]  # fmt: skip
 
@@ -218,8 +222,8 @@ REVERSE = ["", " static", " remote-peer 192.0.2.1", " remote-peer 192.0.2.1 gate
 @pytest.mark.parametrize("head", ["crypto map M 10 ipsec-isakmp", "crypto dynamic-map D 10", "crypto ipsec profile P"])
 def test_reverse_route(head: str, how: str) -> None:
     cfg = again(f"{head}\n reverse-route{how}\n set reverse-route tag 5\n set reverse-route distance 20\n")
-    entries = [entry for maps in (cfg.crypto_maps, cfg.dynamic_maps) for each in maps.values() for entry in each.entries]
-    (section,) = [*entries, *cfg.profiles.values()]
+    maps = [*cfg.crypto_maps.values(), *cfg.dynamic_maps.values()]
+    (section,) = [*(entry for each in maps for entry in each.entries), *cfg.profiles.values()]
     assert section.reverse_route and section.reverse_route_how == how.strip()
     assert section.reverse_route_sets == ["tag 5", "distance 20"]
     assert not cfg.errors
@@ -271,7 +275,8 @@ interface Tunnel1
 # --- short forms and refused words ------------------------------------------------------------------------------
 
 SHORT = [
-    ("int g0/0\n ip addr 10.0.0.1 255.255.255.0\n no sh\n", "interface GigabitEthernet0/0\n ip address 10.0.0.1 255.255.255.0\n"),
+    ("int g0/0\n ip addr 10.0.0.1 255.255.255.0\n no sh\n",
+     "interface GigabitEthernet0/0\n ip address 10.0.0.1 255.255.255.0\n"),
     ("cry map M 10 ipsec-isa\n set pe 10.0.0.2\n ma add 100\n",
      "crypto map M 10 ipsec-isakmp\n set peer 10.0.0.2\n match address 100\n"),
     ("cry isa pol 10\n enc aes 256\n auth pre\n gr 14\n",

@@ -120,7 +120,8 @@ def _services(reader: EntryReader) -> Iterator[Service]:
         reader.at -= 1
         names = PROTOCOLS if reader.family == 4 else {**PROTOCOLS, "icmp": 58}
         numbers = (reader.number(names, 255, "a protocol"),)
-    made = [_service(reader, number, reader.at) for number in numbers]
+    start = reader.at
+    made = [_service(reader, number, start) for number in numbers]
     if reader.more():
         reader.take("")
         raise reader.wrong(f"'{reader.words[reader.at - 1].text}' is not expected here")

@@ -18,9 +18,9 @@ _UNSEEN = (
 _UNMODELLED = (
     "random-detect|compression|netflow-sampler|drop|account|set cos|set cos-inner|set mpls|set discard-class"
     "|set atm-clp|set fr-de|set fr-fecn-becn|set l2|set table|set dscp cos|set dscp tunnel|set dscp qos-group"
-    "|set precedence cos|set precedence tunnel|set precedence qos-group|set qos-group dscp|set qos-group precedence|queue-limit percent"
-    "|queue-limit cos|queue-limit qos-group|queue-limit discard-class|queue-limit precedence|shape adaptive"
-    "|shape fecn-adapt|shape fecn-becn-adapt|shape max-buffers|estimate|log|fair-queue|queue-buffers"
+    "|set precedence cos|set precedence tunnel|set precedence qos-group|set qos-group dscp|set qos-group precedence"
+    "|queue-limit percent|queue-limit cos|queue-limit qos-group|queue-limit discard-class|queue-limit precedence"
+    "|shape adaptive|shape fecn-adapt|shape fecn-becn-adapt|shape max-buffers|estimate|log|fair-queue|queue-buffers"
     "|bandwidth qos-reference|police aggregate|priority-queue|trust|admit|measure|flow|monitor|header-compression"
 )
 _SHARES = ("bandwidth_kbps", "bandwidth_percent", "remaining_percent", "remaining_ratio")
