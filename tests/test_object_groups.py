@@ -94,12 +94,12 @@ def test_every_pair_of_members_and_the_order_of_entries() -> None:
  permit ip host 10.1.0.1 any
 """)
     acl = cfg.access_lists["A"]
-    assert len(acl.entries) == 3 and len(acl.rules) == 10 * 5 * 1 + 5 + 1, "10.2 and 10.3.0 stay two prefixes"
+    assert len(acl.entries) == 3 and len(acl.rules) == 10 * 6 * 1 + 6 + 1, "10.2 and 10.3.0 stay two prefixes"
     assert [ace.sequence for ace in acl.rules] == sorted(ace.sequence for ace in acl.rules)
     assert not permits(acl.rules, 6, "10.1.0.1", "10.9.0.1", 9, 80)
     assert permits(acl.rules, 6, "10.1.0.1", "10.8.0.1", 9, 80)
     assert permits(acl.rules, 6, "10.9.0.1", "10.2.3.4", 5, 8)
-    assert all(ace.log == "log" and not ace.permit for ace in acl.rules[:50])
+    assert all(ace.log == "log" and not ace.permit for ace in acl.rules[:60])
 
 
 def test_ipv6_groups() -> None:

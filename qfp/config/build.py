@@ -97,7 +97,7 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
         verdict, text = "comment", statement.text
         if statement.kind == "raw":
             verdict, text = "kept", mask_secrets(text)
-            _keep_raw(section, statement)
+            _keep_raw(section, statement, statement.indent - parent.indent)
         elif statement.kind == "leave":
             verdict = "applied"
         elif isinstance(found, Match):
@@ -113,10 +113,11 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
             _apply(state, statement, inner, here, verdicts)
 
 
-def _keep_raw(section: Any, statement: Statement) -> None:
+def _keep_raw(section: Any, statement: Statement, indent: int) -> None:
+    """Keep a line that nobody reads, `indent` characters further in than the head of its section."""
     if isinstance(section, Kept):
         text = " ".join(word.text for word in statement.words)
-        section.children.append(" " * max(1, statement.indent) + text)
+        section.children.append(" " * max(1, indent) + text)
         section.children += statement.block
 
 

@@ -225,7 +225,8 @@ class TreeReader:
     def _written_inside(self, statement: Statement) -> bool:
         """Whether a kept global command stands among the indented commands of an interface, as one of its own."""
         top = self.stack[-1]
-        indented = top.child_indent is not None and statement.indent >= top.child_indent > top.head.indent
+        least = statement.indent if top.child_indent is None else top.child_indent
+        indented = statement.indent >= least > top.head.indent
         return top.mode == "interface" and indented and not top.separated
 
     def _hang(self, statement: Statement, depth: int, enter: bool = True) -> None:
