@@ -13,6 +13,7 @@ from qos_help import ran
 
 from qfp.batch import Batch
 from qfp.config import Configuration, loads
+from qfp.config.model import Police
 from qfp.qos import (
     Classifier,
     Defaults,
@@ -255,7 +256,10 @@ def test_policers_of_nested_policies_work_from_the_inside_out() -> None:
 
 @pytest.mark.parametrize("line", ["set-dscp-transmit 64", "set-prec-transmit 8", "set-dscp-transmit"])
 def test_actions_that_cannot_be(line: str) -> None:
-    cfg = config(f"policy-map p\n class c1\n  police 8000 conform-action {line}\n")
+    """The configuration refuses them; a policy made by hand is refused here."""
+    assert not loads(f"policy-map p\n class c1\n  police 8000 conform-action {line}\n").ok
+    cfg = config("policy-map p\n class c1\n  police 8000\n")
+    cfg.policy_maps["p"].classes[0].police = Police(8000, conform=line)
     with pytest.raises(QosError, match=r"policy map 'p': class 'c1': set-.* takes a number from 0 to"):
         Treatment(Classifier(cfg, "p"), MBIT)
 

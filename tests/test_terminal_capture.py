@@ -159,7 +159,7 @@ exit
   rewrite ingress tag pop 1 symmetric
   bridge-domain 10
 """,
-    "flow": "flow record F\n match ipv4 source address\n collect counter\nflow monitor M\n record F\n cache entries 9\n",
+    "flow": "flow record F\n match ipv4 source address\nflow monitor M\n record F\n cache entries 9\n",
     "key chain": "key chain K\n key 1\n  key-string 7 0822455D0A16\n   accept-lifetime 00:00:00 Jan 1 2000 infinite\n",
     "redundancy": "redundancy\n mode sso\n application redundancy\n  group 1\n   name G\n",
     "defaults of releases": """mmi polling-interval 60
