@@ -161,9 +161,11 @@ def test_a_burst_in_milliseconds_is_one_of_the_rate() -> None:
 
 # --- class maps -------------------------------------------------------------------------------------------------
 
-UNSEEN = ["protocol rip", "protocol attribute category voice-and-video", 'protocol http url "*.x"',
-          "mpls experimental topmost 5", "cos 3", "ip rtp 16384 16383", "input-interface GigabitEthernet0/0",
-          "packet length min 100", "vlan 5", "source-address mac 0011.2233.4455", "application telepresence-media"]  # fmt: skip
+UNSEEN = [
+    "protocol rip", "protocol attribute category voice-and-video", 'protocol http url "*.x"', "cos 3", "vlan 5",
+    "mpls experimental topmost 5", "ip rtp 16384 16383", "input-interface GigabitEthernet0/0", "packet length min 100",
+    "source-address mac 0011.2233.4455", "application telepresence-media",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", UNSEEN)

@@ -30,7 +30,8 @@ BEFORE = [
     "Time source is NTP, 12:13:14.123 UTC Mon Mar 1 2021", "Using 1234 out of 524288 bytes",
     "! Last configuration change at 12:13:14 UTC Mon Mar 1 2021 by me", "R1#terminal length 0",
     "*Mar  1 00:00:01.123: %SYS-5-CONFIG_I: Configured from console by console",
-    "*12:13:14.123 UTC Mon Mar 1 2021", "site/r-1.lab#show run | no-more",
+    "*12:13:14.123 UTC Mon Mar 1 2021", "*Sep 14 11:16:34.359: GDOI:INFRA:(0): GDOI DB", "show running-config",
+    "% Invalid input detected at '^' marker.", "        ^", "site/r-1.lab#show run | no-more",
 ]  # fmt: skip
 
 

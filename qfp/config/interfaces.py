@@ -23,7 +23,7 @@ _KEPT = (
     "|squelch|half-duplex|full-duplex|ntp|vlan-id|flowcontrol|priority|medium|bridge-domain|rewrite|dlsw|cwmp|rep|ptp"
     "|l2|private-vlan|nonegotiate|gsm|lte|profile|script|voice|vlan|stackwise-virtual|mode|ssid|station-role|antenna|world-mode"
     "|infrastructure-client|channel|packet|rts|beacon|power-supply|guest-wireless|dot11|gig|tx-queue-limit|pseudowire"
-    "|private-mtu|hsrp|mka|priority-group|custom-queue-list|ospfv3|virtual-reassembly|llc2|source-interface|member|mtu-ignore|atm|ima-group|dfi|ima|sgsn|flow|nbar"
+    "|private-mtu|hsrp|autostate|dsl|bundle-enable|service-module|routing|synchronous|mka|priority-group|custom-queue-list|ospfv3|virtual-reassembly|llc2|source-interface|member|mtu-ignore|atm|ima-group|dfi|ima|sgsn|flow|nbar"
 )
 _KEPT_IP = (
     "route-cache|mroute-cache|directed-broadcast|proxy-arp|redirects|mask-reply|broadcast-address|helper-address|split-horizon"
@@ -41,6 +41,7 @@ _KEPT_IPV6 = (
 _NOT_MODELLED = (
     "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
     "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
+    "|tunnel destination access-list"
     "|tunnel route-via|tunnel bandwidth|tunnel entropy|tunnel mpls|tunnel flow|tunnel rbscp|tunnel udlr|tunnel raw"
     "|rate-limit|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup"
     "|ipv6 address autoconfig|ipv6 address dhcp|crypto gdoi|encapsulation"

@@ -12,7 +12,7 @@ version|service|boot|boot-start-marker|boot-end-marker|enable|clock|aaa|logging|
 license|redundancy|spanning-tree|multilink|archive|login|memory|subscriber|diagnostic|alias|scheduler|privilege|mpls
 tftp-server|ftp-server|vstack|netconf-yang|restconf|telemetry|dialer-list|cdp|lldp|file|exception|parser|process|rmon
 frame-relay|vtp|vlan|dial-peer|transceiver|hw-module|config-register|security|tacacs-server|radius-server|isdn
-network-clock|network-clock-participate|network-clock-select|spd|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
+network-clock|network-clock-participate|network-clock-select|spd|l3vpn|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
 mac-address-table|upgrade|warm-reboot|nls|scripting|micro-code|stackwise-virtual|device-tracking|avb|errdisable|password
 mmi|memory-size|virtual-service|wsma|cwmp|epm|fabric|system|switch|stack-mac|mls|auto|dot1x|sdm|dot11|wlan|ap|stcapp
 ccm-manager|gateway|sccp|dspfarm|fax|h323-gateway|call-manager-fallback|port-channel|lacp|pagp|udld|vmps|rep|ptp|cts|cef
@@ -27,7 +27,7 @@ _KEPT_IP = (
     "|accounting|accounting-list|accounting-threshold|accounting-transits|cache|device|dvmrp|explicit-path|fast-switching"
     "|flow-aggregation|flow-cache|flow-capture|flow-top-talkers|igmp|mobile|mrm|msdp|mfib|mroute|multicast|netmask-format"
     "|port-map|probe|reflexive-list|rtcp|sap|security|traffic-export|traceroute|urlfilter|wccp|nbar|slb|sctp|subscriber"
-    "|radius-source|icmp-cache|default-network|drp|rtp|webvpn"
+    "|radius-source|icmp-cache|default-network|drp|rtp|webvpn|flow-egress|extcommunity-list"
 )
 _KEPT_IPV6 = (
     "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|general-prefix|ioam|mfib|mobile|mld|multicast|mroute|flow|flowset"
