@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
-from qfp.config.ends import GRE_MODES, own_address, tunnel_way
+from qfp.config.ends import is_modelled, own_address, own_end, peer_ways, tunnel_way
 from qfp.config.routing import Routing
 from qfp.control import classes, tunnels
 from qfp.control.lifetimes import Lifetimes
@@ -53,6 +54,7 @@ from qfp_kernels.layout import (
     OUT_NONE,
     OUT_PCAP,
     OUT_PCAPNG,
+    PEERS_ONLY,
     STAT_IN,
 )
 
@@ -152,8 +154,8 @@ class Router:
             spd4 = self._builder.crypto_map(interface, interface.crypto_map, 4)
         if interface.ipv6_crypto_map:
             spd6 = self._builder.crypto_map(interface, interface.ipv6_crypto_map, 6)
-        fields = {"spd4": spd4, "spd6": spd6, "up": not interface.shutdown}
-        if interface.tunnel is not None:
+        fields = {"spd4": spd4, "spd6": spd6, "up": not interface.is_down}
+        if interface.tunnel is not None and not interface.is_template:
             fields |= self._tunnel(interface, row, fields)
         self.interfaces.set(row, vrf=self.routing.vrf_of(interface), **self._host(interface), **fields)
 
@@ -172,8 +174,10 @@ class Router:
 
     def _tunnel(self, interface: Any, row: int, fields: dict[str, int]) -> dict[str, int]:
         """Fields of a tunnel interface. An incomplete one is down."""
-        if interface.tunnel.mode not in GRE_MODES and not interface.tunnel.is_vti:
+        if not is_modelled(interface.tunnel):
             return {"kind": IF_OTHER}
+        if interface.tunnel.is_multipoint:
+            return self._multipoint(interface, row)
         way = tunnel_way(self.config, self.routing, interface, row)
         entry = self._protection(interface, row)
         up = bool(fields["up"]) and way.complete and entry is not None
@@ -186,8 +190,31 @@ class Router:
         df = df_rule(self.config, interface)
         id_row = tunnels.id_rows(self.tables, self.sad, way.local, way.peer)
         vrf = self.routing.vrfs.get(interface.tunnel.vrf, 0)
-        self._gre.append(GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df))  # type: ignore[arg-type]
+        gre = GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df, way.under)  # type: ignore[arg-type]
+        self._gre.append(gre)
         return {"kind": IF_GRE, "under": way.under, "up": up}
+
+    def _multipoint(self, interface: Any, row: int) -> dict[str, int]:
+        """Fields of a multipoint GRE tunnel; its head and its peers become rows of their own."""
+        tunnel = interface.tunnel
+        any_peer = IPv6Address(0) if tunnel.mode.endswith("ipv6") else IPv4Address(0)
+        local = own_end(self.config, interface, any_peer.version)
+        profile = tunnel.protection_profile
+        if interface.shutdown or local is None or (profile is not None and profile not in self.config.profiles):
+            return {"kind": IF_PHYSICAL, "up": 0}
+        df, vrf = df_rule(self.config, interface), self.routing.vrfs.get(tunnel.vrf, 0)
+        ways, _ = peer_ways(self.config, self.routing, interface, row)
+        home = self.routing.lookup(local, vrf)
+        under = next((way.under for way in ways if way.under >= 0), home.out_if if home is not None else -1)
+        sp = -1 if profile is None else PEERS_ONLY
+        self._gre.append(GreTunnel(row, local, any_peer, tunnel, vrf, sp, 0, df, under, head=True))
+        for way in ways:
+            if profile is not None:
+                sp = self._builder.peer(interface, row, IPPROTO_GRE, local, way.peer)
+            id_row = tunnels.id_rows(self.tables, self.sad, local, way.peer)
+            self._gre.append(GreTunnel(row, local, way.peer, tunnel, vrf, sp, id_row, df, way.under, hops=way.networks,
+                                       multicast=way.multicast))  # fmt: skip
+        return {"kind": IF_GRE, "under": under}
 
     def _protection(self, interface: Any, row: int) -> int | None:
         """SPD of a VTI, SPD entry of a GRE tunnel's protection (-1 without one); None when it is incomplete."""

@@ -26,6 +26,10 @@ class Tunnel:
     next_number: int = 0
     last: int | None = None  # number that was taken; there may have been others before the first that is seen
     clear: bool = False  # `df-bit clear`
+    entry: Any = None  # what protects it
+    hops: tuple[Any, ...] = ()  # of a multipoint tunnel: the next hops that NHRP maps to this peer
+    multicast: bool = False
+    anyone: bool = False  # stands for peers that are not mapped: it takes packets, and sends none
 
     @property
     def family(self) -> int:

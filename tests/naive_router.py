@@ -60,7 +60,8 @@ class NaiveRouter:
         self.states: list[State] = []
         self.handles: list[tuple[int, State]] = []
         self.tunnels: dict[str, Entry | None] = {}  # VTIs and GRE tunnels, with what protects them
-        self.gre: dict[str, naive_gre.Tunnel] = {}
+        self.gre: dict[str, list[naive_gre.Tunnel]] = {}  # by interface; a multipoint one has a tunnel a peer
+        self.shared: dict[Any, Entry] = {}
         self.policies: dict[tuple[str, int], Policy] = {}
         self.entry_of: dict[int, Entry] = {}  # by id of the inbound state
         for interface in config.interfaces.values():
@@ -89,6 +90,9 @@ class NaiveRouter:
     def _tunnel(self, interface: Any) -> None:
         """A tunnel of a kind that is modelled: source, destination and a route to it make it come up."""
         c = interface.tunnel
+        if c.is_multipoint:
+            self._multipoint(interface)
+            return
         profile = self.config.profiles.get(c.protection_profile or "")
         entry = None
         if profile is not None:
@@ -97,7 +101,45 @@ class NaiveRouter:
         if c.mode in GRE_FAMILY:
             local = self._source(c)
             up = local is not None and self.routes.find(int(c.destination), c.destination.version, c.vrf) is not None
-            self.gre[interface.name] = naive_gre.Tunnel(interface.name, local, c.destination, c, c.vrf, up)
+            tunnel = naive_gre.Tunnel(interface.name, local, c.destination, c, c.vrf, up, entry=entry)
+            self.gre[interface.name] = [tunnel]
+
+    def _multipoint(self, interface: Any) -> None:
+        """A tunnel to every NBMA address that NHRP entries name, and one from anybody."""
+        c = interface.tunnel
+        version = 6 if c.mode == "gre multipoint ipv6" else 4
+        own = self._own(self.config.interfaces[c.source], version) if isinstance(c.source, str) else int(c.source)
+        local = ip_address(own.to_bytes(4 if version == 4 else 16))
+        profile = self.config.profiles.get(c.protection_profile or "")
+        self.tunnels[interface.name] = None
+        found = []
+        for peer in dict.fromkeys([*(m.peer for m in c.nhrp_maps), *c.nhrp_multicast]):
+            common = (c.protection_profile, c.vrf, local, peer)
+            entry = self.shared.get(common) if c.shared else None
+            if profile is not None and entry is None:
+                entry = self.shared[common] = self._entry(profile, interface, tunnel=interface.name, gre=True)
+            hops = tuple(m.network for m in c.nhrp_maps if m.peer == peer)
+            found.append(naive_gre.Tunnel(interface.name, local, peer, c, c.vrf, True, entry=entry, hops=hops,
+                                          multicast=peer in c.nhrp_multicast))  # fmt: skip
+        anyone = ip_address(bytes(4 if version == 4 else 16))
+        head = naive_gre.Tunnel(interface.name, local, anyone, c, c.vrf, True, entry=profile and "none", anyone=True)
+        self.gre[interface.name] = [*found, head]
+
+    def _peer(self, name: str, ip: Ip, vrf: str | None) -> naive_gre.Tunnel:
+        """The tunnel that a packet enters by an interface. Raises Bad."""
+        tunnels = self.gre[name]
+        if not tunnels[-1].anyone:
+            return tunnels[0]
+        hop = self.routes.hop(ip.dst, ip.family, vrf)
+        if hop.is_multicast:
+            fits = [t for t in tunnels if t.multicast]
+            fits = fits if len(fits) == 1 else []
+        else:
+            prefixes = [(net.prefixlen, -k, t) for k, t in enumerate(tunnels) for net in t.hops if hop in net]
+            fits = [max(prefixes, key=lambda found: found[:2])[2]] if prefixes else []
+        if not fits:
+            raise Bad("NO_NHRP_MAP")
+        return fits[0]
 
     def _source(self, c: Any) -> Any:
         """`tunnel source`: an address, or an interface's of the destination's family."""
@@ -137,8 +179,11 @@ class NaiveRouter:
 
     def _tunnel_default(self, name: str) -> int:
         if name in self.gre:
-            tunnel = self.gre[name]
-            return self._path(int(tunnel.peer), tunnel.family, tunnel.vrf) - naive_sizes.gre_overhead(tunnel.config)
+            first, *more = self.gre[name]
+            known = [t for t in (first, *more) if not t.anyone and self.routes.find(int(t.peer), t.family, t.vrf)]
+            ways = [self._path(int(t.peer), t.family, t.vrf) for t in known]
+            ways = ways or [self._path(int(first.local), first.family, first.vrf)]
+            return min(ways) - naive_sizes.gre_overhead(first.config)
         return self.plaintext(self._entry_of_tunnel(name))
 
     def _entry_of_tunnel(self, name: str) -> Entry:
@@ -267,10 +312,11 @@ class NaiveRouter:
         ip = packet.ip
         gre = naive_gre.read(ip.data[ip.upper :])
         fits = [
-            t for t in self.gre.values()
-            if (int(t.local), int(t.peer), t.family) == (ip.dst, ip.src, ip.family) and t.config.key == gre.key
-            and t.vrf == packet.vrf
+            t for tunnels in self.gre.values() for t in tunnels
+            if (int(t.local), t.family) == (ip.dst, ip.family) and t.config.key == gre.key
+            and t.vrf == packet.vrf and (t.anyone or int(t.peer) == ip.src)
         ]  # fmt: skip
+        fits.sort(key=lambda t: t.anyone)
         if not fits:
             raise Bad("GRE_NO_TUNNEL")
         tunnel = fits[0]
@@ -306,7 +352,7 @@ class NaiveRouter:
 
     def _check_protection(self, out: Outcome, tunnel: naive_gre.Tunnel) -> None:
         """Raises Bad."""
-        entry = self.tunnels[tunnel.name]
+        entry = tunnel.entry
         if entry is None:
             return
         if not out.chain:
@@ -324,10 +370,13 @@ class NaiveRouter:
 
     def _enter_gre(self, out: Outcome, packet: Packet, name: str) -> list[bytes]:
         """Into a tunnel: cut to its MTU, each piece behind a delivery header, which is routed in its turn."""
-        tunnel = self.gre[name]
+        tunnel = self._peer(name, packet.ip, packet.vrf)
         tunnel.clear = self.df_rule(self.config.interfaces[name]) == "clear"
         if packet.tunnels >= TUNNELS_MAX:
             raise Bad("TUNNEL_LOOP")
+        if self.routes.find(int(tunnel.peer), tunnel.family, tunnel.vrf) is None:
+            self.packet = None  # nobody is told what is wrong outside
+            raise Bad("NO_ROUTE")
         delivery = []
         for piece in self._pieces_for_gre(packet, tunnel):
             ident = self._ident((tunnel.local, "gre", self.telling), tunnel.peer)
@@ -335,13 +384,13 @@ class NaiveRouter:
             own = Packet(read_ip(data), name, own=True, vrf=tunnel.vrf, tunnels=packet.tunnels + 1)
             delivery.append((own, ident))
         self.packet = delivery[0][0]
-        return [p for own, ident in delivery for p in self._send(out, own, self.tunnels[name], ident)]
+        return [p for own, ident in delivery for p in self._send(out, own, tunnel.entry, ident)]
 
     def _pieces_for_gre(self, packet: Packet, tunnel: naive_gre.Tunnel) -> list[bytes]:
         """Raises Bad."""
         ip = packet.ip
         mtu, size = self.mtu(tunnel.name, ip.family), len(ip.data)
-        entry, interface = self.tunnels[tunnel.name], self.config.interfaces[tunnel.name]
+        entry, interface = tunnel.entry, self.config.interfaces[tunnel.name]
         clear = self.df_rule(interface) == "clear"
         if ip.df and not clear and tunnel.config.path_mtu_discovery and entry is not None:
             mtu = max(min(mtu, self.plaintext(entry) - naive_sizes.gre_overhead(tunnel.config)), LEAST[4])
@@ -375,6 +424,8 @@ class NaiveRouter:
             raise Bad("NO_ROUTE")
         egress = found[0]
         self._check_up(egress)
+        if egress in self.gre:
+            self._peer(egress, ip, packet.vrf)
         entry = entry or self._entry_for(egress, ip)
         if entry is not None and not entry.outbound:
             raise Bad("NO_SA_OUT")
@@ -392,7 +443,7 @@ class NaiveRouter:
 
     def _check_up(self, egress: str) -> None:
         """Raises Bad."""
-        if egress in self.gre and not self.gre[egress].up:
+        if egress in self.gre and not self.gre[egress][0].up:
             raise Bad("IF_DOWN")
         if egress in self.tunnels and egress not in self.gre and self.tunnels[egress] is None:
             raise Bad("IF_DOWN")

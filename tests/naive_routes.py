@@ -12,7 +12,8 @@ class Routes:
 
     def __init__(self, config: Any):
         self._config = config
-        self._rows: list[tuple[Any, int, str, bool, str | None]] = []  # prefix, distance, interface, local, VRF
+        # prefix, distance, interface, local, VRF, next hop
+        self._rows: list[tuple[Any, int, str, bool, str | None, Any]] = []
         for name, interface in config.interfaces.items():
             if not interface.shutdown:
                 self._connected(name, interface)
@@ -20,14 +21,14 @@ class Routes:
 
     def _connected(self, name: str, interface: Any) -> None:
         for net in LINK_SCOPE:
-            self._rows.append((net, -1, name, True, interface.vrf))
+            self._rows.append((net, -1, name, True, interface.vrf, None))
         for a in [*interface.addresses4, *(a.interface for a in interface.addresses6)]:
-            self._rows.append((ip_network((a.ip, a.max_prefixlen)), -1, name, True, interface.vrf))
-            self._rows.append((a.network, 0, name, False, interface.vrf))
+            self._rows.append((ip_network((a.ip, a.max_prefixlen)), -1, name, True, interface.vrf, None))
+            self._rows.append((a.network, 0, name, False, interface.vrf, None))
             if a.version == 4 and a.network.prefixlen < 31:
-                self._rows.append((ip_network(a.network.broadcast_address), -1, name, True, interface.vrf))
+                self._rows.append((ip_network(a.network.broadcast_address), -1, name, True, interface.vrf, None))
         if interface.addresses6 or interface.ipv6_enable:
-            self._rows.append((ip_network("fe80::/10"), 0, name, False, interface.vrf))
+            self._rows.append((ip_network("fe80::/10"), 0, name, False, interface.vrf, None))
 
     def _static(self) -> None:
         """Routes whose next hop something else reaches; those over other static routes come in a later turn."""
@@ -36,7 +37,10 @@ class Routes:
             for r in list(waiting):
                 over = self._over(r)
                 if over is not None:
-                    self._rows.append((r.prefix, r.distance, over, False, r.vrf))
+                    hop = r.next_hop
+                    if r.interface is None:
+                        hop = self.hop(int(hop), hop.version, r.vrf)
+                    self._rows.append((r.prefix, r.distance, over, False, r.vrf, hop))
                     waiting.remove(r)
 
     def _over(self, r: Any) -> str | None:
@@ -48,12 +52,21 @@ class Routes:
         return found[0] if found is not None else None
 
     def find(self, destination: int, family: int, vrf: str | None) -> tuple[str, bool] | None:
+        best = self._best(destination, family, vrf)
+        return None if best is None else (best[2], best[3])
+
+    def hop(self, destination: int, family: int, vrf: str | None) -> Any:
+        """Who a packet is handed to on the egress interface's link: the destination itself, if it is there."""
+        best = self._best(destination, family, vrf)
+        assert best is not None
+        return best[5] or ip_address(destination.to_bytes(4 if family == 4 else 16))
+
+    def _best(self, destination: int, family: int, vrf: str | None) -> Any:
         address = ip_address(destination.to_bytes(4 if family == 4 else 16))
         fits = [r for r in self._rows if r[4] == vrf and r[0].version == family and address in r[0] and r[1] < 255]
         if not fits:
             return None
-        best = min(fits, key=lambda r: (-r[0].prefixlen, r[1]))
-        return best[2], best[3]
+        return min(fits, key=lambda r: (-r[0].prefixlen, r[1]))
 
     def is_local(self, destination: int, family: int, vrf: str | None) -> bool:
         found = self.find(destination, family, vrf)

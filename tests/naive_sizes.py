@@ -66,4 +66,4 @@ def interface_mtu(interface: Any, family: int) -> int:
 def gre_overhead(tunnel: Any) -> int:
     """Delivery header, four bytes, and four for each of key, sequence number, checksum."""
     options = (tunnel.key is not None) + bool(tunnel.sequence) + bool(tunnel.checksum)
-    return IP_HEADER[6 if tunnel.mode == "gre ipv6" else 4] + 4 + 4 * options
+    return IP_HEADER[6 if tunnel.mode.endswith("ipv6") else 4] + 4 + 4 * options

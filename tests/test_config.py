@@ -395,7 +395,7 @@ def test_tunnels() -> None:
         cfg = again(f"{head}{body} tunnel mode {mode}\n tunnel protection ipsec profile p shared\n")
         assert cfg.interfaces["Tunnel1"].tunnel is not None and cfg.interfaces["Tunnel1"].tunnel.mode == mode
         assert any("uses tunnel mode" in each.message for each in cfg.issues) == (mode == "ipsec ipv4")
-    for mode in ("ipip", "gre multipoint", "mpls"):
+    for mode in ("ipip", "ipv6ip 6to4", "mpls"):
         assert (
             "cannot be protected"
             in issues_of(f"{head}{body} tunnel mode {mode}\n tunnel protection ipsec profile p\n")[0]

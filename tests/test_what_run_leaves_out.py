@@ -77,7 +77,7 @@ CASES = [
     (INSIDE, " service-policy output POL", "note", "service-policy output POL: qfp run does not queue"),
     (TUNNEL, " service-policy input POL", "warning", "service-policy input POL has no effect on Tunnel0"),
     (TUNNEL, " service-policy output POL", "note", "service-policy output POL"),
-    (TUNNEL, " tunnel protection ipsec profile P shared", "warning", "'shared' has no effect"),
+    (TUNNEL, VTI + " tunnel protection ipsec profile P shared", "warning", "'shared' has no effect"),
     (TUNNEL, VTI + " tunnel key 5", "warning", "'tunnel key' has no effect on a VTI"),
     (TUNNEL, VTI + " tunnel checksum", "warning", "'tunnel checksum'"),
     (TUNNEL, VTI + " tunnel sequence-datagrams", "warning", "'tunnel sequence-datagrams'"),

@@ -137,6 +137,9 @@ _ROWS = (
      "The SA's lifetime, by time, volume or idleness, is over and no new one exists (inbound: commit, code 18)."),
     ("SA_STALE", "sequence", 32, "OUT_V4_PKT_HIT_INVALID_SA", "XfrmOutStateInvalid",
      "The SA was made before `multi-sn` was switched on or off: its traffic is dropped until it is cleared."),
+    ("NO_NHRP_MAP", "spd", None, "Ipv4NoAdj", "OutNoRoutes",
+     "The next hop in a multipoint GRE tunnel has no `ip nhrp map` entry (multicast: not exactly one `ip nhrp map "
+     "multicast`). Dynamic NHRP is not modelled."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -80,6 +80,7 @@ PACKET_FIELDS = (
     _f("dst0", "u8", "destination address, high word"),
     _f("dst1", "u8", "destination address, low word"),
     # decisions
+    _f("tun", "i4", "way into a GRE tunnel (row of `tun`), -1 = none; set where a route leads into one"),
     _f("vif", "i4", "tunnel interface that the packet came out of (row of `ifs`), -1 = none"),
     _f("vrf", "u2", "routing table of a packet that the router makes itself (others: that of its interface)"),
     _f("flags", "u1", "bit 0: made by the router itself; bit 1: an ICMP error; bit 2: came out of a GRE tunnel; "
@@ -164,7 +165,8 @@ FLOW = [
     ("where", "u4"),  # ingress interface
     ("gen", "u4"),  # ctl[CTL_GEN] at the time of the look-up; another value = stale
     ("via", "i4"),  # SPD entry of the SA that the packet came through, -1 = it came in the clear
-    ("sp", "i4"), ("sa", "i4"), ("out_if", "i2"),
+    ("sp", "i4"),  # SPD entry; where the action is SP_TUNNEL, row of `tun`
+    ("sa", "i4"), ("out_if", "i2"),
     ("action", "u1"), ("pad", "u1"),
 ]  # fmt: skip
 
@@ -318,16 +320,17 @@ IFS = [
     ("mss4", "u2"), ("mss6", "u2"),  # `ip tcp adjust-mss`, 0 = none
     ("own4", "u4"),  # its own address, source of its ICMP errors; 0 = none
     ("own6h", "u8"), ("own6l", "u8"),
-    ("tun", "i4"),  # row of `tun` of a GRE tunnel, -1 = none
+    ("tun", "i4"),  # row of `tun` of a GRE tunnel, of a multipoint one its head; -1 = none
     ("policy", "i4"),  # output policy: row of `classes`, -1 = none
     ("in_packets", "u8"), ("in_bytes", "u8"), ("out_packets", "u8"), ("out_bytes", "u8"), ("drops", "u8"),
     ("process_in", "u8"),  # packets that were reassembled: process-switched, as IOS counts them
 ]  # fmt: skip
 
-TUN = [  # a GRE tunnel (RFC 2784, 2890)
+TUN = [  # a GRE tunnel (RFC 2784, 2890). A multipoint one has a head, whose destination is zero, and a row a peer
     ("src0", "u8"), ("src1", "u8"), ("dst0", "u8"), ("dst1", "u8"),  # its own ends
     ("iface", "i4"),  # row of `ifs`
-    ("sp", "i4"),  # SPD entry of its protection, -1 = none
+    ("sp", "i4"),  # SPD entry of its protection, -1 = unprotected; head: PEERS_ONLY = each peer has its own
+    ("under", "i4"),  # egress interface of its destination (row of `ifs`)
     ("id_row", "i4"),  # row of `ip_id`; errors that this router makes take the row behind it
     ("key", "u4"),
     ("next_seq", "u4"), ("top_seq", "u4"),  # next to send; highest received
@@ -338,9 +341,22 @@ TUN = [  # a GRE tunnel (RFC 2784, 2890)
     ("copy_tos", "u1"), ("copy_df", "u1"),  # `tunnel path-mtu-discovery` copies DF
     ("df", "u1"),  # 0 copy, 1 clear, 2 set: `crypto ipsec df-bit` of a protected tunnel
     ("started", "u1"),  # a sequence number was received
+    ("multi", "u1"),  # 1 = head of a multipoint tunnel: `nbma` says which row a packet goes by
+    ("cast", "i4"),  # head: row that multicast goes by, -1 = none
+    ("lens", "i4"), ("lens_n", "i4"),  # head: its rows of `nbma_len`, longest prefixes first
     ("next", "i4"),  # chain of its hash bucket, -1 ends
     ("hdr", "u1", (64,)),  # delivery header and GRE header as sent, network order
 ]  # fmt: skip
+
+NBMA = [  # an `ip nhrp map` entry: next hops in a prefix are reached by one peer
+    ("hop0", "u8"), ("hop1", "u8"),  # address of the prefix, host bits zero
+    ("head", "i4"),  # row of `tun` of its interface
+    ("tun", "i4"),  # row of `tun` of the peer
+    ("len", "i4"),  # row of `nbma_len`
+    ("next", "i4"),  # chain of its hash bucket, -1 ends
+]  # fmt: skip
+
+NBMA_LEN = [("mask0", "u8"), ("mask1", "u8"), ("fam", "i8")]  # a prefix length that a multipoint tunnel has maps of
 
 ICMP_LIMIT = [  # token bucket of one class of ICMP errors, in packet time
     ("interval", "i8"),  # ns for a token, 0 = no limit
@@ -434,6 +450,9 @@ TABLE_DTYPES: dict[str, object] = {
     "ip_id": "u4",
     "tun": TUN,
     "tunh": "i4",  # hash buckets of tunnels: first row, -1 = empty
+    "nbma": NBMA,
+    "nbmah": "i4",  # hash buckets of `nbma`: first row, -1 = empty
+    "nbma_len": NBMA_LEN,
     "sad_out": SAD_SLOT,  # outbound SAs by (SPI, peer, protocol): whom an ICMP error is about
     "icmp": ICMP_LIMIT,  # rows: see icmp.CLASS_
     "rsm": RSM,  # rows: 0 in front of decryption, 1 behind it
@@ -469,7 +488,7 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_FRAME_ROWS, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
  CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST,
- CTL_FAILED) = range(42)  # fmt: skip
+ CTL_FAILED, CTL_NBMA_MASK) = range(43)  # fmt: skip
 
 NEVER = 2**63 - 1  # ns in ctl[CTL_DUE]: no timer
 NO_BUDGET = 2**62  # bytes in ctl[CTL_BUDGET]: a turn may take any number
@@ -482,9 +501,10 @@ MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG, OUT_MEMORY = 0, 1, 2, 3
 LINE = 64  # bytes of a cache line
 IF_PHYSICAL, IF_VTI, IF_GRE, IF_OTHER = 0, 1, 2, 3
+PEERS_ONLY = -2  # of `tun.sp`
 FIB_INNER, FIB_COUNT = 1 << 31, 63  # bit of an entry that leads to a node; bits of `inner` that hold a number
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
- SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF) = range(12)  # fmt: skip
+ SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF, SP_NO_PEER) = range(13)  # fmt: skip
 
 (STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_ICMP,
  STAT_MADE, STAT_LOST_PIECES, STAT_ICMP_LIMITED, STAT_MSS) = range(12)  # fmt: skip
@@ -502,7 +522,8 @@ STRUCTS = {
     "flow": struct(FLOW), "sa": struct(SA), "sa_out": struct(SA_OUT), "sa_in": struct(SA_IN), "sad": struct(SAD_SLOT),
     "ace": struct(ACE), "tup": struct(TUPLE), "spd": struct(SPD), "sp": struct(SP),
     "fib_root": struct(FIB_ROOT), "fib_node": struct(FIB_NODE), "adj": struct(ADJ), "ifs": struct(IFS),
-    "tun": struct(TUN), "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
+    "tun": struct(TUN), "nbma": struct(NBMA), "nbma_len": struct(NBMA_LEN),
+    "icmp": struct(ICMP_LIMIT), "rsm": struct(RSM), "rsm_ctx": struct(RSM_CTX), "vfr": struct(VFR),
     "sns_in": struct(SNS_IN), "life": struct(LIFE),
 }  # fmt: skip
 

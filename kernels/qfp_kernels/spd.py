@@ -21,6 +21,7 @@ from qfp_kernels.fib import route
 from qfp_kernels.jit import inlined, outlined
 from qfp_kernels.layout import (
     CTL_GEN,
+    CTL_NBMA_MASK,
     CTL_PREFETCH,
     CTL_SPDH_MASK,
     CTL_TUNS,
@@ -43,6 +44,7 @@ from qfp_kernels.layout import (
     SP_GRE,
     SP_LOCAL,
     SP_MISMATCH,
+    SP_NO_PEER,
     SP_NO_ROUTE,
     SP_NO_SA,
     SP_NOT_IPSEC,
@@ -71,9 +73,9 @@ PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow
 GRE = 47
 DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN, Drop.NOT_IPSEC,
-         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF)  # fmt: skip
+         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF, Drop.NO_NHRP_MAP)  # fmt: skip
 (NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH,
- IPV6_ROUTING_OFF) = (int(d) for d in DROPS)  # fmt: skip
+ IPV6_ROUTING_OFF, NO_NHRP_MAP) = (int(d) for d in DROPS)  # fmt: skip
 
 
 @inlined
@@ -196,16 +198,55 @@ def _decide(p, t, i, line, via, later):
     if f < 0:
         line.action = np.uint8(SP_NO_ROUTE)
         return
-    _outbound(p, t, i, line, np.int64(t.adj[f].out_if), later)
+    _outbound(p, t, i, line, t.adj[f], later)
 
 
 @inlined
-def _outbound(p, t, i, line, out, later):
+def nbma_hash(hop0, hop1, head, length):
+    """Bucket hash of an `ip nhrp map` entry: its prefix, its tunnel's head, its row of `nbma_len`."""
+    return mix(hop0, hop1, np.uint64(head), np.uint64(length), U_ODD)
+
+
+@outlined
+def peer_row(t, head, fam, hop0, hop1, multicast):
+    """Row of `tun` by which a multipoint tunnel reaches a next hop: the longest prefix of its maps, or -1."""
+    tun = t.tun[head]
+    if multicast:
+        return np.int64(tun.cast)
+    for k in range(np.int64(tun.lens), np.int64(tun.lens) + np.int64(tun.lens_n)):
+        length = t.nbma_len[k]
+        if length.fam != fam:
+            continue
+        a0, a1 = hop0 & length.mask0, hop1 & length.mask1
+        r = np.int64(t.nbmah[np.int64(nbma_hash(a0, a1, head, k) & np.uint64(t.ctl[CTL_NBMA_MASK]))])
+        while r >= 0:
+            entry = t.nbma[r]
+            if entry.len == k and entry.head == head and entry.hop0 == a0 and entry.hop1 == a1:
+                return np.int64(entry.tun)
+            r = np.int64(entry.next)
+    return np.int64(-1)
+
+
+@inlined
+def gre_row(t, head, adj, fam, dst0, dst1):
+    """Row of `tun` by which a packet enters the GRE tunnel `head`, or -1. A multipoint tunnel asks who the next hop is;
+    on the tunnel's own network that is the destination."""
+    if t.tun[head].multi == 0:
+        return np.int64(head)
+    onlink = (adj.hop0 | adj.hop1) == 0
+    multicast = onlink and ((dst1 >> 28) == 0xE if fam == 4 else (dst0 >> 56) == 0xFF)
+    return peer_row(t, head, fam, dst0 if onlink else adj.hop0, dst1 if onlink else adj.hop1, multicast)
+
+
+@inlined
+def _outbound(p, t, i, line, adj, later):
     """What the egress interface asks for: a tunnel, protection, or nothing."""
+    out = np.int64(adj.out_if)
     line.out_if = np.int16(out)
     port = t.ifs[out]
     if port.kind == IF_GRE:
-        line.action = np.uint8(SP_TUNNEL)
+        line.sp = np.int32(gre_row(t, np.int64(port.tun), adj, p.fam[i], p.dst0[i], p.dst1[i]))
+        line.action = np.uint8(SP_TUNNEL if line.sp >= 0 else SP_NO_PEER)
         return
     if port.kind == IF_OTHER:
         line.action = np.uint8(SP_UNSUPPORTED)
@@ -304,6 +345,8 @@ def _refuse(p, i, action):
         cause = POLICY_DROP
     elif action == SP_V6_OFF:
         cause = IPV6_ROUTING_OFF
+    elif action == SP_NO_PEER:
+        cause = NO_NHRP_MAP
     else:
         owe(p, i, ERR_NO_ROUTE, 0)
     drop(p, i, cause, STAGE_SPD)
@@ -331,6 +374,7 @@ def _apply(p, t, i, line):
         p.n_out[i] = 1
         return KEEP  # `forward` takes it from here
     if action in (SP_TUNNEL, SP_GRE):
+        p.tun[i], p.sp[i] = line.sp, np.int32(-1)
         return TUNNEL
     if action == SP_LOCAL:
         p.verdict[i] = PUNTED

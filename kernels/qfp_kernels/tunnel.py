@@ -53,6 +53,7 @@ PUNTED = np.uint8(Verdict.PUNTED)
 FRAG_NEEDED, NO_BUFFERS, OUT_TOO_LONG = int(Drop.FRAG_NEEDED), int(Drop.NO_BUFFERS), int(Drop.OUT_TOO_LONG)
 TUNNEL_LOOP, IF_DOWN, NO_SA_OUT = int(Drop.TUNNEL_LOOP), int(Drop.IF_DOWN), int(Drop.NO_SA_OUT)
 NO_TUNNEL, BAD_HEADER, BAD_CHECKSUM = int(Drop.GRE_NO_TUNNEL), int(Drop.GRE_HEADER), int(Drop.GRE_CHECKSUM)
+NO_ROUTE = int(Drop.NO_ROUTE)
 BAD_SEQUENCE, BAD_INNER, NESTED = int(Drop.GRE_SEQUENCE), int(Drop.BAD_INNER), int(Drop.NESTED_TOO_DEEP)
 NOT_IPSEC, POLICY_MISMATCH = int(Drop.NOT_IPSEC), int(Drop.POLICY_MISMATCH)
 TUNNELS_MAX = 4
@@ -205,7 +206,7 @@ def _dispatch(p, t, i, tun):
         return became
     p.sp[i] = tun.sp
     p.sa[i] = t.sp[tun.sp].sa_out
-    p.out_if[i] = np.int32(t.ifs[tun.iface].under)
+    p.out_if[i] = tun.under
     if p.sa[i] < 0:
         drop(p, i, NO_SA_OUT, STAGE_TUNNEL)
         return DONE
@@ -215,14 +216,14 @@ def _dispatch(p, t, i, tun):
 @outlined
 def _enter(p, t, i, mss):
     """Row i's packet is routed into a tunnel: hop and size; returns whether it goes on."""
-    tun = t.tun[t.ifs[p.out_if[i]].tun]
+    tun = t.tun[p.tun[i]]
     if t.ifs[tun.iface].up == 0:
         owe(p, i, ERR_HOST, 0)
         drop(p, i, IF_DOWN, STAGE_TUNNEL)
         return False
     if (p.flags[i] & ORIGIN) == 0 and not hop(p, t, i, mss):
         return False
-    cause = _fit(p, t, i, tun)
+    cause = NO_ROUTE if tun.under < 0 else _fit(p, t, i, tun)
     if cause != 0:
         drop(p, i, cause, STAGE_TUNNEL)
     return cause == 0
@@ -235,19 +236,26 @@ def tunnel_hash(src0, src1, dst0, dst1, key, vrf):
     return mix(src0, src1, dst0, dst1, np.uint64(key) << np.uint64(16) | np.uint64(vrf))
 
 
-@inlined
-def _find(p, t, i, keyed, key):
-    """Row of the tunnel that a GRE packet belongs to, or -1."""
+@outlined
+def _row_of(p, t, i, keyed, key, peer0, peer1):
+    """Row of the tunnel from this packet's destination to a peer, or -1."""
     vrf = vrf_of(p, t, i)
-    h = tunnel_hash(p.dst0[i], p.dst1[i], p.src0[i], p.src1[i], key, vrf)
+    h = tunnel_hash(p.dst0[i], p.dst1[i], peer0, peer1, key, vrf)
     row = np.int64(t.tunh[np.int64(h & np.uint64(t.ctl[CTL_TUNH_MASK]))])
     while row >= 0:
         tun = t.tun[row]
-        same = tun.src1 == p.dst1[i] and tun.dst1 == p.src1[i] and tun.src0 == p.dst0[i] and tun.dst0 == p.src0[i]
+        same = tun.src1 == p.dst1[i] and tun.dst1 == peer1 and tun.src0 == p.dst0[i] and tun.dst0 == peer0
         if same and tun.vrf == vrf and ((tun.options & WITH_KEY) != 0) == keyed and tun.key == key:
             return row
         row = np.int64(tun.next)
     return row
+
+
+@inlined
+def _find(p, t, i, keyed, key):
+    """Row of the tunnel that a GRE packet belongs to, or -1. A multipoint tunnel takes what comes from anybody."""
+    row = _row_of(p, t, i, keyed, key, p.src0[i], p.src1[i])
+    return row if row >= 0 else _row_of(p, t, i, keyed, key, np.uint64(0), np.uint64(0))
 
 
 @inlined
@@ -263,7 +271,7 @@ def _in_order(tun, seq):
 @inlined
 def _protected_as_asked(p, t, i, tun):
     """A drop cause when a packet did not come with the protection that its tunnel has, else 0."""
-    if tun.sp < 0:
+    if tun.sp == -1:
         return 0
     if p.lv_n[i] == 0 or (p.flags[i] & FROM_GRE) != 0:
         return NOT_IPSEC
@@ -369,7 +377,7 @@ def _into(p, t, i, mss, top):
         p.work[ROWS_MAX + top] = c
         p.mark[c] = deep | np.uint8(0x80)  # still to be encapsulated
         p.lv_n[c], p.vif[c], p.in_if[c] = p.lv_n[i], p.vif[i], p.in_if[i]  # what `spd` asks of a row
-        p.out_if[c] = p.out_if[i]
+        p.out_if[c], p.tun[c] = p.out_if[i], p.tun[i]
         top += 1
     p.work[ROWS_MAX + top] = i
     p.mark[i] = deep | np.uint8(0x80)
@@ -390,7 +398,7 @@ def through_row(p, t, i):
         gre = p.out_if[r] >= 0 and t.ifs[p.out_if[r]].kind == IF_GRE
         if p.mark[r] & np.uint8(0x80):
             p.mark[r] &= np.uint8(0x7F)
-            tun = t.tun[t.ifs[p.out_if[r]].tun]
+            tun = t.tun[p.tun[r]]
             cause = _encapsulate(p, t, r, tun)
             if cause != 0:
                 drop(p, r, cause, STAGE_TUNNEL)

@@ -292,6 +292,12 @@ def _take_word(words: Sequence[Word], at: int) -> Taken:
     return Taken(words[at].text)
 
 
+def _take_prefix_name(words: Sequence[Word], at: int) -> Taken | None:
+    """A name in front of the bits of an address."""
+    text = words[at].text
+    return Taken(text) if ":" not in text and "/" not in text else None
+
+
 def _take_rest(words: Sequence[Word], at: int) -> Taken:
     return Taken(" ".join(word.text for word in words[at:]), len(words) - at)
 
@@ -348,6 +354,7 @@ def named_number(names: dict[str, int], high: int, what: str) -> Kind:
 
 
 KINDS: dict[str, Kind] = {
+    "prefix-name": Kind("the name of a general prefix", _take_prefix_name),
     "word": Kind("a name", _take_word, free=True),
     "text": Kind("text", _take_rest, free=True),
     "secret": Kind("a key", _take_word, free=True, secret=True),

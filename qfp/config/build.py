@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from . import acl, crypto, effects, groups, qos, references, routes
+from . import acl, crypto, effects, general_prefix, groups, qos, references, routes, whole_map
 from .commands import grammar
 from .grammar import Failure, Match
 from .issues import ConfigError
@@ -70,6 +70,8 @@ def _finish(state: Load) -> None:
     cfg = state.cfg
     for each in (acl.finish, crypto.finish, qos.finish):
         each(cfg)
+    general_prefix.finish(state)
+    whole_map.finish(state)
     routes.finish(state)
     groups.finish(state)
     crypto.use_default_set(state)

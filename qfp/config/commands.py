@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import acl, crypto, groups, interfaces, isakmp, qos, routes, system
+from . import acl, crypto, general_prefix, groups, interfaces, isakmp, nat, nhrp, qos, routes, system, whole_map
 from .grammar import Command, Grammar
 
 TABLE: list[Command] = [
     *system.COMMANDS,
     *interfaces.COMMANDS,
+    *nhrp.COMMANDS,
+    *general_prefix.COMMANDS,
+    *nat.COMMANDS,
     *routes.COMMANDS,
     *acl.COMMANDS,
     *groups.COMMANDS,
     *crypto.COMMANDS,
+    *whole_map.COMMANDS,
     *isakmp.COMMANDS,
     *qos.COMMANDS,
 ]

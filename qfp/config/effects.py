@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from .ends import GRE_MODES, TunnelWay, default_peer, own_address, tunnel_way
+from . import nat_exemption, tunnel_effects, unmodelled
+from .ends import TunnelWay, default_peer, is_modelled, own_address, tunnel_way
 from .load import Load, default_of
 from .model import (
     AccessList,
@@ -65,10 +66,6 @@ _PLATFORM = (
     _Unused("llq_qos_groups", "'platform ipsec llq' has no effect in qfp run: nothing waits there", LAB_DOES, "note"),
 )  # fmt: skip
 _INTERFACE = (
-    _Unused("access_group_in", "'ip access-group' filters nothing: every packet passes"),
-    _Unused("access_group_out", "'ip access-group' filters nothing: every packet passes"),
-    _Unused("traffic_filter_in", "'ipv6 traffic-filter' filters nothing: every packet passes"),
-    _Unused("traffic_filter_out", "'ipv6 traffic-filter' filters nothing: every packet passes"),
     _Unused("vlan", "no packet is told apart by its VLAN, and none leaves with a tag", "", "note"),
 )
 _VTI = tuple(
@@ -76,7 +73,7 @@ _VTI = tuple(
     for name, words in (("key", "key"), ("checksum", "checksum"), ("sequence", "sequence-datagrams"), ("ttl", "ttl"),
                         ("tos", "tos"))
 )  # fmt: skip
-_SHARED = (_Unused("shared", "'shared' has no effect: every tunnel has SAs of its own"),)
+_SHARED = (_Unused("shared", "'shared' has no effect: every VTI has SAs of its own"),)
 _ENTRY = (_Unused("reverse_route", "reverse-route adds no route", "add the routes to what the peer protects"),)
 _PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"), *_ENTRY)
 _TRANSFORM_SET = (
@@ -89,10 +86,14 @@ def check(load: Load) -> None:
     cfg = load.cfg
     routing = Routing(cfg, {name: row for row, name in enumerate(cfg.interfaces)})
     _unused(load)
+    _filters(load)
+    _left_out(load)
+    nat_exemption.check(load)
     for row, interface in enumerate(cfg.interfaces.values()):
         _policies(load, interface)
-        if interface.tunnel is not None:
+        if interface.tunnel is not None and not interface.is_template:
             _tunnel(load, routing, interface, row)
+    tunnel_effects.check(load)
     _crypto_maps(load)
     _transform_choices(load)
     for route in routing.unresolved:
@@ -109,7 +110,8 @@ def _not_installed(load: Load, route: StaticRoute) -> None:
     elif name.startswith("Null"):
         told = f"routes to {name} are not modelled: {route.prefix} is not installed, another route may take its packets"
     else:
-        why = "is shut down" if name in load.cfg.interfaces else "is not there"
+        found = load.cfg.interfaces.get(name)
+        why = "is not there" if found is None else "never comes up" if found.is_template else "is shut down"
         told = f"{route.prefix} is not installed: {name} {why}"
     load.warn(told, line=route.line)
 
@@ -124,10 +126,8 @@ def _unused(load: Load) -> None:
     _fields(load, cfg.platform, _PLATFORM)
     for interface in cfg.interfaces.values():
         _fields(load, interface, _INTERFACE, interface.line)
-        if interface.tunnel is not None:
-            _fields(load, interface.tunnel, _SHARED, interface.line)
-            if interface.tunnel.is_vti:
-                _fields(load, interface.tunnel, _VTI, interface.line)
+        if interface.tunnel is not None and interface.tunnel.is_vti:
+            _fields(load, interface.tunnel, (*_SHARED, *_VTI), interface.line)
     for maps in (cfg.crypto_maps, cfg.dynamic_maps):
         for entry in (entry for each in maps.values() for entry in each.entries):
             _fields(load, entry, _ENTRY, entry.line)
@@ -136,6 +136,25 @@ def _unused(load: Load) -> None:
         _fields(load, profile, _PROFILE, profile.line)
     for found in cfg.transform_sets.values():
         _fields(load, found, _TRANSFORM_SET, found.line)
+
+
+def _filters(load: Load) -> None:
+    """Access groups and traffic filters: a kind of their own, though they are read."""
+    for interface in load.cfg.interfaces.values():
+        for attribute in ("access_group_in", "access_group_out", "traffic_filter_in", "traffic_filter_out"):
+            if getattr(interface, attribute) is not None:
+                line, column = load.marked(interface, attribute) or (interface.line, 1)
+                load.left_out.setdefault(unmodelled.FILTER, {})[line] = column
+
+
+def _left_out(load: Load) -> None:
+    """One issue for each kind of what is kept and not modelled, at the first line of it."""
+    for kind, places in load.left_out.items():
+        first, *others = lines = sorted(places)
+        named = ", ".join(map(str, lines[: unmodelled.LINES_NAMED]))
+        more = ", …" if len(lines) > unmodelled.LINES_NAMED else ""
+        count = f" ({len(lines)} lines: {named}{more})" if others else ""
+        load.report(kind.severity, f"{kind.words} {kind.meaning}{count}", line=first, column=places[first])
 
 
 def _fields(load: Load, section: Any, unused: tuple[_Unused, ...], line: int = 0) -> None:
@@ -185,9 +204,12 @@ def _policies(load: Load, interface: Interface) -> None:
 def _tunnel(load: Load, routing: Routing, interface: Interface, row: int) -> None:
     tunnel = interface.tunnel
     assert tunnel is not None
-    if tunnel.mode not in GRE_MODES and not tunnel.is_vti:
+    if not is_modelled(tunnel):
         load.warn(f"{interface.name}: tunnel mode {tunnel.mode} is not modelled",
                   "packets routed into it are dropped as UNSUPPORTED_TUNNEL", line=interface.line)  # fmt: skip
+        return
+    if tunnel.is_multipoint:
+        tunnel_effects.multipoint(load, routing, interface, row)
         return
     way = tunnel_way(load.cfg, routing, interface, row)
     if way.looped:

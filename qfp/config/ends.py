@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import TYPE_CHECKING, Any
 
-from .model import Address, Address6, Configuration, Interface, Peer
+from .model import Address, Address6, Configuration, Interface, Network, Peer, TunnelConfig
 
 if TYPE_CHECKING:
     from .routing import Routing
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 GRE_MODES = ("gre ip", "gre ipv6")
 _UNIVERSAL = 0x02 << 40  # the bit of a MAC address that EUI-64 inverts: 0 = made by IEEE's rules, 1 = local
 _FFFE = 0xFFFE << 24
+
+
+def is_modelled(tunnel: TunnelConfig) -> bool:
+    """Whether the tunnel's mode is one that carries packets here."""
+    return tunnel.mode in GRE_MODES or tunnel.is_vti or tunnel.is_multipoint
 
 
 def interface_addresses(config: Configuration, interface: Interface) -> list[IPv4Interface | IPv6Interface]:
@@ -77,6 +82,52 @@ def tunnel_ends(config: Configuration, interface: Interface) -> tuple[Address | 
         home = config.interfaces.get(local)
         local = own_address(config, home, peer.version) if home is not None and peer is not None else None
     return local, peer
+
+
+def own_end(config: Configuration, interface: Interface, version: int) -> Address | None:
+    """Source of a tunnel whose destinations are of a family, an interface resolved; None where it is not known."""
+    assert interface.tunnel is not None
+    local = interface.tunnel.source
+    if isinstance(local, str):
+        home = config.interfaces.get(local)
+        return own_address(config, home, version) if home is not None else None
+    return local if local is not None and local.version == version else None
+
+
+@dataclass(frozen=True)
+class PeerWay:
+    """A peer of a multipoint tunnel. under: row of the interface by which it is reached, -1 = none; networks: the next
+    hops that are mapped to it; multicast: whether multicast is."""
+
+    peer: Address
+    under: int
+    networks: tuple[Network, ...]
+    multicast: bool
+
+
+def peer_ways(
+    config: Configuration, routing: Routing, interface: Interface, row: int
+) -> tuple[list[PeerWay], list[Address | str]]:
+    """(peers of a multipoint tunnel, row `row` of the interfaces; the NBMA addresses that nothing reaches: no route but
+    by the tunnel itself; a name that is not known or an address of the other family, which make no peer)."""
+    tunnel = interface.tunnel
+    assert tunnel is not None
+    version = 6 if tunnel.mode.endswith("ipv6") else 4
+    found: dict[Address, PeerWay] = {}
+    lost = []
+    for named in tunnel.nbma:
+        peer = next(iter(config.resolve(named)), None) if isinstance(named, str) else named
+        route = routing.lookup(peer, routing.vrfs.get(tunnel.vrf, 0))
+        under = route.out_if if route is not None and route.out_if != row else -1
+        if peer is None or peer.version != version or under < 0:
+            lost.append(named)
+        if peer is None or peer.version != version:
+            continue
+        same = found.get(peer)
+        networks = (same.networks if same else ()) + tuple(m.network for m in tunnel.nhrp_maps if m.peer == named)
+        multicast = named in tunnel.nhrp_multicast or (same is not None and same.multicast)
+        found[peer] = PeerWay(peer, under, networks, multicast)
+    return list(found.values()), lost
 
 
 @dataclass(frozen=True)

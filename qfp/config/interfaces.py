@@ -39,7 +39,7 @@ _KEPT_IPV6 = (
     "|snooping|source-guard|neighbor|rsvp|inspect|mobile|lisp|wccp|tcp compression-connections|ioam|icmp"
 )
 _NOT_MODELLED = (
-    "ip nat|ip nhrp|ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
+    "ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
     "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
     "|tunnel destination access-list"
     "|tunnel route-via|tunnel bandwidth|tunnel entropy|tunnel mpls|tunnel flow|tunnel rbscp|tunnel udlr|tunnel raw"
@@ -51,9 +51,12 @@ _NOT_MODELLED = (
 _SECTIONS = "pvc|service instance|frame-relay interface-dlci|vlan-range|bfd-template|fr-atm|connect|ip vrf autoclassify"
 
 TUNNEL_MODES = (
-    "aurp", "cayman", "dvmrp", "eon", "gre ip", "gre multipoint", "gre ipv6", "ipip", "ipip decapsulate-any",
-    "ipsec ipv4", "iptalk", "ipv6", "ipsec ipv6", "ipv6ip", "ipv6ip 6to4", "ipv6ip isatap", "ipv6ip auto-tunnel",
-    "ipv6ip 6rd", "mpls", "mpls traffic-eng", "nos", "rbscp",
+    "aurp", "cayman", "dvmrp", "eon", "ethernet gre ipv4", "ethernet gre ipv6", "geneve ip", "gre ip", "gre ipv6",
+    "gre multipoint", "gre multipoint ipv6", "ipip", "ipip decapsulate-any", "ipip ipv6", "ipsec dual-overlay",
+    "ipsec ipv4", "ipsec ipv4 v6-overlay", "ipsec ipv6", "ipsec ipv6 v4-overlay", "iptalk", "ipv6", "ipv6ip",
+    "ipv6ip 6rd", "ipv6ip 6to4", "ipv6ip auto-tunnel", "ipv6ip isatap", "l2tp", "mpls", "mpls traffic-eng",
+    "mpls traffic-eng point-to-multipoint", "nos", "rbscp", "udp ip", "udp ipv6", "udp multipoint", "vxlan ipv4",
+    "vxlan ipv6", "vxlan-gpe ipv4", "vxlan-gpe ipv6",
 )  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def _interface(load: Load, cfg: Configuration, args: Args) -> Interface | None:
         load.warn(f"interface type of {shown(name)} is not known", column=args.column("name"))
     elif name in INTERFACE_TYPES:
         load.warn(f"interface {name} has no number", f"write {name}0", column=args.column("name"))
-    tunnel = TunnelConfig() if name.startswith("Tunnel") else None
+    tunnel = TunnelConfig() if name.startswith(("Tunnel", "Virtual-Template")) else None
     interface = Interface(name, tunnel=tunnel, line=load.statement.line)
     cfg.interfaces[name] = interface
     return interface
@@ -227,7 +230,8 @@ def _protection(load: Load, interface: Interface, args: Args) -> None:
 
 _BYTES = "68-9216"
 COMMANDS = [
-    Command("global", "interface <name:new-interface> [{point-to-point | multipoint}]", _interface, "interface"),
+    Command("global", "interface <name:new-interface> [{point-to-point | multipoint | l2transport | "
+            "type <type:word>}]", _interface, "interface"),
     *(Command("interface", pattern, handler) for pattern, handler in (
         ("description [<value:text>]", describe),
         ("shutdown", flag("shutdown")),
@@ -257,9 +261,7 @@ COMMANDS = [
         ("qos pre-classify", flag("qos_pre_classify")),
         ("tunnel source {<value:interface> | <value:address>}", _tunnel("source")),
         ("tunnel destination <value:endpoint>", _tunnel("destination")),
-        ("tunnel mode {gre [{ip | ipv6 | multipoint}] | ipsec {ipv4 | ipv6} | ipip [decapsulate-any] | ipv6 "
-         "| ipv6ip [{6to4 | isatap | auto-tunnel | 6rd}] | aurp | cayman | dvmrp | eon | iptalk "
-         "| mpls [traffic-eng] | nos | rbscp}", _tunnel_mode),
+        (f"tunnel mode {{gre | {' | '.join(TUNNEL_MODES)}}}", _tunnel_mode),
         ("tunnel protection ipsec profile <name:@IPsec profile> "
          "[{ikev2-profile <ikev2:word> | isakmp-profile <isakmp:@ISAKMP profile>}] [shared]", _protection),
         ("tunnel protection ipsec profile <name:@IPsec profile> shared "

@@ -64,7 +64,9 @@ def _network(args: Args) -> Network | None:
     if "prefix" in args:
         prefix: IPv6Interface = args["prefix"]
         return prefix.network
-    return ip_network(args["address6"]) if "address6" in args else None
+    if "address6" in args:  # the guide's syntax has the length as a word of its own
+        return ip_network((args["address6"], args.get("length", 128)), strict=False)
+    return None
 
 
 def _key(load: Load, keys: list[PreSharedKey], args: Args) -> None:
@@ -197,8 +199,9 @@ def _endpoint(load: Load, peer: IsakmpPeer, args: Args) -> None:
     network = _network(args)
     if network is not None:
         peer.client_endpoint = f"ipv6 {network.network_address}"
-        if "prefix" in args and network.prefixlen < network.max_prefixlen:
-            load.error("an endpoint is a single address", column=args.column("prefix"))
+        if network.prefixlen < network.max_prefixlen:
+            place = "prefix" if "prefix" in args else "length"
+            load.error("an endpoint is a single address", column=args.column(place))
     else:
         peer.client_endpoint = f"{kind} {args['value']}".strip()
 

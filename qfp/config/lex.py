@@ -12,7 +12,8 @@ MASK = "********"
 _SECRET_AFTER = re.compile(
     r"\b(pre-shared-key\s+(?:local|remote)|auth\s+sha|priv\s+(?:3?des|aes\s+[0-9]+)|"
     r"password|secret|key-string|(?<!-)community|authenticator|cipher|passphrase|md5|"
-    r"session-key\s+\S+\s+ah\s+\S+|"
+    r"session-key\s+\S+\s+ah\s+\S+|authentication-key|"
+    r"(?:nhrp|standby(?:\s+[0-9]+)?|(?:vrrp|glbp)\s+[0-9]+)\s+authentication(?:\s+text)?(?!\s+(?:md5|text)\b)|"
     r"key(?!\s+(?:chain|generate|[0-9]+\s*$)))(\s+[0-9])?(\s+)(\S+)",
     re.IGNORECASE,
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
-from .grammar import Args, Handler
+from .grammar import Args, Handler, Match
 from .issues import Issue
 from .model import Configuration, Kept
 from .tree import Statement
+from .unmodelled import Kind, kind_of
 
 
 class Load:
@@ -28,6 +29,7 @@ class Load:
         self.marks: dict[tuple[int, str], tuple[Any, int, int]] = {}
         self.without_effect: set[int] = set()  # lines that are read and heeded by nothing
         self.index: dict[Any, Any] = {}
+        self.left_out: dict[Kind, dict[int, int]] = {}  # line -> column
 
     def report(
         self, severity: str, message: str, hint: str = "", *, line: int | None = None, column: int | None = None
@@ -45,6 +47,13 @@ class Load:
     def warn(self, message: str, hint: str = "", *, line: int | None = None, column: int | None = None) -> None:
         """Report something that leaves part of the configuration without effect."""
         self.report("warning", message, hint, line=line, column=column)
+
+    def leave_out(self, told: bool) -> None:
+        """Note that the present line is one of a kind that is not modelled; see unmodelled.kind_of."""
+        found = self.statement.found
+        kind = kind_of(found.command.mode, found.command.pattern, told) if isinstance(found, Match) else None
+        if kind is not None:
+            self.left_out.setdefault(kind, {})[self.statement.line] = self.statement.words[0].column
 
     def add_once(self, items: list[Any], item: Any) -> None:
         """Append to a list what is not in it yet; the time does not grow with the list."""
@@ -129,7 +138,10 @@ def written(load: Load) -> str:
 
 
 def keep(load: Load, section: Any, args: Args) -> Kept:
-    """Keep a command that has no effect on the data plane, and open its section if it has one."""
+    """Keep a command that has no effect on the data plane here, and open its section if it has one. Where it would have
+    one on a router, it is counted among its kind."""
+    if not args.no:
+        load.leave_out(told=False)
     kept = Kept(written(load), block=list(load.statement.block))
     into = section.kept if hasattr(section, "kept") else section.children
     into.append(kept if not isinstance(section, Kept) else " " + kept.text)
@@ -142,8 +154,9 @@ def _named(load: Load) -> str:
 
 
 def keep_with_warning(load: Load, section: Any, args: Args) -> Kept:
-    """Keep a command that does have an effect on a router, but none here."""
-    load.warn(f"'{_named(load)}' is kept but not interpreted: it has no effect in qfp")
+    """Keep a command that does have an effect on a router, but none here: one warning for all lines of its kind."""
+    if not args.no:
+        load.leave_out(told=True)
     return keep(load, section, args)
 
 

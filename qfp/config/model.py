@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import TYPE_CHECKING
 
 from .issues import Issue
 from .lex import MASK, mask_secrets
 from .transforms import TransformSet
+
+if TYPE_CHECKING:
+    from .boxes import Box
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -384,16 +388,37 @@ class IsakmpConfig:
 
 @dataclass(frozen=True)
 class Address6:
-    """An IPv6 address of an interface; with `eui64` its low 64 bits come from the interface's identifier."""
+    """An IPv6 address of an interface; with `eui64` its low 64 bits come from the interface's identifier.
+
+    general: the name of the general prefix that it is under, and `bits` what stands behind the name.
+    """
 
     interface: IPv6Interface
     eui64: bool = False
     link_local: bool = False
+    general: str | None = None
+    bits: IPv6Interface | None = None
+
+
+# Tunnel modes that are IPsec itself, and the IP versions that each carries. The guide's two carry both.
+VTI_OVERLAYS = {
+    "ipsec ipv4": (4, 6), "ipsec ipv6": (4, 6), "ipsec dual-overlay": (4, 6), "ipsec ipv4 v6-overlay": (6,),
+    "ipsec ipv6 v4-overlay": (4,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NhrpMap:
+    """`ip nhrp map`: next hops in `network` are behind the NBMA address `peer`, which may be a host name."""
+
+    network: Network
+    peer: Address | str
 
 
 @dataclass
 class TunnelConfig:
-    """`tunnel ...` commands; `source` is an address or an interface, `destination` an address or a host name."""
+    """`tunnel ...` and `nhrp map` commands; `source` is an address or an interface, `destination` an address or a host
+    name."""
 
     source: Address | str | None = None
     destination: Address | str | None = None
@@ -409,11 +434,28 @@ class TunnelConfig:
     ttl: int | None = None
     tos: int | None = None
     path_mtu_discovery: bool = False
+    nhrp_maps: list[NhrpMap] = field(default_factory=list)
+    nhrp_multicast: list[Address | str] = field(default_factory=list)  # NBMA addresses that multicast goes to
 
     @property
     def is_vti(self) -> bool:
         """Whether the tunnel's encapsulation is IPsec itself."""
-        return self.mode.startswith("ipsec ")
+        return self.mode in VTI_OVERLAYS
+
+    @property
+    def overlay(self) -> tuple[int, ...]:
+        """IP versions that a VTI carries."""
+        return VTI_OVERLAYS[self.mode]
+
+    @property
+    def is_multipoint(self) -> bool:
+        """Whether the tunnel has many peers, each with an NBMA address that NHRP knows."""
+        return self.mode in ("gre multipoint", "gre multipoint ipv6")
+
+    @property
+    def nbma(self) -> list[Address | str]:
+        """NBMA addresses that NHRP entries name, each once, in the order of the configuration."""
+        return list(dict.fromkeys([*(each.peer for each in self.nhrp_maps), *self.nhrp_multicast]))
 
 
 @dataclass
@@ -454,6 +496,40 @@ class Interface:
     tunnel: TunnelConfig | None = None
     kept: list[Kept] = field(default_factory=list)
     line: int = field(default=0, compare=False)
+
+    @property
+    def is_template(self) -> bool:
+        """Whether sessions would be cloned from the interface, which never comes up itself."""
+        return self.name.startswith("Virtual-Template")
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it carries nothing, whatever else is configured."""
+        return self.shutdown or self.is_template
+
+
+@dataclass(frozen=True)
+class NatRule:
+    """A rule of `ip nat … source`: whose sources it translates: a list, a route map or a box of packets (static).
+
+    identity: a static rule that maps addresses to themselves; both: of `ip nat source`, for `ip nat enable`.
+    """
+
+    line: int = field(compare=False)
+    acl: str | None = None
+    route_map: str | None = None
+    static: Box | None = None
+    identity: bool = False
+    vrf: str | None = None
+    both: bool = False
+
+
+@dataclass
+class Nat:
+    """What is read of `ip nat`; the lines themselves are kept. roles: inside, outside, enable by interface."""
+
+    rules: list[NatRule] = field(default_factory=list)
+    roles: dict[str, set[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -588,6 +664,7 @@ class Platform:
     model: str | None = None
     release: tuple[int, int, int] = (16, 6, 1)  # the guide's
     llq_qos_groups: list[int] = field(default_factory=list)
+    transport6: bool = field(default=True, compare=False)  # transport mode over IPv6; else tunnel mode alone
     arlog_suppress: bool = False
     reassemble_transit: bool = False
     fips_mode: bool = False
@@ -635,6 +712,7 @@ class Configuration:
     policy_maps: dict[str, PolicyMap] = field(default_factory=dict)
     platform: Platform = field(default_factory=Platform)
     kept: list[Kept] = field(default_factory=list)
+    nat: Nat = field(default_factory=Nat, compare=False)
     allow_null: bool = field(default=False, compare=False)  # ESP that neither encrypts nor authenticates is taken
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)

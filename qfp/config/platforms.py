@@ -62,6 +62,9 @@ def has_multi_sn(model: str | None, release: Release = RELEASE) -> bool:
 def check_platform(load: Load) -> None:
     """Refuse the lines that the modelled device does not have: they cost themselves, and nothing else."""
     platform, ipsec = load.cfg.platform, load.cfg.ipsec
+    platform.transport6 = platform.model is None
+    if not platform.transport6:
+        _tunnel_only6(load)
     if not ipsec.multi_sn or has_multi_sn(platform.model, platform.release):
         return
     since = MULTI_SN_SINCE[str(platform.model)]
@@ -71,6 +74,23 @@ def check_platform(load: Load) -> None:
               "no release has it there" if since is None else f"it is there from {_shown(since)} on",
               line=line, column=column)  # fmt: skip
     ipsec.multi_sn = False
+
+
+def _tunnel_only6(load: Load) -> None:
+    """The guide's routers protect IPv6 peers in site-to-site tunnel mode only (chapter 10; VTI-7)."""
+    cfg = load.cfg
+    used = {name for each in cfg.crypto_maps.values() if each.family == 6
+            for entry in each.entries for name in entry.transform_sets}  # fmt: skip
+    for interface in cfg.interfaces.values():
+        tunnel = interface.tunnel
+        if tunnel is not None and not tunnel.is_vti and tunnel.mode.endswith("ipv6"):
+            profile = cfg.profiles.get(tunnel.protection_profile or "")
+            used.update(profile.transform_sets if profile is not None else ())
+    for found in (cfg.transform_sets[name] for name in cfg.transform_sets if name in used):
+        if found.mode == "transport":
+            told = f"platform {cfg.platform.model} protects IPv6 peers in tunnel mode only"
+            load.warn(f"{told}: 'mode transport' of transform set {found.name} has no effect with them",
+                      "write mode tunnel", line=found.line)  # fmt: skip
 
 
 def _shown(release: Release) -> str:

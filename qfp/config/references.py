@@ -14,6 +14,7 @@ from .ends import interface_addresses
 from .issues import Issue
 from .load import Load
 from .model import (
+    VTI_OVERLAYS,
     AccessList,
     Address,
     Configuration,
@@ -31,8 +32,8 @@ from .model import (
 from .nearest import Nearest
 from .transforms import KEY_BITS, WEAK, TransformSet
 
-_OTHER_MODES_REFUSED = "tunnel protection is for 'gre ip', 'gre ipv6', 'ipsec ipv4' and 'ipsec ipv6'"
-PROTECTED_MODES = ("gre ip", "gre ipv6", "ipsec ipv4", "ipsec ipv6")
+_OTHER_MODES_REFUSED = "tunnel protection is for GRE, multipoint GRE and 'ipsec' modes"
+PROTECTED_MODES = ("gre ip", "gre ipv6", "gre multipoint", "gre multipoint ipv6", *VTI_OVERLAYS)
 
 
 class _Names:
@@ -263,12 +264,18 @@ def _check_tunnel(load: Load, names: _Names, interface: Interface, tunnel: Tunne
     if isinstance(tunnel.destination, str) and not load.cfg.resolve(tunnel.destination):
         load.warn(f"host '{tunnel.destination}' is not known", "define it with ip host", line=interface.line)
     missing = [what for what in ("source", "destination") if getattr(tunnel, what) is None]
-    if missing and tunnel.mode != "gre multipoint":
+    if tunnel.is_multipoint and tunnel.destination is not None:
+        load.warn(f"{interface.name}: a multipoint tunnel takes no destination: it has no effect", line=interface.line)
+        missing = []
+    if tunnel.is_multipoint and "destination" in missing:
+        missing.remove("destination")
+    if missing and not interface.is_template:
         load.warn(f"{interface.name} lacks its tunnel {' and '.join(missing)}", "it stays down", line=interface.line)
     names.check(interface, "vrf", tunnel.vrf)
-    outer = 6 if tunnel.mode in ("gre ipv6", "ipsec ipv6") else 4
+    outer = 6 if tunnel.mode.startswith("ipsec ipv6") or tunnel.mode.endswith("ipv6") else 4
+    fixed = tunnel.mode in PROTECTED_MODES and tunnel.mode != "ipsec dual-overlay"
     for end in (tunnel.source, tunnel.destination):
-        if tunnel.mode in PROTECTED_MODES and not isinstance(end, str | None) and end.version != outer:
+        if fixed and not isinstance(end, str | None) and end.version != outer:
             load.error(f"{end} is not an IPv{outer} address, as tunnel mode {tunnel.mode} needs", line=interface.line)
     if tunnel.protection_profile is not None:
         _check_protection(load, names, interface, tunnel)

@@ -219,7 +219,8 @@ _BEFORE = (
 
 
 def _interface(found: Interface, show_keys: bool) -> Iterator[str]:
-    yield f"interface {found.name}"
+    kind = " type tunnel" if found.is_template and found.tunnel != TunnelConfig() else ""
+    yield f"interface {found.name}{kind}"
     yield from (f" {line}" for line in _simple(found, _BEFORE))
     if found.vlan is not None:
         inner = f" second-dot1q {found.inner_vlan}" if found.inner_vlan else ""
@@ -228,8 +229,13 @@ def _interface(found: Interface, show_keys: bool) -> Iterator[str]:
         yield " no ip address"
     for at, address in enumerate(found.addresses4):
         yield f" ip address {address.ip} {address.netmask}{' secondary' if at else ''}"
+    lines: list[str] = []
     for entry in found.addresses6:
-        yield f" ipv6 address {_address6(entry.interface, entry.link_local)}{' eui-64' if entry.eui64 else ''}"
+        shown = f"{entry.general} {entry.bits}" if entry.bits else _address6(entry.interface, entry.link_local)
+        line = f" ipv6 address {shown}{' eui-64' if entry.eui64 else ''}"
+        if line not in lines:  # one of several addresses under a general prefix
+            lines.append(line)
+            yield line
     if found.ipv6_enable:
         yield " ipv6 enable"
     if not found.unreachables:
@@ -273,6 +279,7 @@ def _tunnel(tunnel: TunnelConfig) -> Iterator[str]:
         ("tos", "tunnel tos {}"),
     ):
         yield from _simple(tunnel, ((attribute, pattern),))
+    yield from _nhrp(tunnel)
     for attribute, words in (
         ("checksum", "tunnel checksum"),
         ("sequence", "tunnel sequence-datagrams"),
@@ -285,6 +292,14 @@ def _tunnel(tunnel: TunnelConfig) -> Iterator[str]:
         how += f" isakmp-profile {tunnel.isakmp_profile}" if tunnel.isakmp_profile else ""
         how += " shared" if tunnel.shared else ""
         yield f"tunnel protection ipsec profile {tunnel.protection_profile}{how}"
+
+
+def _nhrp(tunnel: TunnelConfig) -> Iterator[str]:
+    for each in tunnel.nhrp_maps:
+        host = each.network.prefixlen == each.network.max_prefixlen
+        prefix = str(each.network.network_address) if host and each.network.version == 4 else _prefix(each.network)
+        yield f"{'ip' if each.network.version == 4 else 'ipv6'} nhrp map {prefix} {each.peer}"
+    yield from (f"ip nhrp map multicast {peer}" for peer in tunnel.nhrp_multicast)
 
 
 def _prefix(network: Network) -> str:

@@ -54,7 +54,7 @@ class Routing:
 
     def _connected(self) -> None:
         for name, interface in self._config.interfaces.items():
-            if interface.shutdown:
+            if interface.is_down:
                 continue
             row, vrf = self._rows[name], self.vrf_of(interface)
             for net in NEVER_FORWARDED:
@@ -94,7 +94,7 @@ class Routing:
         """
         if route.interface is not None:
             interface = self._config.interfaces.get(route.interface)
-            if interface is None or interface.shutdown:
+            if interface is None or interface.is_down:
                 return None
             return self._rows[route.interface], route.next_hop
         home = route.vrf if route.hop_vrf is None else route.hop_vrf or None

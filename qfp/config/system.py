@@ -30,7 +30,7 @@ _KEPT_IP = (
     "|radius-source|icmp-cache|default-network|drp|rtp|webvpn|flow-egress|extcommunity-list"
 )
 _KEPT_IPV6 = (
-    "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|general-prefix|ioam|mfib|mobile|mld|multicast|mroute|flow|flowset"
+    "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|ioam|mfib|mobile|mld|multicast|mroute|flow|flowset"
     "|domain|ftp|tftp|http|routing|multicast-routing|snooping|source-guard|destination-guard|telnet|tacacs|sla"
 )
 # Sections kept with their children.
@@ -44,10 +44,10 @@ _SECTIONS = (
     "|parser view|parameter-map type webauth|l2vpn evpn|sampler|telemetry ietf subscription"
 )
 _SECTIONS_IP = ("dhcp pool", "dhcp class", "sla", "sla monitor", "explicit-path", "flow-top-talkers", "ddns update",
-                "slb", "host-list", "nat pool")  # of `ip`
+                "slb", "host-list")  # of `ip`
 # What does change packets on a router but is not modelled here.
 _NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
-_NOT_MODELLED_IP = "nat|nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
+_NOT_MODELLED_IP = "nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
 _NOT_MODELLED_CRYPTO = "ikev2|identity|ssl|call|logging|mib|gkm|xauth|wui|tls-tunnel"
 _LINE = (
     "password|login|exec-timeout|transport|stopbits|logging|access-class|privilege|session-timeout|length|width"
@@ -133,6 +133,7 @@ COMMANDS = [
     *_first_words(_NOT_MODELLED, "", keep_with_warning, "kept", "opaque"),
     *_first_words(_NOT_MODELLED_IP, "ip ", keep_with_warning, "kept", "opaque"),
     *_first_words("router|local|nat|pim|inspect|prefix-list", "ipv6 ", keep_with_warning, "kept", "opaque"),
+    *(Command("global", f"{family} local policy *", keep_with_warning, verdict="kept") for family in ("ip", "ipv6")),
     *_first_words(_NOT_MODELLED_CRYPTO, "crypto ", keep_with_warning, "kept", "opaque"),
     *_first_words("pki|key|ca|engine", "crypto ", keep, "kept", "opaque"),
     Command("global", "line *", keep, "line", "kept"),

@@ -44,8 +44,11 @@ def _text(selector: Selector) -> str:
     )
 
 
-def transport_applies(want: Want) -> bool:
-    """Transport mode only protects traffic between the two peers themselves; IOS falls back to tunnel mode."""
+def transport_applies(want: Want, config: Configuration) -> bool:
+    """Transport mode only protects traffic between the two peers themselves; IOS falls back to tunnel mode. Some
+    devices have none over IPv6."""
+    if want.peer.version == 6 and not config.platform.transport6:
+        return False
     hosts = want.selector.hosts()
     same_family = want.local.version == want.selector.family
     return not want.vti and same_family and hosts == (int(want.local), int(want.peer))
@@ -83,7 +86,7 @@ def auto(
     transform = transform or first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
-    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want, config) else "tunnel"
     window = window_of(want, config)
     out = []
     for proto in ("esp", "ah"):
@@ -125,7 +128,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
     transform = first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     word = "outbound" if outbound else "inbound"
-    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want) else "tunnel"
+    mode: Any = "transport" if transform.mode == "transport" and transport_applies(want, config) else "tunnel"
     out = []
     for proto in ("esp", "ah"):
         if (transform.ah if proto == "ah" else transform.cipher or transform.esp_auth) is None:

@@ -27,7 +27,7 @@ def link_mtu(interface: Any, family: int) -> int:
 
 def overhead(tunnel: Any) -> int:
     """Bytes that a GRE tunnel puts in front of a packet."""
-    family = 6 if tunnel.mode == "gre ipv6" else 4
+    family = 6 if tunnel.mode.endswith("ipv6") else 4
     return gre_overhead(family, key=tunnel.key is not None, checksum=tunnel.checksum, sequence=tunnel.sequence)
 
 

@@ -6,14 +6,14 @@ SAs (the proxy identities are the rule's addresses, protocol and ports).
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from itertools import pairwise
 from typing import Any
 
 from qfp.config import Configuration
+from qfp.config.boxes import port_ranges
 from qfp.config.ends import default_peer, own_address, tunnel_ends
 from qfp.tables import spd
 from qfp.tables.spd import ANY_PORTS, Policies, Rule
-from qfp_kernels.layout import SP_PROTECT
+from qfp_kernels.layout import SP_DISCARD, SP_PROTECT
 
 Address = IPv4Address | IPv6Address
 ANY = (0, 0)
@@ -65,6 +65,7 @@ class PolicyBuilder:
     policies: Policies
     wants: list[Want] = field(default_factory=list)
     spd_of: dict[tuple[str, str], int] = field(default_factory=dict)
+    shared: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     def crypto_map(self, interface: Any, name: str, family: int) -> int:
         """SPD of a crypto map on an interface; its number. The same map on two interfaces has its SAs twice, unless
@@ -127,7 +128,12 @@ class PolicyBuilder:
         entry = self.protection(interface, row, None)
         if entry < 0:
             return -1
-        rules = [Rule(4, True, ANY, ANY, sp=entry, prio=0), Rule(6, True, ANY, ANY, sp=entry, prio=1)]
+        carried = interface.tunnel.overlay
+        refused = entry if len(carried) == 2 else self.policies.entry(action=SP_DISCARD)
+        rules = [
+            Rule(version, True, ANY, ANY, sp=entry if version in carried else refused, prio=k)
+            for k, version in enumerate((4, 6))
+        ]
         return self.policies.add(spd.columns(rules))
 
     def protection(self, interface: Any, row: int, protocol: int | None) -> int:
@@ -137,7 +143,20 @@ class PolicyBuilder:
         profile = self.config.profiles.get(interface.tunnel.protection_profile or "")
         if local is None or peer is None or profile is None:
             return -1
+        return self.peer(interface, row, protocol, local, peer)
+
+    def peer(self, interface: Any, row: int, protocol: int | None, local: Address, peer: Address) -> int:
+        """SPD entry of `tunnel protection` for one peer. GRE tunnels with `shared` have one entry for the same profile,
+        source and peer, and with it one pair of SAs: the key in the GRE header tells them apart."""
+        tunnel = interface.tunnel
+        profile = self.config.profiles[tunnel.protection_profile]
+        common = (profile.name, tunnel.vrf, local, peer, protocol)
+        shared = tunnel.shared and protocol is not None
+        if shared and common in self.shared:
+            return self.shared[common]
         entry = self.policies.entry(action=SP_PROTECT)
+        if shared:
+            self.shared[common] = entry
         self.policies.tables.t.sp["tun"][entry] = row
         whole = 2**32 - 1 if peer.version == 4 else 2**128 - 1
         selector = Selector(peer.version)
@@ -148,20 +167,3 @@ class PolicyBuilder:
             Want(entry, selector, local, peer, profile, interface, where, vti=protocol is None, tunnel=True)
         )
         return entry
-
-
-def port_ranges(ace: Any, side: str) -> list[tuple[int, int]]:
-    """Inclusive port ranges of one side of a rule; ICMP type and code stand in the place of ports."""
-    if ace.protocol in (1, 58):
-        value = ace.icmp_type if side == "sport" else ace.icmp_code
-        return [ANY_PORTS] if value is None else [(value, value)]
-    match = getattr(ace, side)
-    if match is None:
-        return [ANY_PORTS]
-    if match.op == "eq":
-        return [(p, p) for p in (match.ports or (match.low,))]
-    if match.op == "neq":
-        holes = sorted(match.ports or (match.low,))
-        edges = [-1, *holes, 65536]
-        return [(a + 1, b - 1) for a, b in pairwise(edges) if a + 1 <= b - 1]
-    return [(match.low, match.high)]

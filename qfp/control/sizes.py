@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qfp.config.ends import tunnel_ends
-from qfp.control.mtu import fragment_room, link_mtu, overhead, tunnel_mtu
+from qfp.control.mtu import MTU_DEFAULT, fragment_room, link_mtu, overhead, tunnel_mtu
 from qfp.sizes import LENGTH_MAX
 from qfp_kernels.layout import CTL_FRAME_ROWS, CTL_MSS, CTL_ROOM, CTL_TUNS, IF_GRE, IF_VTI
 from qfp_kernels.pathmtu import FLOOR4
@@ -40,18 +40,24 @@ class Sizes:
 
     def _egress(self, row: int, family: int) -> int:
         """MTU of the interface under a tunnel, for its own packets of a family."""
-        under = int(self._t.ifs["under"][row])
+        return self._mtu(int(self._t.ifs["under"][row]), family)
+
+    def _mtu(self, row: int, family: int) -> int:
         names = self._router.interfaces.names
-        return self.mtus.get((names[under], family), LENGTH_MAX) if under >= 0 else LENGTH_MAX
+        return self.mtus.get((names[row], family), LENGTH_MAX) if row >= 0 else LENGTH_MAX
 
     def _associations(self) -> None:
         """Path MTU of every outbound SA: that of the interface by which its packets leave."""
+        gre = dict(zip(self._t.tun["sp"].tolist(), self._t.tun["under"].tolist(), strict=True))
         for pair in self._router.sadb.pairs:
             if not pair.outbound:
                 continue
             handle, want = pair.outbound[0], pair.want
             family = want.peer.version
-            if want.tunnel:
+            if want.tunnel and want.sp in gre and not want.vti:
+                mtu = self._mtu(gre[want.sp], family) if gre[want.sp] >= 0 else MTU_DEFAULT
+                self._tunnel_of[handle] = want.interface.name
+            elif want.tunnel:
                 mtu = self._egress(self._router.interfaces.row[want.interface.name], family)
                 self._tunnel_of[handle] = want.interface.name
             else:
@@ -76,6 +82,11 @@ class Sizes:
         handles = [h for h, tunnel in self._tunnel_of.items() if tunnel == name]
         if kind == IF_VTI and handles:
             default = int(self._t.sa["plain_mtu"][handles[0]])
+        elif kind == IF_GRE and interface.tunnel.is_multipoint:
+            mine = self._t.tun["iface"][: int(self._t.ctl[CTL_TUNS])] == row
+            families = 6 if interface.tunnel.mode.endswith("ipv6") else 4
+            ways = set(self._t.tun["under"][: mine.size][mine].tolist())
+            default = min(self._mtu(under, families) for under in ways) - overhead(interface.tunnel)
         elif kind == IF_GRE and peer is not None:
             default = self._egress(row, peer.version) - overhead(interface.tunnel)
         self._set(name, *(tunnel_mtu(interface, family, default) for family in (4, 6)))

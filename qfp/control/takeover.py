@@ -9,6 +9,8 @@ stale: their traffic is dropped until they are cleared (guide chapter 2, AR-8).
 
 from typing import Any
 
+import numpy as np
+
 from qfp.control.sadb import Pair
 
 OUT_STATE = ("next_seq", "packets", "bytes", "last", "limit", "last_seq", "errors", "compressed", "incompressible")
@@ -17,6 +19,7 @@ LIFE_STATE = ("soft", "hard", "soft_seq", "last_seq", "fresh", "born", "born_at"
               "comp_failed", "stale")  # fmt: skip
 TOTALS = ("causes", "cause_bytes", "verdicts", "stats", "late")
 IF_TOTALS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in")
+TUNNEL_STATE = ("next_seq", "top_seq", "started")
 ICMP_STATE = ("tokens", "since", "started")
 WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")
 
@@ -123,5 +126,14 @@ def _interface(t: Any, row: int, o: Any, there: int) -> None:
     _copy(t.ifs, row, o.ifs, there, IF_TOTALS)
     mine, theirs = int(t.ifs["tun"][row]), int(o.ifs["tun"][there])
     if mine >= 0 and theirs >= 0:
-        _copy(t.tun, mine, o.tun, theirs, ("next_seq", "top_seq", "started"))
+        _copy(t.tun, mine, o.tun, theirs, TUNNEL_STATE)
+    if mine >= 0 and theirs >= 0 and t.tun["multi"][mine]:
+        old = {_peer(o.tun[k]): int(k) for k in np.flatnonzero(o.tun["iface"] == there)}
+        for k in np.flatnonzero(t.tun["iface"] == row):
+            if _peer(t.tun[k]) in old:
+                _copy(t.tun, int(k), o.tun, old[_peer(t.tun[k])], TUNNEL_STATE)
+
+
+def _peer(tunnel: Any) -> tuple[int, int]:
+    return int(tunnel["dst0"]), int(tunnel["dst1"])
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from qfp.control.mtu import overhead
 from qfp.tables.store import Tables, words
 from qfp_kernels.jit import kernel
-from qfp_kernels.layout import CTL_TUNH_MASK, CTL_TUNS
+from qfp_kernels.layout import CTL_NBMA_MASK, CTL_TUNH_MASK, CTL_TUNS, TABLE_TYPES
+from qfp_kernels.spd import nbma_hash
 from qfp_kernels.tunnel import GRE_CSUM, GRE_KEY, GRE_SEQ, WITH_CSUM, WITH_KEY, WITH_SEQ, tunnel_hash
 
 Array = npt.NDArray[Any]
@@ -21,7 +22,12 @@ DF_RULES = {"copy": 0, "clear": 1, "set": 2}
 
 @dataclass(frozen=True)
 class GreTunnel:
-    """A GRE tunnel that can carry packets. iface: row of `ifs`. vrf: front-door. sp: SPD entry of its protection."""
+    """A GRE tunnel that can carry packets. iface: row of `ifs`. vrf: front-door. sp: SPD entry of its protection.
+    under: row of the interface that its own packets leave by.
+
+    A multipoint tunnel is several: first its `head`, whose peer is the unspecified address, then one for each peer,
+    with the next hops that NHRP maps to it, and whether multicast goes there.
+    """
 
     iface: int
     local: Any
@@ -31,6 +37,10 @@ class GreTunnel:
     sp: int
     id_row: int
     df: str
+    under: int
+    head: bool = False
+    hops: tuple[Any, ...] = ()
+    multicast: bool = False
 
 
 def options(config: Any) -> int:
@@ -89,6 +99,7 @@ def build(tables: Tables, tunnels: list[GreTunnel]) -> None:
     """Fill the tunnel table and its hash; `ifs.tun` of each tunnel's interface names its row."""
     t = tables.t
     tables.fresh("tun", max(1, len(tunnels)))
+    heads: dict[int, list[int]] = {}
     for k, tunnel in enumerate(tunnels):
         row, hdr = t.tun[k], header(tunnel)
         row["src0"], row["src1"] = words(tunnel.local)
@@ -98,9 +109,57 @@ def build(tables: Tables, tunnels: list[GreTunnel]) -> None:
         row["copy_tos"], row["copy_df"] = tunnel.config.tos is None, tunnel.config.path_mtu_discovery
         row["df"], row["hdr_len"] = DF_RULES[tunnel.df], overhead(tunnel.config)
         row["hdr"][: len(hdr)] = np.frombuffer(hdr, np.uint8)
-        t.ifs["tun"][tunnel.iface] = k
+        row["under"], row["multi"], row["cast"] = tunnel.under, tunnel.head, -1
+        if not heads.setdefault(tunnel.iface, []):
+            t.ifs["tun"][tunnel.iface] = k
+        heads[tunnel.iface].append(k)
     size = max(16, 1 << (2 * max(1, len(tunnels))).bit_length())
     tables.fresh("tunh", size)
     t.tunh[:] = -1
     t.ctl[CTL_TUNH_MASK], t.ctl[CTL_TUNS] = size - 1, len(tunnels)
     _link(t, len(tunnels))
+    _map(tables, tunnels, [rows for rows in heads.values() if tunnels[rows[0]].head])
+
+
+def _map(tables: Tables, tunnels: list[GreTunnel], multipoint: list[list[int]]) -> None:
+    """NHRP entries of multipoint tunnels, each given by its rows, the head first. Multicast is not copied: it goes by
+    the one peer that is to have it, or not at all."""
+    t = tables.t
+    lengths: list[tuple[int, int, int]] = []
+    entries: list[tuple[int, ...]] = []
+    for head, *rows in multipoint:
+        hops = {net: k for k in reversed(rows) for net in tunnels[k].hops}  # of equal prefixes the first one counts
+        own = sorted({(net.version, net.prefixlen) for net in hops}, key=lambda each: -each[1])
+        place = {each: len(lengths) + k for k, each in enumerate(own)}
+        t.tun["lens"][head], t.tun["lens_n"][head] = len(lengths), len(own)
+        lengths += [(*words(_netmask(*each)), each[0]) for each in own]
+        entries += [(*words(net.network_address), head, k, place[net.version, net.prefixlen], -1)
+                    for net, k in hops.items()]  # fmt: skip
+        casts = [k for k in rows if tunnels[k].multicast]
+        t.tun["cast"][head] = casts[0] if len(casts) == 1 else -1
+    for name, found in (("nbma_len", lengths), ("nbma", entries)):
+        tables.fresh(name, max(1, len(found)))
+        for k, values in enumerate(found):
+            for field, value in zip(TABLE_TYPES[name].names or (), values, strict=False):
+                getattr(t, name)[field][k] = value
+    size = 1 << (2 * max(1, len(entries))).bit_length()
+    tables.fresh("nbmah", size)
+    t.nbmah[:] = -1
+    t.ctl[CTL_NBMA_MASK] = size - 1
+    _link_maps(t, len(entries))
+
+
+def _netmask(version: int, length: int) -> int:
+    whole = 32 if version == 4 else 128
+    return (1 << whole) - (1 << whole - length)
+
+
+@kernel
+def _link_maps(t: Any, rows: int) -> None:
+    """Hang every NHRP entry into its hash bucket."""
+    mask = np.uint64(t.ctl[CTL_NBMA_MASK])
+    for r in range(rows):
+        entry = t.nbma[r]
+        b = np.int64(nbma_hash(entry.hop0, entry.hop1, entry.head, entry.len) & mask)
+        entry.next = t.nbmah[b]
+        t.nbmah[b] = np.int32(r)

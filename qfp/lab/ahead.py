@@ -20,7 +20,7 @@ from qfp_kernels.fib import route
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CTL_NATT, FRAG_LATER, IF_GRE, IF_VTI, SP_PROTECT
 from qfp_kernels.simd import ld8, ld32
-from qfp_kernels.spd import match
+from qfp_kernels.spd import gre_row, match
 
 GRE, ESP, AH, UDP = 47, 50, 51, 17
 TUNNELS_MAX = 4  # as tunnel.TUNNELS_MAX: a way through more of them ends in a drop
@@ -72,7 +72,7 @@ def _look(t: Any, b: Any, rows: int) -> None:
             inside = natted and _has_esp(base(b.arena) + at, b.length[i] - np.int64(h.l3), h.fam)
             b.needs[i] = np.uint8(h.proto == ESP or h.proto == AH or inside)
             continue
-        out, protected = _way(t, h, np.int64(t.adj[found].out_if))
+        out, protected = _way(t, h, t.adj[found])
         b.out_if[i], b.needs[i] = np.int32(out), np.uint8(protected)
 
 
@@ -84,14 +84,13 @@ def _has_esp(at: Any, room: Any, fam: Any) -> Any:
 
 
 @kernel
-def _way(t: Any, h: Any, out: Any) -> Any:
+def _way(t: Any, h: Any, adj: Any) -> Any:
     """(physical interface that a packet leaves by, whether it is protected)."""
     src0, src1, dst0, dst1, fam, proto = h.src0, h.src1, h.dst0, h.dst1, h.fam, h.proto
     sport, dport = h.sport, h.dport
     later = (h.frag & FRAG_LATER) != 0
     for _ in range(TUNNELS_MAX + 1):
-        if out < 0:
-            break
+        out = np.int64(adj.out_if)
         port = t.ifs[out]
         if port.kind != IF_GRE:
             rules = np.int64(port.spd4) if fam == 4 or port.kind == IF_VTI else np.int64(port.spd6)
@@ -100,13 +99,16 @@ def _way(t: Any, h: Any, out: Any) -> Any:
                 sp = match(t, rules, src0, src1, dst0, dst1, fam, proto, sport, dport, later)
             way = np.int64(port.under) if port.kind == IF_VTI else out
             return way, sp >= 0 and t.sp[sp].action == SP_PROTECT
-        tun = t.tun[port.tun]
+        row = gre_row(t, np.int64(port.tun), adj, fam, dst0, dst1)
+        if row < 0:
+            break
+        tun = t.tun[row]
         if tun.sp >= 0:
-            return np.int64(port.under), True
+            return np.int64(tun.under), True
         src0, src1, dst0, dst1, fam, proto = tun.src0, tun.src1, tun.dst0, tun.dst1, tun.fam, np.uint8(GRE)
         sport, dport, later = np.uint16(0), np.uint16(0), False
         found = route(t, np.int32(tun.vrf), fam, dst0, dst1)
         if found < 0 or t.adj[found].local != 0:
             return np.int64(-1), False
-        out = np.int64(t.adj[found].out_if)
+        adj = t.adj[found]
     return np.int64(-1), False

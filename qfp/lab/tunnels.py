@@ -124,11 +124,11 @@ class Tunnels:
         if plain and (sa < 0).any():
             headers = headers_of(packets)
             for row in plain:
-                tunnel = t.tun[t.ifs["tun"][row]]
-                here = (headers["proto"] == GRE) & (sa < 0)
-                for name in ("src0", "src1", "dst0", "dst1"):
-                    here &= headers[name] == tunnel[name]
-                out[here] = row
+                for tunnel in t.tun[t.tun["iface"] == row]:  # a multipoint tunnel has a row a peer
+                    here = (headers["proto"] == GRE) & (sa < 0)
+                    for name in ("src0", "src1", "dst0", "dst1"):
+                        here &= headers[name] == tunnel[name]
+                    out[here] = row
         known = np.zeros(len(t.ifs) + 1, bool)
         known[list(self.ports)] = True
         return np.where(known[out], out, -1)  # -1 looks at the last one, which is none

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from qfp.mtu.datagrams import ECHO
+from qfp.mtu.datagrams import ECHO, Address
 from qfp.mtu.paths import Path
 from qfp.router import Router
+from qfp.tables.store import words
 from qfp_kernels.layout import IFS, SA, SP, TUN
 
 ADDRESSES = {"src0", "src1", "dst0", "dst1"}
@@ -49,7 +50,7 @@ def key(path: Path, router: Router, peer: Router | None, host_mtus: dict[int, in
     if far is None:
         return None
     flows = [(family, *_flow(path, family, router), host_mtus[family]) for family in path.flows]
-    tunnel = () if path.tunnel is None else (_interface(router, path.tunnel), _gre(router, path.tunnel))
+    tunnel = () if path.tunnel is None else (_interface(router, path.tunnel), _gre(router, path.tunnel, path.peer))
     entry = _row(t.sp, "sp", path.sp) if path.sp >= 0 else ()
     near = rows[path.ingress], rows[path.egress], _interface(router, path.ingress), _interface(router, path.egress)
     return path.kind, tuple(flows), near, tunnel, entry, _associations(router, path.sa), far
@@ -65,10 +66,14 @@ def _interface(router: Router, name: str) -> tuple[Any, ...]:
     return *_row(ifs, "ifs", k), *(bool(ifs[word][k] != none) for word, none in WHETHER.items())
 
 
-def _gre(router: Router, name: str) -> tuple[Any, ...]:
-    """The row of a GRE tunnel."""
-    k = int(router.tables.t.ifs["tun"][router.interfaces.row[name]])
-    return _row(router.tables.t.tun, "tun", k) if k >= 0 else ()
+def _gre(router: Router, name: str, end: Address | None) -> tuple[Any, ...]:
+    """The row of a GRE tunnel, of a multipoint one that of the peer at this end."""
+    t, row = router.tables.t, router.interfaces.row[name]
+    k = int(t.ifs["tun"][row])
+    if k >= 0 and t.tun["multi"][k]:
+        high, low = words(end)
+        k = int(np.flatnonzero((t.tun["iface"] == row) & (t.tun["dst0"] == high) & (t.tun["dst1"] == low))[0])
+    return _row(t.tun, "tun", k) if k >= 0 else ()
 
 
 def _associations(router: Router, handle: int) -> tuple[Any, ...]:
@@ -113,5 +118,5 @@ def _far(path: Path, router: Router, peer: Router | None) -> tuple[Any, ...] | N
             return None
         name = peer.interfaces.names[route.out_if]
         ways.append((route.out_if, route.local, _interface(peer, name)))
-    ends = (_interface(peer, tunnel), _gre(peer, tunnel)) if tunnel is not None else ()
+    ends = (_interface(peer, tunnel), _gre(peer, tunnel, path.local)) if tunnel is not None else ()
     return peer.interfaces.row[path.peer_ingress], _interface(peer, path.peer_ingress), *inbound, *entries, ends, *ways

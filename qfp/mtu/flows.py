@@ -57,7 +57,7 @@ class Candidates:
         if vrf not in self._facing:
             names = [
                 name for name, i in interfaces.items()
-                if not i.shutdown and i.tunnel is None and not name.startswith(("Loopback", "Null"))
+                if not i.is_down and i.tunnel is None and not name.startswith(("Loopback", "Null"))
                 and self._router.routing.vrf_of(i) == vrf and (i.addresses4 or i.addresses6)
             ]  # fmt: skip
             self._facing[vrf] = sorted(names, key=lambda n: interfaces[n].crypto_map is not None)
@@ -88,6 +88,11 @@ class Candidates:
 
     def _targets(self, path: Any, family: int) -> Iterable[Any]:
         """Networks in which to look for a destination."""
+        if path.hops:
+            routed = (each for each in self._router.config.routes if each.next_hop is not None)
+            yield from (each.prefix for each in routed if any(each.next_hop in net for net in path.hops)
+                        and each.family == family and each.prefix.prefixlen)  # fmt: skip
+            yield from (network for network in path.hops if network.version == family)
         yield from (network for network in self._far if network.version == family)
         name = path.tunnel or path.egress
         linked = {a.network for a in interface_addresses(self._router.config, self._router.config.interfaces[name])}
@@ -103,7 +108,7 @@ class Candidates:
 def _lans(peer: Router) -> Iterator[Any]:
     """Addresses of interfaces with hosts behind them."""
     for interface in peer.config.interfaces.values():
-        if interface.tunnel is None and not interface.shutdown and not interface.crypto_map:
+        if interface.tunnel is None and not interface.is_down and not interface.crypto_map:
             yield from interface_addresses(peer.config, interface)
 
 

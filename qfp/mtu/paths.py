@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from qfp.config.ends import GRE_MODES, interface_addresses, tunnel_ends
+from qfp.config.ends import GRE_MODES, interface_addresses, own_end, peer_ways, tunnel_ends
+from qfp.config.model import Interface, Network
 from qfp.control.policy import Want
 from qfp.explain_stages import selector_text
 from qfp.mtu import reading
@@ -34,7 +35,7 @@ class Path:
     flows: by IP version of what goes in. sa: handle of the outbound SA next to the payload, -1 = none. egress: the
     interface that the protected packets leave by. tunnel: its interface, None behind a crypto map. note: why there is
     no flow. peer_ingress: the peer's interface at which its packets arrive; peer_note: why there is none.
-    peer_tunnel: the peer's end of the tunnel.
+    peer_tunnel: the peer's end of the tunnel. hops: of a multipoint tunnel, the next hops that are mapped to the peer.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Path:
     peer_note: str | None = None
     peer_tunnel: str | None = None
     mtus: dict[int, int] = field(default_factory=dict)  # of the tunnel interface, by family
+    hops: tuple[Network, ...] = ()
 
     @property
     def protected(self) -> bool:
@@ -120,7 +122,12 @@ def _tunnels(router: Router) -> list[Path]:
     """A path for every VTI and GRE tunnel."""
     paths = []
     for name, interface in router.config.interfaces.items():
-        if interface.tunnel is None or not (interface.tunnel.is_vti or interface.tunnel.mode in GRE_MODES):
+        if interface.tunnel is None or interface.is_template:
+            continue
+        if interface.tunnel.is_multipoint:
+            paths += _peers(router, name, interface)
+            continue
+        if not (interface.tunnel.is_vti or interface.tunnel.mode in GRE_MODES):
             continue
         local, peer = tunnel_ends(router.config, interface)
         kind = "vti" if interface.tunnel.is_vti else "gre"
@@ -130,6 +137,27 @@ def _tunnels(router: Router) -> list[Path]:
         path.mtus = {family: router.sizes.mtus[name, family] for family in (4, 6)}
         if not router.tables.t.ifs["up"][router.interfaces.row[name]]:
             path.note = "the tunnel is down"
+        paths.append(path)
+    return paths
+
+
+def _peers(router: Router, name: str, interface: Interface) -> list[Path]:
+    """A path for every mapped peer of a multipoint tunnel."""
+    row = router.interfaces.row[name]
+    ways, _ = peer_ways(router.config, router.routing, interface, row)
+    paths = []
+    for way in ways:
+        local = own_end(router.config, interface, way.peer.version)
+        rule = f"everything that is routed to {', '.join(map(str, way.networks[:3])) or 'it'}"
+        path = Path("gre", f"interface {name}", rule, local, way.peer, tunnel=name, hops=way.networks)
+        path.egress = router.interfaces.names[way.under] if way.under >= 0 else name
+        path.mtus = {family: router.sizes.mtus[name, family] for family in (4, 6)}
+        if not router.tables.t.ifs["up"][row]:
+            path.note = "the tunnel is down"
+        elif way.under < 0:
+            path.note = f"no route leads to {way.peer}"
+        elif not way.networks:
+            path.note = "only multicast is mapped to it"
         paths.append(path)
     return paths
 
@@ -170,6 +198,8 @@ def _takes(lab: Any, path: Path, flow: Flow, ingress: str, ends: dict[Address, s
     sp = int(router.tables.t.sa["sp"][sa]) if sa >= 0 else -1
     if path.tunnel is None and sp != path.sp:
         return False
+    if path.hops and reading.ends(result.packets, 0)[1] != path.peer:
+        return False
     path.sa, path.sp = sa, sp
     path.egress = router.interfaces.names[int(result.packets.in_if[0])]
     path.kind = "gre over ipsec" if path.gre and sa >= 0 else path.kind
@@ -183,7 +213,7 @@ def _ends(peer: Router | None) -> dict[Address, str]:
     if peer is None:
         return found
     for name, interface in peer.config.interfaces.items():
-        if not interface.shutdown:
+        if not interface.is_down:
             for address in interface_addresses(peer.config, interface):
                 found.setdefault(address.ip, name)
     return found
@@ -195,7 +225,10 @@ def _tunnels_of(peer: Router | None) -> dict[tuple[Address | None, Address | Non
     if peer is None:
         return found
     for name, interface in peer.config.interfaces.items():
-        if interface.tunnel is not None:
+        if interface.tunnel is not None and interface.tunnel.is_multipoint:
+            for way in peer_ways(peer.config, peer.routing, interface, peer.interfaces.row[name])[0]:
+                found.setdefault((own_end(peer.config, interface, way.peer.version), way.peer), name)
+        elif interface.tunnel is not None:
             found.setdefault(tunnel_ends(peer.config, interface), name)
     return found
 

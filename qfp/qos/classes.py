@@ -18,8 +18,8 @@ import numpy as np
 
 from qfp.batch import Array
 from qfp.config.acl import PROTOCOLS
+from qfp.config.boxes import port_ranges
 from qfp.config.model import AccessList, Ace, ClassMap, ClassMatch, ClassPolicy, Configuration, PolicyMap, PortMatch
-from qfp.control.policy import port_ranges
 from qfp.qos import sets
 from qfp.qos.errors import QosError
 from qfp.qos.sets import Terms
