@@ -491,7 +491,7 @@ interface GigabitEthernet0/0
  description to the west
  bandwidth 1000
  mtu 9000
- encapsulation dot1q 12
+ encapsulation dot1q 12 second-dot1q 7
  vrf forwarding red
  ip address 10.0.0.1 255.255.255.0
  ip address 10.0.1.1 255.255.255.0 secondary
@@ -532,7 +532,7 @@ interface Tunnel0
     cfg = again(text)
     port = cfg.interfaces["GigabitEthernet0/0"]
     unset = {name for name, value in vars(port).items() if value in (None, [], False) and name not in ("unreachables",)}
-    assert unset == {"shutdown", "unnumbered", "tunnel"}
+    assert unset == {"shutdown", "unnumbered", "tunnel", "native_vlan"}
     tunnel = cfg.interfaces["Tunnel0"].tunnel
     assert tunnel is not None and None not in (tunnel.key, tunnel.vrf, tunnel.ttl, tunnel.tos)
 

@@ -13,6 +13,7 @@ from qos_help import ran
 
 from qfp.batch import Batch
 from qfp.config import Configuration, loads
+from qfp.config.model import Police
 from qfp.qos import (
     Classifier,
     Defaults,
@@ -132,8 +133,6 @@ def test_classes_without_a_queue_wait_in_that_of_class_default() -> None:
 
 
 REFUSED = [
-    ("class c1\n bandwidth percent 5\nclass c2\n bandwidth remaining ratio 5", "mixes bandwidth percent and remaining"),
-    ("class c1\n bandwidth percent 60\nclass c2\n priority percent 41", "promises 101 of 100"),
     ("class c1\n bandwidth 100001", "promises 100001 of 100000"),
     ("class c1\n priority\n shape average 8000", "has priority and cannot be shaped"),
     ("class c1\n priority\n service-policy child", "cannot have queues"),
@@ -146,6 +145,18 @@ def test_what_a_policy_may_not_say(text: str, words: str) -> None:
     child = "policy-map child\n class c2\n  bandwidth percent 5\n"
     with pytest.raises(QosError, match=words):
         compile_queues(loads(CLASSES + child + "policy-map p\n" + text), "p", 100 * MBIT)
+
+
+@pytest.mark.parametrize(("share", "amount", "words"), [
+    ("remaining_ratio", 5, "mixes bandwidth percent and remaining"), ("priority_percent", 41, "promises 101 of 100"),
+])  # fmt: skip
+def test_what_a_configuration_refuses_a_policy_made_by_hand_may_not_say(share: str, amount: int, words: str) -> None:
+    cfg = loads(CLASSES + "policy-map p\nclass c1\n bandwidth percent 60\nclass c2\n")
+    cls = cfg.policy_maps["p"].classes[1]
+    setattr(cls, share, amount)
+    cls.priority = share == "priority_percent"
+    with pytest.raises(QosError, match=words):
+        compile_queues(cfg, "p", 100 * MBIT)
 
 
 def test_priority_classes_do_not_spoil_the_weights() -> None:
@@ -245,7 +256,10 @@ def test_policers_of_nested_policies_work_from_the_inside_out() -> None:
 
 @pytest.mark.parametrize("line", ["set-dscp-transmit 64", "set-prec-transmit 8", "set-dscp-transmit"])
 def test_actions_that_cannot_be(line: str) -> None:
-    cfg = config(f"policy-map p\n class c1\n  police 8000 conform-action {line}\n")
+    """The configuration refuses them; a policy made by hand is refused here."""
+    assert not loads(f"policy-map p\n class c1\n  police 8000 conform-action {line}\n").ok
+    cfg = config("policy-map p\n class c1\n  police 8000\n")
+    cfg.policy_maps["p"].classes[0].police = Police(8000, conform=line)
     with pytest.raises(QosError, match=r"policy map 'p': class 'c1': set-.* takes a number from 0 to"):
         Treatment(Classifier(cfg, "p"), MBIT)
 

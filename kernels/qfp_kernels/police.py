@@ -26,7 +26,8 @@ def police(m, n):
         b = m.policer[cls]
         while b >= 0:
             bucket = m.bucket[b]
-            c = m.colour[3 * b + colour(bucket, length * NANO, m.r_ts[i])]
+            size = bucket.each if bucket.each != 0 else length * NANO
+            c = m.colour[3 * b + colour(bucket, size, m.r_ts[i])]
             c.packets += 1
             c.bytes += length
             if c.drop != 0:

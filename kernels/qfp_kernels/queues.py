@@ -71,6 +71,7 @@ BUCKETS = [  # a policer
     ("c", "i8"), ("e", "i8"),  # tokens, nanobits
     ("at", "i8"),  # ns at which that was so
     ("outer", "i8"),  # policer that is asked behind this one, -1 = none
+    ("each", "i8"),  # tokens that a packet takes whatever its length, nanobits; 0 = by its length
 ]  # fmt: skip
 
 COLOUR = [  # what a policer does with a colour: three rows a policer, conform, exceed, violate

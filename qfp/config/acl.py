@@ -23,17 +23,24 @@ PORTS_TCP = {
     **PORTS_COMMON, "bgp": 179, "chargen": 19, "cmd": 514, "daytime": 13, "exec": 512, "finger": 79, "ftp": 21,
     "ftp-data": 20, "gopher": 70, "hostname": 101, "ident": 113, "irc": 194, "klogin": 543, "kshell": 544, "login": 513,
     "lpd": 515, "msrpc": 135, "nntp": 119, "pim-auto-rp": 496, "pop2": 109, "pop3": 110, "smtp": 25, "telnet": 23,
-    "uucp": 540, "whois": 43, "www": 80, "syslog": 514,
+    "uucp": 540, "whois": 43, "www": 80, "syslog": 514, "http": 80, "https": 443, "ssh": 22, "drip": 3949, "ldap": 389,
+    "onep-plain": 15001, "onep-tls": 15002, "connectedapps-plain": 15001, "connectedapps-tls": 15002,
 }  # fmt: skip
 PORTS_UDP = {
     **PORTS_COMMON, "biff": 512, "bootpc": 68, "bootps": 67, "dnsix": 195, "isakmp": 500, "mobile-ip": 434,
     "nameserver": 42, "netbios-dgm": 138, "netbios-ns": 137, "netbios-ss": 139, "non500-isakmp": 4500, "ntp": 123,
-    "pim-auto-rp": 496, "rip": 520, "snmp": 161, "snmptrap": 162, "tftp": 69, "who": 513, "xdmcp": 177,
+    "pim-auto-rp": 496, "rip": 520, "ripv6": 521, "snmp": 161, "snmptrap": 162, "tftp": 69, "who": 513, "xdmcp": 177,
 }  # fmt: skip
 ICMP4 = {
     "echo-reply": (0, None), "unreachable": (3, None), "net-unreachable": (3, 0), "host-unreachable": (3, 1),
     "protocol-unreachable": (3, 2), "port-unreachable": (3, 3), "packet-too-big": (3, 4),
     "administratively-prohibited": (3, 13), "source-quench": (4, None), "redirect": (5, None), "echo": (8, None),
+    "network-unknown": (3, 6), "host-unknown": (3, 7), "host-isolated": (3, 8), "net-tos-unreachable": (3, 11),
+    "host-tos-unreachable": (3, 12), "source-route-failed": (3, 5), "dod-net-prohibited": (3, 9),
+    "dod-host-prohibited": (3, 10), "host-precedence-unreachable": (3, 14), "precedence-unreachable": (3, 15),
+    "net-redirect": (5, 0), "host-redirect": (5, 1), "net-tos-redirect": (5, 2), "host-tos-redirect": (5, 3),
+    "general-parameter-problem": (12, 0), "option-missing": (12, 1), "no-room-for-option": (12, 2),
+    "alternate-address": (6, None), "conversion-error": (31, None), "mobile-redirect": (32, None),
     "router-advertisement": (9, None), "router-solicitation": (10, None), "time-exceeded": (11, None),
     "ttl-exceeded": (11, 0), "reassembly-timeout": (11, 1), "parameter-problem": (12, None),
     "timestamp-request": (13, None), "timestamp-reply": (14, None), "information-request": (15, None),
@@ -70,7 +77,7 @@ _WITH_PORTS = (6, 17, 132)
 _NUMBER = re.compile(r"[0-9]{1,6}\Z")
 
 
-class _Wrong(Exception):
+class Wrong(Exception):
     """A word of an entry that cannot stand where it does."""
 
     def __init__(self, column: int, message: str, hint: str = "") -> None:
@@ -78,11 +85,12 @@ class _Wrong(Exception):
         self.column, self.hint = column, hint
 
 
-class _Reader:
+class EntryReader:
     """Reads the words of one entry from left to right."""
 
     def __init__(self, words: list[Word], family: int) -> None:
         self.words, self.family, self.at = words, family, 0
+        self.doubts: list[Wrong] = []  # what is read as it stands, but was hardly meant
 
     def more(self) -> bool:
         return self.at < len(self.words)
@@ -98,13 +106,13 @@ class _Reader:
 
     def take(self, expected: str) -> str:
         if not self.more():
-            raise _Wrong(self.column(), f"incomplete entry: {expected} expected")
+            raise Wrong(self.column(), f"incomplete entry: {expected} expected")
         self.at += 1
         return self.words[self.at - 1].text.lower()
 
-    def wrong(self, message: str, hint: str = "") -> _Wrong:
+    def wrong(self, message: str, hint: str = "") -> Wrong:
         """An error at the word just taken."""
-        return _Wrong(self.words[self.at - 1].column, message, hint)
+        return Wrong(self.words[self.at - 1].column, message, hint)
 
     def number(self, names: dict[str, int], high: int, expected: str) -> int:
         """A number up to `high`, or its name, which may be cut short as long as it stays unique."""
@@ -123,17 +131,29 @@ class _Reader:
     def address(self) -> tuple[int, int]:
         """Read any, host A, A WILDCARD (IPv4) or PREFIX (IPv6); return (value, care mask)."""
         word = self.take("an address")
-        if word == "any":
+        if word in ("any", "an"):
             return 0, 0
-        if word == "host":
+        if word in ("host", "hos", "ho"):
             return self._value(self.take("an address")), _FULL[self.family]
         if self.family == 6:
             return self._prefix6()
         value = self._value(word)
         if not self.more() or "." not in self.peek():
-            raise _Wrong(self.column(), "a wildcard mask must follow the address", "write 'host' for a single address")
-        care = self._value(self.take("a wildcard mask")) ^ _FULL[4]
+            raise Wrong(self.column(), "a wildcard mask must follow the address", "write 'host' for a single address")
+        wildcard = self._value(self.take("a wildcard mask"))
+        care = wildcard ^ _FULL[4]
+        if 0 < wildcard < _FULL[4] and not care & (care + 1):
+            told = f"{shown(self.words[self.at - 1].text)} is a netmask where a wildcard belongs: it is taken as one"
+            self.doubts.append(self.wrong(told, f"write {IPv4Address(care)}"))
         return value & care, care
+
+    def group(self) -> str | None:
+        """Read `object-group NAME`, if it comes next."""
+        if self.peek() != "object-group":
+            return None
+        self.at += 1
+        self.take("the name of an object group")
+        return self.words[self.at - 1].text
 
     def standard_address(self) -> tuple[int, int]:
         """Read the address of a standard entry: the wildcard may be left out."""
@@ -177,6 +197,11 @@ class _Reader:
         while self.more() and len(ports) < 10 and (_NUMBER.match(self.peek()) or self.peek() in names):
             ports.append(self.number(names, 65535, "a port"))
         return PortMatch(operator, min(ports), max(ports), tuple(ports))
+
+    def bare_port(self, protocol: int | None) -> PortMatch:
+        """Read a port without an operator, as object groups have it."""
+        port = self.number(PORTS_UDP if protocol == 17 else PORTS_TCP, 65535, "a port")
+        return PortMatch("eq", port, port, (port,))
 
     def icmp(self, ace: Ace) -> None:
         """Read an ICMP message name, or type and code, if there is one."""
@@ -241,7 +266,7 @@ class _Reader:
         while self.peek()[:1] in ("+", "-") and self.peek()[1:] in _FLAGS:
             found.append(self.take("a flag"))
         if not found:
-            raise _Wrong(self.column(), "TCP flags with + or - expected", "as in match-any +syn -ack")
+            raise Wrong(self.column(), "TCP flags with + or - expected", "as in match-any +syn -ack")
         return found
 
     def _ttl(self) -> list[str]:
@@ -252,7 +277,7 @@ class _Reader:
         return [operator, *map(str, values)]
 
 
-def _protocol(reader: _Reader) -> int | None:
+def _protocol(reader: EntryReader) -> int | None:
     """Read the protocol; IPv6 entries may leave it out."""
     word = reader.peek()
     if word == ("ip" if reader.family == 4 else "ipv6"):
@@ -264,16 +289,20 @@ def _protocol(reader: _Reader) -> int | None:
     return reader.number(names, 255, "a protocol")
 
 
-def _read_ace(reader: _Reader, standard: bool, line: int) -> Ace:
-    permit = reader.take("permit or deny") == "permit"
+def _read_ace(reader: EntryReader, standard: bool, line: int) -> Ace:
+    permit = "permit".startswith(reader.take("permit or deny"))  # it may be cut short
     if standard:
         ace = Ace(line, permit, None, reader.standard_address(), (0, 0))
     else:
-        protocol = _protocol(reader)
-        src = reader.address()
+        service = reader.group()
+        protocol = _protocol(reader) if service is None else None
+        src_group = reader.group()
+        src = (0, 0) if src_group else reader.address()
         sport = reader.port(protocol)
-        dst = reader.address()
+        dst_group = reader.group()
+        dst = (0, 0) if dst_group else reader.address()
         ace = Ace(line, permit, protocol, src, dst, sport, reader.port(protocol))
+        ace.service_group, ace.src_group, ace.dst_group = service, src_group, dst_group
         if protocol == (1 if reader.family == 4 else 58):
             reader.icmp(ace)
     reader.options(ace)
@@ -286,12 +315,14 @@ def _read_ace(reader: _Reader, standard: bool, line: int) -> Ace:
 def _entry(load: Load, acl: AccessList, args: Args) -> None:
     """`[SEQ] permit|deny ...` or `[sequence N] permit ...`, and their `no` forms."""
     words = [word for word in load.statement.words if word.column >= args.column("action")]
-    reader = _Reader(words, acl.family)
+    reader = EntryReader(words, acl.family)
     try:
         ace = _read_ace(reader, acl.standard, load.statement.line)
-    except _Wrong as wrong:
+    except Wrong as wrong:
         load.error(str(wrong), wrong.hint, column=wrong.column)
         return
+    for doubt in reader.doubts:
+        load.warn(str(doubt), doubt.hint, column=doubt.column)
     ace.sequence = args.get("seq") or ace.sequence
     if args.no:
         gone = {each.sequence for each in acl.entries if _same(each, ace)}

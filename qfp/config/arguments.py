@@ -25,9 +25,10 @@ class Taken(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """Why a word of the right form is no value of the kind."""
+    """Why a word of the right form is no value of the kind; `at` counts the words of the argument before it."""
 
     reason: str
+    at: int = 0
 
 
 Taker = Callable[[Sequence[Word], int], "Taken | Bad | None"]
@@ -166,6 +167,14 @@ def _take_vlans(words: Sequence[Word], at: int) -> Taken | Bad | None:
     return Taken(text)
 
 
+def _take_slash(words: Sequence[Word], at: int) -> Taken | Bad | None:
+    """`/24` as a word of its own."""
+    text = words[at].text
+    if not re.match(r"/[0-9]+\Z", text, re.ASCII):
+        return None
+    return Taken(int(text[1:])) if int(text[1:]) <= 32 else Bad(f"{shown(text)} is outside /0 to /32")
+
+
 def _take_prefixed(words: Sequence[Word], at: int) -> Taken | Bad | None:
     """An address of either family with /LENGTH behind it, as the guide prints for `set peer`."""
     address, slash, length = words[at].text.partition("/")
@@ -185,6 +194,45 @@ def _take_endpoint(words: Sequence[Word], at: int) -> Taken | Bad | None:
             return Bad(f"{shown(text)} is neither an address nor a host name")
         return Taken(text)
     return found if isinstance(found, Bad) else Taken(found)
+
+
+# --- options of static routes -----------------------------------------------------------------------------------
+
+_ROUTE_VALUES = {"tag": (1, 4294967295), "track": (1, 1000)}
+
+
+def _take_route_options(words: Sequence[Word], at: int) -> Taken | Bad | None:
+    """`[DISTANCE] [global | nexthop-vrf V] [tag N] [track N] [name WORD] [permanent] [multicast]`, in any order."""
+    found: dict[str, Any] = {}
+    here = at
+    while here < len(words):
+        text = words[here].text.lower()
+        value = words[here + 1].text if here + 1 < len(words) else ""
+        word = next((each for each in ("permanent", "multicast", "unicast", "global") if each.startswith(text)), "")
+        if text.isdigit() and "distance" not in found:
+            taken = integer(1, 255).take(words, here)
+            if not isinstance(taken, Taken):
+                return Bad(taken.reason if taken else "", here - at)
+            found["distance"] = taken.value
+            here += 1
+            continue
+        if word and len(text) > 1:
+            found[word] = True
+            here += 1
+            continue
+        name = next((each for each in ("tag", "track", "name", "nexthop-vrf") if each.startswith(text)), "")
+        if not name or len(text) < 2:
+            return Bad(f"{shown(words[here].text)} is not a distance, tag, track, name, permanent or global", here - at)
+        if not value:
+            return Bad(f"incomplete command: a value of {name} expected", here - at)
+        if name in _ROUTE_VALUES:
+            taken = integer(*_ROUTE_VALUES[name]).take(words, here + 1)
+            if not isinstance(taken, Taken):
+                return Bad(taken.reason if taken else f"{shown(value)} is not a number", here + 1 - at)
+            value = taken.value
+        found[name] = value
+        here += 2
+    return Taken(found, here - at)
 
 
 # --- interfaces -------------------------------------------------------------------------------------------------
@@ -318,12 +366,14 @@ KINDS: dict[str, Kind] = {
     "prefix6": Kind("an IPv6 prefix", _take_prefix6),
     "prefixed": Kind("an IP prefix", _take_prefixed),
     "prefix4": Kind("an IPv4 prefix", _take_prefix4),
+    "slash": Kind("/LENGTH", _take_slash),
     "vlans": Kind("a list of VLANs", _take_vlans),
     "address": Kind("an IP address", _take_address),
     "endpoint": Kind("an IP address or a host name", _take_endpoint, free=True),
     "interface": Kind("an interface", _take_interface, reference="interface"),
     "exit-if": Kind("an interface", _take_known_interface, reference="interface"),
     "new-interface": Kind("an interface", _take_new_interface, free=True),
+    "route-options": Kind("a distance, tag, track, name, permanent or global", _take_route_options),
     "dscp": named_number(DSCP_NAMES, 63, "a DSCP"),
     "precedence": named_number(PRECEDENCE_NAMES, 7, "a precedence"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from qfp.recognise import foreign
 
-from . import acl, crypto, effects, general_prefix, qos, references, routes, whole_map
+from . import acl, crypto, effects, general_prefix, groups, qos, references, routes, whole_map
 from .commands import grammar
 from .grammar import Failure, Match
 from .issues import ConfigError
@@ -67,7 +67,7 @@ def loads(
     _finish(state)
     if reader.after_end:
         told = f"behind 'end', {len(reader.after_end)} lines are no commands: they are left out"
-        state.report("note", told, "a terminal prints such lines; commands belong before 'end'", line=reader.after_end[0])
+        state.report("note", told, "commands belong before 'end'", line=reader.after_end[0])
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
     state.cfg.lines = _with_issues(verdicts, state)
     return state.cfg
@@ -80,6 +80,8 @@ def _finish(state: Load) -> None:
     general_prefix.finish(state)
     whole_map.finish(state)
     routes.finish(state)
+    groups.finish(state)
+    crypto.use_default_set(state)
     cfg.kept.sort(key=lambda kept: _order(kept))
     check_platform(state)
     references.check(state)
@@ -104,7 +106,7 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
         verdict, text = "comment", statement.text
         if statement.kind == "raw":
             verdict, text = "kept", mask_secrets(text)
-            _keep_raw(section, statement)
+            _keep_raw(section, statement, statement.indent - parent.indent)
         elif statement.kind == "leave":
             verdict = "applied"
         elif isinstance(found, Match):
@@ -120,10 +122,11 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
             _apply(state, statement, inner, here, verdicts)
 
 
-def _keep_raw(section: Any, statement: Statement) -> None:
+def _keep_raw(section: Any, statement: Statement, indent: int) -> None:
+    """Keep a line that nobody reads, `indent` characters further in than the head of its section."""
     if isinstance(section, Kept):
         text = " ".join(word.text for word in statement.words)
-        section.children.append(" " * max(1, statement.indent) + text)
+        section.children.append(" " * max(1, indent) + text)
         section.children += statement.block
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import acl, crypto, general_prefix, interfaces, isakmp, nat, nhrp, qos, routes, system, whole_map
+from . import acl, crypto, general_prefix, groups, interfaces, isakmp, nat, nhrp, qos, routes, system, whole_map
 from .grammar import Command, Grammar
 
 TABLE: list[Command] = [
@@ -15,6 +15,7 @@ TABLE: list[Command] = [
     *nat.COMMANDS,
     *routes.COMMANDS,
     *acl.COMMANDS,
+    *groups.COMMANDS,
     *crypto.COMMANDS,
     *whole_map.COMMANDS,
     *isakmp.COMMANDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .arguments import shown
 from .grammar import Args, Command, Handler
 from .lex import MASK
-from .load import Load, assign, below, flag, keep_with_warning, not_modelled
+from .load import Load, assign, below, describe, flag, keep_with_warning, written
 from .model import (
     Configuration,
     CryptoMap,
@@ -24,6 +24,7 @@ PFS_GROUPS = (1, 2, 5, 14, 15, 16, 19, 20, 21, 24)
 DEFAULT_WINDOW = 64
 _MOST_TRANSFORMS = 4
 _MOST_SETS = 6
+_DEFAULT_SET = "default"  # also the name of IOS's built-in profile
 
 
 # --- transform sets
@@ -228,7 +229,7 @@ def _dynamic_entry(load: Load, cfg: Configuration, args: Args) -> CryptoMapEntry
 def _map_setting(attribute: str) -> Handler:
     def handler(load: Load, cfg: Configuration, args: Args) -> None:
         if not args.no or args["name"] in cfg.crypto_maps:
-            setattr(_map(load, cfg, args), attribute, None if args.no else args["value"])
+            setattr(_map(load, cfg, args), attribute, None if args.no else str(args["value"]))
 
     return handler
 
@@ -246,6 +247,38 @@ def finish(cfg: Configuration) -> None:
         each.entries.sort(key=lambda entry: entry.seq)
     for name in [name for name, each in cfg.crypto_maps.items() if each == CryptoMap(name, each.family)]:
         del cfg.crypto_maps[name]
+
+
+def use_default_set(load: Load) -> None:
+    """Give IOS's built-in transform set to profiles and complete map entries that name none.
+
+    IOS negotiates `esp-aes esp-sha-hmac` for them, in transport mode where the traffic allows it, else in tunnel mode.
+    `tunnel protection ipsec profile default` needs no profile of that name either: IOS has one built in.
+    """
+    cfg = load.cfg
+    protecting = {each.tunnel.protection_profile for each in cfg.interfaces.values() if each.tunnel}
+    if _DEFAULT_SET in protecting:
+        cfg.profiles.setdefault(_DEFAULT_SET, IpsecProfile(name=_DEFAULT_SET))
+    lacking: list[tuple[str, CryptoMapEntry | IpsecProfile]] = [
+        (f"IPsec profile '{each.name}'", each) for each in cfg.profiles.values() if not each.transform_sets
+    ]
+    for dynamic, maps in ((False, cfg.crypto_maps), (True, cfg.dynamic_maps)):
+        lacking += [
+            (f"entry {entry.seq} of crypto map '{owner.name}'", entry)
+            for owner in maps.values()
+            for entry in owner.entries
+            if not entry.transform_sets and entry.kind == "ipsec-isakmp" and not entry.dynamic_map
+            and (dynamic or (entry.peers and entry.acl is not None))
+        ]  # fmt: skip
+    for where, section in lacking:
+        section.transform_sets.append(_DEFAULT_SET)
+        load.report("note", f"{where} names no transform set: the default one is used (esp-aes esp-sha-hmac)",
+                    "write set transform-set NAME", line=section.line)  # fmt: skip
+    named = {name for each in cfg.profiles.values() for name in each.transform_sets}
+    for maps in (cfg.crypto_maps, cfg.dynamic_maps):
+        named |= {name for owner in maps.values() for entry in owner.entries for name in entry.transform_sets}
+    if _DEFAULT_SET in named and _DEFAULT_SET not in cfg.transform_sets:
+        cfg.transform_sets[_DEFAULT_SET] = TransformSet(_DEFAULT_SET, ["esp-aes", "esp-sha-hmac"], mode="transport")
 
 
 # --- inside an entry or a profile
@@ -322,6 +355,26 @@ def _session_key(load: Load, entry: CryptoMapEntry, args: Args) -> None:
     entry.session_keys.append(key)
 
 
+def _reverse_route(load: Load, section: SaPolicy, args: Args) -> None:
+    """`reverse-route [static | remote-peer A [gateway] | tag N]`: routes that qfp does not add, kept as written."""
+    section.reverse_route = not args.no
+    section.reverse_route_how = "" if args.no else written(load).partition(" ")[2]
+    load.mark(section, "reverse_route")
+
+
+def _set_reverse_route(load: Load, section: SaPolicy, args: Args) -> None:
+    what = written(load).partition("reverse-route ")[2]
+    word = what.partition(" ")[0]
+    section.reverse_route_sets[:] = [each for each in section.reverse_route_sets if each.partition(" ")[0] != word]
+    if not args.no:
+        section.reverse_route_sets.append(what)
+
+
+def _keep_unmodelled(load: Load, section: SaPolicy, args: Args) -> None:
+    if not args.no:
+        keep_with_warning(load, section, args)
+
+
 def _gdoi_group(load: Load, cfg: Configuration, args: Args) -> Kept | None:
     if args.no:
         return None
@@ -340,7 +393,17 @@ _SHARED: list[tuple[str, Handler]] = [
     ("set security-association replay {disable | window-size [<size:64|128|256|512|1024>]}", _replay),
     ("set security-association dfbit <value:clear|set|copy>", assign("df_bit")),
     ("set isakmp-profile <value:@ISAKMP profile>", assign("isakmp_profile")),
-    ("description <value:text>", assign("description")),
+    ("description [<value:text>]", describe),
+    ("reverse-route [static] [remote-peer <hop:address> [{gateway | static}]] [tag <tag:1-4294967295>] [static]",
+     _reverse_route),
+    ("reverse-route {remote-peer <hop:address> <gateway:address> | remote-peer <how:word>}", _reverse_route),
+    ("set reverse-route {tag <tag:1-4294967295> | distance <distance:1-255> | gateway <hop:address>}",
+     _set_reverse_route),
+    *((f"{words} *", _keep_unmodelled) for words in
+      ("set security-association level", "set ikev2-profile", "set identity", "set nat", "set mixed-mode", "set ip",
+       "set security-policy", "set client", "set aggressive-mode", "set vrf", "set security-association flow-mode",
+       "set security-association ecn", "set security-association dummy", "set reverse-route", "set mode", "set dfbit",
+       "set tunnel-mode", "set isakmp-policy")),
 ]  # fmt: skip
 
 _ENTRY: list[tuple[str, Handler]] = [
@@ -351,7 +414,6 @@ _ENTRY: list[tuple[str, Handler]] = [
     ("match address [<acl:@crypto access list>]", _match_address),
     ("qos pre-classify", flag("qos_pre_classify")),
     ("set group <value:word>", assign("group")),
-    ("reverse-route [static]", flag("reverse_route")),
 ]  # fmt: skip
 
 _MAP = "crypto map [ipv6] <name:word>"
@@ -381,16 +443,12 @@ COMMANDS = [
     Command("global", f"{_MAP} <seq:1-65535> [{_KIND}]", _map_entry, "crypto-map"),
     Command("global", f"{_MAP} <seq:1-65535> ipsec-isakmp dynamic <dynamic:@dynamic map>", _map_entry,
             "crypto-map"),
-    Command("global", f"{_MAP} local-address <value:interface>", _map_setting("local_address")),
+    Command("global", f"{_MAP} local-address {{<value:interface> | <value:address>}}", _map_setting("local_address")),
     Command("global", f"{_MAP} isakmp-profile <value:@ISAKMP profile>", _map_setting("isakmp_profile")),
     *(Command("global", f"{_MAP} {word} *", keep_with_warning, verdict="kept")
-      for word in ("client", "isakmp", "gdoi", "redundancy")),
+      for word in ("client", "isakmp", "gdoi", "redundancy", "ipsec-isakmp")),
     Command("global", "crypto {dynamic-map | ipv6 dynamic-map} <name:word> <seq:1-65535>", _dynamic_entry,
             "crypto-map"),
     *(Command("crypto-map", pattern, handler) for pattern, handler in _ENTRY),
-    *(Command(mode, f"{words} *", not_modelled)
-      for mode in ("crypto-map", "profile")
-      for words in ("set security-association level", "set ikev2-profile", "set identity", "set nat", "set mixed-mode",
-                    "set reverse-route", "set ip", "set security-policy", "set client")),
     Command("global", "crypto gdoi group [ipv6] <name:word>", _gdoi_group, "opaque", "kept"),
 ]  # fmt: skip

@@ -75,7 +75,7 @@ _VTI = tuple(
 )  # fmt: skip
 _SHARED = (_Unused("shared", "'shared' has no effect: every VTI has SAs of its own"),)
 _ENTRY = (_Unused("reverse_route", "reverse-route adds no route", "add the routes to what the peer protects"),)
-_PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"),)
+_PROFILE = (_Unused("responder_only", "'responder-only' has no effect", NEEDS_IKE, "note"), *_ENTRY)
 _TRANSFORM_SET = (
     _Unused("mode_require", "'require' has no effect: what cannot go in transport mode goes in tunnel mode"),
 )
@@ -103,6 +103,8 @@ def check(load: Load) -> None:
 
 def _not_installed(load: Load, route: StaticRoute) -> None:
     name = route.interface
+    if route.dhcp and name is None:
+        return  # told where it stands
     if name is None:
         told = f"no route reaches next hop {route.next_hop}: {route.prefix} is not installed"
     elif name.startswith("Null"):
@@ -271,7 +273,7 @@ def _crypto_maps(load: Load) -> None:
 
 def _entries(load: Load, told: set[tuple[int, str]], where: str, acl: AccessList) -> None:
     """Conditions in an access list by which no SA is chosen (RFC 4301 4.4.1.1)."""
-    for ace in acl.entries:
+    for ace in acl.rules:
         words = ace.beyond_selectors
         if words:
             effect = ("this permit entry protects whatever its addresses, protocol and ports match" if ace.permit
@@ -316,7 +318,7 @@ def _classes(load: Load) -> None:
              if match.kind == "access-group" and match.values}  # fmt: skip
     for name in sorted(lists):
         for acl in (cfg.access_lists.get(name), cfg.ipv6_access_lists.get(name)):
-            for ace in acl.entries if acl is not None else ():
+            for ace in acl.rules if acl is not None else ():
                 _class_entry(load, name, ace)
     if not cfg.ipsec.multi_sn:
         return

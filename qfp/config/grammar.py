@@ -1,8 +1,9 @@
 """The command grammar: patterns compiled into one parse graph a mode, as IOS does it.
 
 A pattern is text: `set peer <peer:endpoint> [dynamic] [default]`. Words are keywords, which may be cut short as long as
-they stay unique at that place, or where the rest of the line tells them apart; `<name:kind>` is an argument; `[...]` is optional; `{a | b}` is a choice; `*` takes the
-rest of the line, if any. `no` before a command undoes it, and may then stop early where only one command is left.
+they stay unique at that place, or the rest of the line tells which is meant; `<name:kind>` is an argument; `[...]` is
+optional; `{a | b}` is a choice; `*` takes the rest of the line, if any. `no` before a command undoes it, and may then
+stop early where only one command is left.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class _Search:
             return self._end(node, at)
         word = self.words[at]
         full = node.short.get(word.text.lower())
-        if full == _AMBIGUOUS:
+        if full == _AMBIGUOUS and len(word.text) > 1:
             full = self._meant(node, at) or full
         if full and full != _AMBIGUOUS:
             found = self._keyword(node.keywords[full], full, at)
@@ -216,7 +217,8 @@ class _Search:
         taken = kind.take(self.words, at)
         word = self.words[at]
         if isinstance(taken, Bad):
-            self._fail(Failure(at, word.column, "malformed", taken.reason, secret=self._secret(kind, word)))
+            column = self.words[at + taken.at].column
+            self._fail(Failure(at, column, "malformed", taken.reason, secret=self._secret(kind, word)))
         if not isinstance(taken, Taken):
             return None
         args = self.args
@@ -249,7 +251,8 @@ class _Search:
             meant = [keyword for keyword in node.keywords if keyword.startswith(word.text.lower())]
             failure = Failure(at, word.column, "ambiguous", f"{named} is ambiguous: {_listed(meant)}")
         elif node.command:
-            failure = Failure(at, word.column, "trailing", f"{named} is not expected here", expected)
+            told = f": {_listed(expected)} may stand here" if expected else ""
+            failure = Failure(at, word.column, "trailing", f"{named} is not expected here{told}", expected)
         elif node.arguments:
             failure = Failure(at, word.column, "malformed", f"{named} is not {_listed(expected)}", expected)
         else:

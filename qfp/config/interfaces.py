@@ -6,7 +6,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from .arguments import INTERFACE_TYPES, canonical_interface, shown
 from .grammar import Args, Command, Handler
-from .load import Load, assign, below, flag, keep, keep_with_warning
+from .load import Load, assign, below, describe, flag, keep, keep_with_warning
 from .model import Address6, Configuration, Interface, TunnelConfig
 
 # Interface commands of IOS without effect on what packets become.
@@ -23,7 +23,7 @@ _KEPT = (
     "|squelch|half-duplex|full-duplex|ntp|vlan-id|flowcontrol|priority|medium|bridge-domain|rewrite|dlsw|cwmp|rep|ptp"
     "|l2|private-vlan|nonegotiate|gsm|lte|profile|script|voice|vlan|stackwise-virtual|mode|ssid|station-role|antenna|world-mode"
     "|infrastructure-client|channel|packet|rts|beacon|power-supply|guest-wireless|dot11|gig|tx-queue-limit|pseudowire"
-    "|private-mtu|hsrp|virtual-reassembly|llc2|source-interface|member|mtu-ignore|atm|ima-group|dfi|ima|sgsn|flow|nbar"
+    "|private-mtu|hsrp|autostate|dsl|bundle-enable|service-module|routing|synchronous|mka|priority-group|custom-queue-list|ospfv3|virtual-reassembly|llc2|source-interface|member|mtu-ignore|atm|ima-group|dfi|ima|sgsn|flow|nbar"
 )
 _KEPT_IP = (
     "route-cache|mroute-cache|directed-broadcast|proxy-arp|redirects|mask-reply|broadcast-address|helper-address|split-horizon"
@@ -41,6 +41,7 @@ _KEPT_IPV6 = (
 _NOT_MODELLED = (
     "ip pim|ip policy|ip verify|ip inspect|ip vrf select|ipv6 nat|ipv6 pim|ipv6 policy|ppp"
     "|pppoe|pppoe-client|zone-member|standby|vrrp|glbp|bridge-group|xconnect"
+    "|tunnel destination access-list"
     "|tunnel route-via|tunnel bandwidth|tunnel entropy|tunnel mpls|tunnel flow|tunnel rbscp|tunnel udlr|tunnel raw"
     "|rate-limit|ip address dhcp|ip address negotiated|ipv6 unnumbered|crypto engine|nat64|backup"
     "|ipv6 address autoconfig|ipv6 address dhcp|crypto gdoi|encapsulation"
@@ -91,7 +92,8 @@ def _ip_address(load: Load, interface: Interface, args: Args) -> None:
                   column=args.column("prefix"))  # fmt: skip
     fault = _fault(address)
     if fault:
-        load.error(f"{address.ip} {address.netmask} {fault}", column=args.column("prefix" if "prefix" in args else "address"))
+        column = args.column("prefix" if "prefix" in args else "address")
+        load.error(f"{address.ip} {address.netmask} {fault}", column=column)
         return
     if "secondary" in args.keywords:
         load.add_once(addresses, address)
@@ -189,6 +191,13 @@ def _tunnel(attribute: str, argument: str = "value") -> Handler:
     return handler
 
 
+def _path_mtu_timing(load: Load, interface: Interface, args: Args) -> None:
+    """`age-timer` and `min-mtu` switch path MTU discovery on; by them themselves nothing is changed here."""
+    _tunnel("path_mtu_discovery", "")(load, interface, args)
+    if interface.tunnel is not None and not args.no:
+        keep(load, interface, args)
+
+
 def _tunnel_mode(load: Load, interface: Interface, args: Args) -> None:
     tunnel = _tunnel_needed(load, interface)
     if tunnel is None:
@@ -224,7 +233,7 @@ COMMANDS = [
     Command("global", "interface <name:new-interface> [{point-to-point | multipoint | l2transport | "
             "type <type:word>}]", _interface, "interface"),
     *(Command("interface", pattern, handler) for pattern, handler in (
-        ("description <value:text>", assign("description")),
+        ("description [<value:text>]", describe),
         ("shutdown", flag("shutdown")),
         ("mac-address <value:mac>", assign("mac")),
         ("ip address {<address:ip4> <mask:mask> | <prefix:prefix4>} [secondary]", _ip_address),
@@ -263,8 +272,8 @@ COMMANDS = [
         ("tunnel vrf <value:@vrf>", _tunnel("vrf")),
         ("tunnel ttl <value:1-255>", _tunnel("ttl")),
         ("tunnel tos <value:0-255>", _tunnel("tos")),
-        ("tunnel path-mtu-discovery [{age-timer {<minutes:10-30> | infinite} | min-mtu <bytes:92-65535>}]",
-         _tunnel("path_mtu_discovery", "")),
+        ("tunnel path-mtu-discovery", _tunnel("path_mtu_discovery", "")),
+        ("tunnel path-mtu-discovery {age-timer {<age:10-30> | infinite} | min-mtu <least:92-65535>}", _path_mtu_timing),
     )),
     Command("global", "crypto ipsec fragmentation <value:before-encryption|after-encryption>",
             below("ipsec", _fragmentation)),
@@ -273,5 +282,5 @@ COMMANDS = [
     *(Command("interface", f"ipv6 {word} *", keep, verdict="kept") for word in _KEPT_IPV6.split("|")),
     *(Command("interface", f"{words} *", keep_with_warning, verdict="kept") for words in _NOT_MODELLED.split("|")),
     *(Command("interface", f"{words} *", keep, "opaque", "kept") for words in _SECTIONS.split("|")),
-    Command("interface", "service-policy type *", keep_with_warning, verdict="kept"),
+    Command("interface", "service-policy type *", keep, verdict="kept"),
 ]  # fmt: skip

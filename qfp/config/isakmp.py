@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Interface, ip_network
+from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_network
 from typing import Any
 
 from .grammar import Args, Command, Handler
 from .lex import MASK
-from .load import Load, assign, below, flag, keep_with_warning, not_modelled
+from .load import Load, assign, below, describe, flag, keep_with_warning, not_modelled
 from .model import (
     Identity,
     IsakmpConfig,
@@ -50,9 +50,17 @@ def _group(load: Load, policy: IsakmpPolicy, args: Args) -> None:
 
 
 def _network(args: Args) -> Network | None:
-    """Return the peers' network from an address with an optional mask, or from an IPv6 address or prefix."""
+    """Return the peers' network from an address with an optional mask, or from an IPv6 address or prefix.
+
+    0.0.0.0 without a mask, and ::, are everybody: so `show running-config` prints the wildcard.
+    """
     if "address" in args:
-        return IPv4Network((args["address"], args.get("mask", 32)), strict=False)
+        everybody = int(args["address"]) == 0
+        return IPv4Network((args["address"], args.get("mask", 0 if everybody else 32)), strict=False)
+    if "prefix4" in args:
+        return IPv4Network(args["prefix4"].network)
+    if "address6" in args and ("length" in args or int(args["address6"]) == 0):
+        return IPv6Network((args["address6"], args.get("length", 0)), strict=False)
     if "prefix" in args:
         prefix: IPv6Interface = args["prefix"]
         return prefix.network
@@ -106,6 +114,12 @@ def _keepalive(load: Load, isakmp: IsakmpConfig, args: Args) -> None:
     isakmp.keepalive = (
         None if args.no else Keepalive(args["interval"], args.get("retry", 2), "periodic" in args.keywords)
     )
+
+
+def _local_address(load: Load, section: Keyring | IsakmpProfile, args: Args) -> None:
+    """`local-address {INTERFACE | ADDRESS} [VRF]`."""
+    section.local_address = None if args.no else args["value"]
+    section.local_vrf = None if args.no else args.get("local_vrf")
 
 
 def _nat_keepalive(load: Load, isakmp: IsakmpConfig, args: Args) -> None:
@@ -196,8 +210,10 @@ def _password(load: Load, peer: IsakmpPeer, args: Args) -> None:
     peer.password = None if args.no else Secret(args["value"])
 
 
+_LOCAL = "local-address {<value:interface> | <value:address>} [<local_vrf:@vrf>]"
 _WHO6 = "{<prefix:prefix6> | <address6:ip6> [<length:0-128>]}"
-_WHO = f"{{address <address:ip4> [<mask:mask>] | address ipv6 {_WHO6} | ipv6 {_WHO6} | hostname <hostname:word>}}"
+_WHO4 = "{<address:ip4> [<mask:mask>] | <prefix4:prefix4>}"
+_WHO = f"{{address {_WHO4} | address {_WHO6} | address ipv6 {_WHO6} | ipv6 {_WHO6} | hostname <hostname:word>}}"
 _GLOBALS: list[tuple[str, Handler]] = [
     ("enable", flag("enabled")),
     (f"key [<type:0|6>] <key:secret> {_WHO} [no-xauth]", _section_key),
@@ -215,7 +231,7 @@ _POLICY: list[tuple[str, Handler]] = [
     ("lifetime <value:60-86400>", assign("lifetime")),
 ]
 _PROFILE: list[tuple[str, Handler]] = [
-    ("description <value:text>", assign("description")),
+    ("description [<value:text>]", describe),
     ("self-identity {address [ipv6] | fqdn | user-fqdn <user:word>}", _self_identity),
     ("match identity {group <value:word> | address <address:ip4> [<mask:mask>] [<vrf:@vrf>] "
      f"| address ipv6 {_WHO6} | host <value:word> | host domain <value:word> | user <value:word> "
@@ -224,7 +240,7 @@ _PROFILE: list[tuple[str, Handler]] = [
     ("vrf <value:@vrf>", assign("vrf")),
     ("keepalive <interval:10-3600> [retry <retry:2-60>]", _profile_keepalive),
     ("initiate mode aggressive", _initiate),
-    ("local-address <value:interface>", assign("local_address")),
+    (_LOCAL, _local_address),
 ]  # fmt: skip
 
 COMMANDS = [
@@ -233,8 +249,9 @@ COMMANDS = [
     *(Command("isakmp-policy", pattern, handler) for pattern, handler in _POLICY),
     Command("global", "crypto keyring <name:word> [vrf <vrf:@vrf>]", below("isakmp", _keyring), "keyring"),
     Command("keyring", f"pre-shared-key {_WHO} key [<type:0|6>] <key:secret>", _section_key),
-    Command("keyring", "description <value:text>", assign("description")),
-    Command("keyring", "local-address <value:interface>", assign("local_address")),
+    Command("keyring", "description [<value:text>]", describe),
+    Command("keyring", _LOCAL, _local_address),
+    Command("keyring", "rsa-pubkey *", keep_with_warning, "opaque", "kept"),
     Command("global", "crypto isakmp profile <name:word> [accounting <accounting:word>]", below("isakmp", _profile),
             "isakmp-profile"),
     *(Command("isakmp-profile", pattern, handler) for pattern, handler in _PROFILE),
@@ -245,7 +262,8 @@ COMMANDS = [
     Command("isakmp-peer", f"set {{aggressive-mode | aggressive mode}} client-endpoint {{ipv6 {_WHO6} "
             "| fqdn <value:word> | user-fqdn <value:word> | ipv4-address <value:word> | <value:word>}", _endpoint),
     Command("isakmp-peer", "set aggressive-mode password <value:secret>", _password),
-    Command("isakmp-peer", "description <value:text>", assign("description")),
+    Command("isakmp-peer", "description [<value:text>]", describe),
     *(Command("global", f"crypto isakmp {word} *", keep_with_warning, verdict="kept")
       for word in ("client", "xauth", "fragmentation", "default", "diagnose", "disconnect-revoked-peers")),
+    Command("global", "crypto isakmp client configuration *", keep_with_warning, "opaque", "kept"),
 ]  # fmt: skip

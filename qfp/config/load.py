@@ -120,6 +120,11 @@ def flag(attribute: str, on: bool = True) -> Handler:
     return handler
 
 
+def describe(load: Load, section: Any, args: Args) -> None:
+    """A handler of `description`; without a text there is none."""
+    section.description = None if args.no else args.get("value")
+
+
 def below(part: str, handler: Handler) -> Handler:
     """Apply a handler to a part of the section: `below("tunnel", assign("mode"))`."""
 

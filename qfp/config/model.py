@@ -91,6 +91,14 @@ class Ace:
     log: str | None = None  # "log" or "log-input", and a cookie
     sequence: int = 0
     others: tuple[str, ...] = ()  # conditions that are kept as written: "ttl eq 1", "match-any +syn", "time-range T"
+    src_group: str | None = None  # object groups; addresses, protocol and ports above then say "any"
+    dst_group: str | None = None
+    service_group: str | None = None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the entry names object groups, and stands for several."""
+        return self.src_group is not None or self.dst_group is not None or self.service_group is not None
 
     @property
     def beyond_selectors(self) -> list[str]:
@@ -118,6 +126,45 @@ class AccessList:
     standard: bool = False
     entries: list[Ace] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    expanded: list[Ace] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def rules(self) -> list[Ace]:
+        """The entries that packets are compared with: those that name object groups are expanded."""
+        return self.entries if self.expanded is None else self.expanded
+
+
+@dataclass(frozen=True)
+class Service:
+    """A protocol with ports or an ICMP message, as a member of an object group."""
+
+    protocol: int | None
+    sport: PortMatch | None = None
+    dport: PortMatch | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+
+
+@dataclass(frozen=True)
+class GroupMember:
+    """A member of an object group, as written and as it is meant; `group` names another group."""
+
+    text: str
+    networks: tuple[Network, ...] = ()
+    services: tuple[Service, ...] = ()
+    group: str | None = None
+    line: int = field(default=0, compare=False)
+
+
+@dataclass
+class ObjectGroup:
+    """A named set of addresses or services; `kind` is network, service, v6-network or v6-service."""
+
+    name: str
+    kind: str
+    members: list[GroupMember] = field(default_factory=list)
+    description: str | None = None
+    line: int = field(default=0, compare=False)
 
 
 # --- IPsec ------------------------------------------------------------------------------------------------------
@@ -167,6 +214,10 @@ class SaPolicy:
     df_bit: str | None = None
     isakmp_profile: str | None = None
     description: str | None = None
+    reverse_route: bool = False
+    reverse_route_how: str = ""  # "static", "remote-peer 192.0.2.1 gateway", "tag 5"
+    reverse_route_sets: list[str] = field(default_factory=list)  # of `set reverse-route`: "distance 20", "tag 5"
+    kept: list[Kept] = field(default_factory=list)  # commands of IOS that are not modelled
 
 
 @dataclass
@@ -181,7 +232,6 @@ class CryptoMapEntry(SaPolicy):
     dynamic_map: str | None = None
     group: str | None = None  # of GETVPN
     session_keys: list[SessionKey] = field(default_factory=list)
-    reverse_route: bool = False
     line: int = field(default=0, compare=False)
 
 
@@ -263,7 +313,8 @@ class Keyring:
     name: str
     vrf: str | None = None
     keys: list[PreSharedKey] = field(default_factory=list)
-    local_address: str | None = None
+    local_address: Address | str | None = None  # or an interface
+    local_vrf: str | None = None
     description: str | None = None
 
 
@@ -289,7 +340,8 @@ class IsakmpProfile:
     vrf: str | None = None
     keepalive: tuple[int, int] | None = None  # interval, retry (seconds)
     initiate_aggressive: bool = False
-    local_address: str | None = None
+    local_address: Address | str | None = None  # or an interface
+    local_vrf: str | None = None
     description: str | None = None
 
 
@@ -503,6 +555,10 @@ class StaticRoute:
     name: str | None = None
     tag: int | None = None
     permanent: bool = False
+    track: int | None = None  # the number of an object
+    dhcp: bool = False  # the next hop comes by DHCP
+    multicast: bool = False  # for reverse-path checks of multicast alone
+    hop_vrf: str | None = None  # the table of the next hop if another: a VRF, or "" for the global one
     line: int = field(default=0, compare=False)
 
 
@@ -522,7 +578,9 @@ class Vrf:
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """One condition of a class map: precedence, dscp, access-group, protocol, qos-group, class-map or any.
+    """One condition of a class map: precedence, dscp, access-group, protocol, qos-group, class-map, any or other.
+
+    `other` holds conditions that are not looked at, as written: no packet fulfils them.
 
     `family` 4 restricts precedence and dscp to IPv4 packets (`match ip dscp`), 0 does not.
     """
@@ -545,13 +603,16 @@ class ClassMap:
 
 @dataclass
 class Police:
-    """A policer: rate in bit/s or per cent, bursts in octets, an action a colour."""
+    """A policer: rate in bit/s, packets/s (`packets`) or per cent; bursts in `burst_unit`; an action a colour."""
 
     rate: int | None = None
     percent: int | None = None
     burst: int | None = None
     excess_burst: int | None = None
     peak_rate: int | None = None
+    peak_percent: int | None = None
+    packets: bool = False  # rates count packets, not bits
+    burst_unit: str = "bytes"  # bytes, packets, ms (of the rate), us
     conform: str = "transmit"
     exceed: str = "drop"
     violate: str | None = None
@@ -573,7 +634,9 @@ class ClassPolicy:
     remaining_ratio: int | None = None
     shape_bps: int | None = None
     shape_percent: int | None = None
-    shape_burst: int | None = None  # bits
+    shape_burst: int | None = None  # Bc: bits, of a percentage milliseconds
+    shape_excess: int | None = None  # Be, likewise
+    shape_peak: bool = False  # `shape peak`: Be of every interval is sent too
     queue_limit: int | None = None
     queue_limit_unit: str = "packets"  # packets, bytes, ms, us
     set_dscp: int | None = None
@@ -582,6 +645,7 @@ class ClassPolicy:
     fair_queue: bool = False
     police: Police | None = None
     service_policy: str | None = None
+    kept: list[Kept] = field(default_factory=list)  # commands of IOS that are not modelled
 
 
 @dataclass
@@ -632,6 +696,7 @@ class Configuration:
     interfaces: dict[str, Interface] = field(default_factory=dict)
     access_lists: dict[str, AccessList] = field(default_factory=dict)
     ipv6_access_lists: dict[str, AccessList] = field(default_factory=dict)
+    object_groups: dict[str, ObjectGroup] = field(default_factory=dict)
     transform_sets: dict[str, TransformSet] = field(default_factory=dict)
     crypto_maps: dict[str, CryptoMap] = field(default_factory=dict)
     dynamic_maps: dict[str, CryptoMap] = field(default_factory=dict)

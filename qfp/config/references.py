@@ -7,8 +7,10 @@ is one slip away from a defined name it is taken for a misspelling, which is an 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
 from typing import Any
 
+from .ends import interface_addresses
 from .issues import Issue
 from .load import Load
 from .model import (
@@ -19,6 +21,8 @@ from .model import (
     CryptoMap,
     CryptoMapEntry,
     Interface,
+    IsakmpProfile,
+    Keyring,
     Network,
     PreSharedKey,
     SaPolicy,
@@ -92,7 +96,7 @@ def _maps(cfg: Configuration) -> Iterator[tuple[CryptoMap, CryptoMapEntry, bool]
 def _check_maps(load: Load, names: _Names) -> None:
     cfg = load.cfg
     for owner in cfg.crypto_maps.values():
-        names.check(load.cfg, "interface", owner.local_address)
+        _check_local_address(load, names, owner)
         names.check(load.cfg, "ISAKMP profile", owner.isakmp_profile)
     for owner, entry, dynamic in _maps(cfg):
         if entry.dynamic_map is not None:
@@ -106,6 +110,26 @@ def _check_maps(load: Load, names: _Names) -> None:
             _check_complete(load, owner, entry, dynamic)
         if entry.kind == "ipsec-manual":
             _check_manual(load, entry)
+
+
+def _check_local_address(load: Load, names: _Names, owner: CryptoMap) -> None:
+    """The interface of `local-address`, by name or by its address."""
+    if owner.local_address is None or owner.local_address in load.cfg.interfaces:
+        return
+    try:
+        address = ip_address(owner.local_address)
+    except ValueError:
+        names.check(load.cfg, "interface", owner.local_address)
+        return
+    homes = [each for each in load.cfg.interfaces.values()
+             if address in [own.ip for own in interface_addresses(load.cfg, each)]]  # fmt: skip
+    if homes:
+        load.warn(f"crypto map '{owner.name}': local-address {address} is taken as {homes[0].name}, which has it",
+                  f"write crypto map {owner.name} local-address {homes[0].name}", line=0)  # fmt: skip
+        owner.local_address = homes[0].name
+    else:
+        load.error(f"crypto map '{owner.name}': no interface has local-address {address}",
+                   "name the interface whose address peers see", line=0)  # fmt: skip
 
 
 def _check_sa_policy(names: _Names, section: SaPolicy) -> None:
@@ -268,7 +292,7 @@ def _check_protection(load: Load, names: _Names, interface: Interface, tunnel: T
         return
     for set_name in load.cfg.profiles[str(name)].transform_sets:
         found = load.cfg.transform_sets.get(set_name)
-        if tunnel.is_vti and found is not None and found.mode == "transport":
+        if tunnel.is_vti and found is not None and found.mode == "transport" and found.line:
             load.warn(f"transform set '{set_name}' has mode transport: {interface.name} uses tunnel mode, as every VTI",
                       "write mode tunnel", line=found.line)  # fmt: skip
 
@@ -314,10 +338,10 @@ def _check_isakmp(load: Load, names: _Names) -> None:
     for profile in cfg.isakmp.profiles.values():
         names.check(profile, "keyring", profile.keyring)
         names.check(profile, "vrf", profile.vrf)
-        names.check(profile, "interface", profile.local_address)
+        _check_local(names, profile)
     for keyring in cfg.isakmp.keyrings.values():
         names.check(cfg, "vrf", keyring.vrf)
-        names.check(keyring, "interface", keyring.local_address)
+        _check_local(names, keyring)
     if not any(address.version == 6 for address in _peer_addresses(cfg)):
         return
     policies = cfg.isakmp.policies.values()
@@ -327,6 +351,12 @@ def _check_isakmp(load: Load, names: _Names) -> None:
             load.report("warning" if usable else "error",
                         f"policy {policy.priority}: {policy.authentication} cannot be used with IPv6 peers",
                         "write authentication pre-share", line=policy.line)  # fmt: skip
+
+
+def _check_local(names: _Names, section: Keyring | IsakmpProfile) -> None:
+    if isinstance(section.local_address, str):
+        names.check(section, "interface", section.local_address)
+    names.check(section, "vrf", section.local_vrf)
 
 
 def _peer_addresses(cfg: Configuration) -> Iterator[Address]:
@@ -372,7 +402,8 @@ def _check_peers(load: Load) -> None:
     addressed = {4: bool(connected), 6: bool(connected6)}
     for address in dict.fromkeys(_peer_addresses(cfg)):
         if shared and not by_name and not keyed.holds(address):
-            load.warn(f"no pre-shared key for peer {address}", f"add crypto isakmp key ... address {address}", line=0)
+            who = f"{'ipv6 ' if address.version == 6 else ''}{address}"
+            load.warn(f"no pre-shared key for peer {address}", f"add crypto isakmp key KEY address {who}", line=0)
         if addressed[address.version] and not routed.holds(address):
             load.warn(f"no route to peer {address}", "add an interface address or a static route", line=0)
 

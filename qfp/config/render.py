@@ -21,7 +21,7 @@ from .model import (
     TunnelConfig,
     Vrf,
 )  # fmt: skip
-from .render_acl import access_lists
+from .render_acl import access_lists, object_groups
 from .render_crypto import crypto_lines
 
 _HEAD = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
@@ -37,6 +37,7 @@ def render(cfg: Configuration, show_keys: bool = False) -> str:
         ["ipv6 unicast-routing"] if cfg.unicast_routing6 else [],
         _icmp(cfg.icmp),
         _platform(cfg),
+        *object_groups(cfg),
         *(_class_map(each) for each in cfg.class_maps.values()),
         *(_policy_map(each) for each in cfg.policy_maps.values()),
         *crypto_lines(cfg, show_keys),
@@ -107,7 +108,8 @@ def _class_map(found: ClassMap) -> list[str]:
     if found.description:
         lines.append(f" description {found.description}")
     for each in found.matches:
-        words = ["match", *(["not"] if each.negate else []), *(["ip"] if each.family == 4 else []), each.kind]
+        words = ["match", *(["not"] if each.negate else []), *(["ip"] if each.family == 4 else [])]
+        words += [each.kind] if each.kind != "other" else []
         if each.kind == "access-group" and not str(each.values[0]).isdigit():
             words.append("name")
         lines.append(" " + " ".join([*words, *map(str, each.values)]))
@@ -138,23 +140,30 @@ def _class(found: ClassPolicy) -> Iterator[str]:
     ):
         if getattr(found, attribute) is not None:
             yield f"{words} {getattr(found, attribute)}"
-    burst = f" {found.shape_burst}" if found.shape_burst is not None else ""
-    if found.shape_bps is not None:
-        yield f"shape average {found.shape_bps}{burst}"
-    if found.shape_percent is not None:
-        yield f"shape average percent {found.shape_percent}{burst}"
+    if found.shape_bps is not None or found.shape_percent is not None:
+        yield _shape(found)
     if found.queue_limit is not None:
         yield f"queue-limit {found.queue_limit} {found.queue_limit_unit}"
     if found.fair_queue:
         yield "fair-queue"
     if found.police is not None:
         yield from _police(found)
+    yield from (each.text for each in found.kept)
+
+
+def _shape(found: ClassPolicy) -> str:
+    words = ["shape", "peak" if found.shape_peak else "average"]
+    words += ["percent", str(found.shape_percent)] if found.shape_percent is not None else [str(found.shape_bps)]
+    unit = " ms" if found.shape_percent is not None else ""
+    words += [f"{each}{unit}" for each in (found.shape_burst, found.shape_excess) if each is not None]
+    return " ".join(words)
 
 
 def _priority(found: ClassPolicy) -> Iterator[str]:
     level = f" level {found.priority_level}" if found.priority_level != 1 else ""
     if found.priority_percent is not None:
-        yield f"priority{level} percent {found.priority_percent}"
+        burst = f" {found.priority_burst}" if found.priority_burst is not None else ""
+        yield f"priority{level} percent {found.priority_percent}{burst}"
     else:
         amounts = [amount for amount in (found.priority_kbps, found.priority_burst) if amount is not None]
         yield " ".join([f"priority{level}", *map(str, amounts)])
@@ -163,11 +172,17 @@ def _priority(found: ClassPolicy) -> Iterator[str]:
 def _police(found: ClassPolicy) -> Iterator[str]:
     police = found.police
     assert police is not None
-    if police.percent is not None:
-        yield f"police cir percent {police.percent}"
+    unit = "" if police.burst_unit == "bytes" else f" {police.burst_unit}"
+    bursts = (("bc", police.burst), ("be", police.excess_burst))
+    if police.packets:
+        parts = [f"rate {police.rate} pps", *([f"peak-rate {police.peak_rate} pps"] if police.peak_rate else [])]
+    elif police.percent is not None:
+        parts = [f"cir percent {police.percent}"]
+        parts += [f"pir percent {police.peak_percent}"] if police.peak_percent else []
     else:
-        parts = (("cir", police.rate), ("bc", police.burst), ("be", police.excess_burst), ("pir", police.peak_rate))
-        yield "police " + " ".join(f"{word} {value}" for word, value in parts if value is not None)
+        parts = [f"cir {police.rate}", *([f"pir {police.peak_rate}"] if police.peak_rate is not None else [])]
+    parts[1:1] = [f"{word} {value}{unit}" for word, value in bursts if value is not None]
+    yield " ".join(["police", *parts])
     yield f" conform-action {police.conform}"
     yield f" exceed-action {police.exceed}"
     if police.violate:
@@ -296,7 +311,12 @@ def _prefix(network: Network) -> str:
 def _route(route: StaticRoute) -> str:
     words = ["ip" if route.family == 4 else "ipv6", "route", *(["vrf", route.vrf] if route.vrf else [])]
     words += [_prefix(route.prefix), *(str(each) for each in (route.interface, route.next_hop) if each is not None)]
+    words += ["dhcp"] if route.dhcp else []
+    if route.hop_vrf is not None:
+        words += ["global"] if route.family == 4 else ["nexthop-vrf", route.hop_vrf or "default"]
     words += [str(route.distance)] if route.distance != default_of(route, "distance") else []
     words += ["tag", str(route.tag)] if route.tag is not None else []
     words += ["name", route.name] if route.name is not None else []
+    words += ["track", str(route.track)] if route.track is not None else []
+    words += ["multicast"] if route.multicast else []
     return " ".join([*words, *(["permanent"] if route.permanent else [])])

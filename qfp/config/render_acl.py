@@ -52,8 +52,9 @@ def entry_text(ace: Ace, family: int, standard: bool = False) -> str:
     if standard:
         words.append(_address(ace.src, family))
     else:
-        words += [_protocol(ace.protocol, family), _address(ace.src, family), *_port(ace.sport)]
-        words += [_address(ace.dst, family), *_port(ace.dport)]
+        words.append(_group(ace.service_group) or _protocol(ace.protocol, family))
+        words += [_group(ace.src_group) or _address(ace.src, family), *_port(ace.sport)]
+        words += [_group(ace.dst_group) or _address(ace.dst, family), *_port(ace.dport)]
     words += [str(each) for each in (ace.icmp_type, ace.icmp_code) if each is not None]
     words += ["established"] if ace.established else []
     words += ["dscp", str(ace.dscp)] if ace.dscp is not None else []
@@ -61,6 +62,19 @@ def entry_text(ace: Ace, family: int, standard: bool = False) -> str:
     words += ["fragments"] if ace.fragments else []
     words += ace.others
     return " ".join([*words, *([ace.log] if ace.log else [])])
+
+
+def _group(name: str | None) -> str:
+    return f"object-group {name}" if name is not None else ""
+
+
+def object_groups(cfg: Configuration) -> list[list[str]]:
+    """Return a block of lines for each object group."""
+    return [
+        [f"object-group {each.kind} {each.name}", *([f" description {each.description}"] if each.description else []),
+         *(f" {member.text}" for member in each.members)]
+        for each in cfg.object_groups.values()
+    ]  # fmt: skip
 
 
 def _protocol(protocol: int | None, family: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .lex import MASK
+from .lex import MASK, mask_secrets
 from .model import (
     Configuration,
     CryptoMap,
@@ -71,7 +71,7 @@ def _keyring(ring: Keyring, show_keys: bool) -> Iterator[str]:
     if ring.description:
         yield f" description {ring.description}"
     if ring.local_address:
-        yield f" local-address {ring.local_address}"
+        yield f" local-address {ring.local_address}{f' {ring.local_vrf}' if ring.local_vrf else ''}"
     for key in ring.keys:
         yield f" pre-shared-key {_who(key.network, key.hostname)} key {_key_words(key, show_keys)}"
 
@@ -127,7 +127,7 @@ def _isakmp_profile(profile: IsakmpProfile) -> Iterator[str]:
     if profile.initiate_aggressive:
         yield " initiate mode aggressive"
     if profile.local_address:
-        yield f" local-address {profile.local_address}"
+        yield f" local-address {profile.local_address}{f' {profile.local_vrf}' if profile.local_vrf else ''}"
 
 
 def _identity(identity: Identity) -> str:
@@ -203,6 +203,11 @@ def _policy_lines(section: SaPolicy) -> Iterator[str]:
         yield f" set pfs group{section.pfs}"
     if section.isakmp_profile is not None:
         yield f" set isakmp-profile {section.isakmp_profile}"
+    if section.reverse_route:
+        yield f" reverse-route {section.reverse_route_how}".rstrip()
+    yield from (f" set reverse-route {each}" for each in section.reverse_route_sets)
+    for kept in section.kept:
+        yield from (f" {mask_secrets(line)}" for line in (kept.text, *kept.children))
 
 
 def _profile(profile: IpsecProfile) -> Iterator[str]:
@@ -243,8 +248,6 @@ def _entry(entry: CryptoMapEntry, show_keys: bool) -> Iterator[str]:
         yield f" match address {entry.acl}"
     if entry.qos_pre_classify:
         yield " qos pre-classify"
-    if entry.reverse_route:
-        yield " reverse-route"
 
 
 def _session_key(key: SessionKey, show_keys: bool) -> str:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Interface
 from typing import Any
 
 from .grammar import Args, Command
-from .load import Load
+from .load import Load, keep
 from .model import Configuration, StaticRoute, Vrf
 
 
@@ -29,11 +29,22 @@ def _route6(load: Load, cfg: Configuration, args: Args) -> None:
 
 
 def _route(load: Load, cfg: Configuration, args: Args, route: StaticRoute) -> None:
+    options: dict[str, Any] = args.get("options", {})
     route.line = load.statement.line
     route.vrf, route.interface = args.get("vrf"), args.get("interface")
     route.next_hop = args.get("next_hop")
-    route.distance, route.tag = args.get("distance", 1), args.get("tag")
-    route.name, route.permanent = args.get("name"), "permanent" in args.keywords
+    route.distance, route.tag, route.name = options.get("distance", 1), options.get("tag"), options.get("name")
+    route.permanent, route.multicast = "permanent" in options, "multicast" in options
+    route.track, route.dhcp = options.get("track"), "dhcp" in args.keywords
+    if "global" in options or "nexthop-vrf" in options:
+        hop_vrf = options.get("nexthop-vrf", "default")
+        route.hop_vrf = "" if hop_vrf == "default" else hop_vrf
+    if route.track is not None and not args.no:
+        load.warn(f"object {route.track} is taken as up: {route.prefix} stays installed whatever it tracks")
+    if route.dhcp and not args.no:
+        load.warn("addresses by DHCP are not modelled: " + (
+            f"{route.prefix} goes out of {route.interface} without a next hop" if route.interface
+            else f"{route.prefix} is not installed"), "write the next hop")  # fmt: skip
     where = load.index.setdefault("routes", {})
     key = (route.vrf, route.prefix, route.next_hop, route.interface)
     if args.no:
@@ -98,17 +109,21 @@ def _keep_line(load: Load, vrf: Vrf, args: Args) -> None:
 
 _TO4 = "ip route [vrf <vrf:@vrf>] <prefix:ip4> <mask:mask>"
 _TO6 = "ipv6 route [vrf <vrf:@vrf>] <prefix:prefix6>"
-_OPTIONS = "[<distance:1-255>] [tag <tag:1-4294967295>] [name <name:word>] [permanent]"
+_HOP4 = "{<next_hop:ip4> | dhcp | <interface:exit-if> [{<next_hop:ip4> | dhcp}]}"
+_HOP6 = "{<next_hop:ip6> | <interface:exit-if> [<next_hop:ip6>]}"
 COMMANDS = [
-    Command("global", f"{_TO4} {{<next_hop:ip4> | <interface:exit-if> [<next_hop:ip4>]}} {_OPTIONS}", _route4),
+    Command("global", f"{_TO4} {_HOP4} [<options:route-options>]", _route4),
     Command("global", _TO4, _no_route),
-    Command("global", f"{_TO6} {{<next_hop:ip6> | <interface:exit-if> [<next_hop:ip6>]}} {_OPTIONS}", _route6),
+    Command("global", f"{_TO6} {_HOP6} [<options:route-options>]", _route6),
     Command("global", _TO6, _no_route),
+    *(Command("global", f"{family} route {word} *", keep, verdict="kept")
+      for family in ("ip", "ipv6") for word in ("static", "profile", "topology")),
     Command("global", "vrf definition <name:word>", _vrf(False), "vrf"),
     Command("global", "ip vrf <name:word>", _vrf(True), "vrf"),
     Command("vrf", "rd <value:word>", _rd),
     Command("vrf", "address-family {ipv4 | ipv6} [unicast]", _family, "vrf-family"),
     *(Command(mode, f"{word} *", _keep_line, verdict="kept")
       for mode in ("vrf", "vrf-family")
-      for word in ("description", "route-target", "import", "export", "maximum", "vnet", "vpn", "bgp")),
+      for word in ("description", "route-target", "import", "export", "maximum", "vnet", "vpn", "bgp", "mdt",
+                   "route-replicate", "context", "inter-as-hybrid", "label", "protection", "segment-routing", "snmp")),
 ]  # fmt: skip

@@ -70,7 +70,7 @@ class Routing:
                 self._add(0, Route(IPv6Network("fe80::/10"), row, vrf))
 
     def _static(self) -> None:
-        waiting = list(self._config.routes)
+        waiting = [route for route in self._config.routes if not route.multicast]  # those are for reverse-path checks
         for _ in range(RECURSION):
             left = []
             for route in waiting:
@@ -97,7 +97,8 @@ class Routing:
             if interface is None or interface.is_down:
                 return None
             return self._rows[route.interface], route.next_hop
-        found = self.lookup(route.next_hop, self.vrfs.get(route.vrf, 0))
+        home = route.vrf if route.hop_vrf is None else route.hop_vrf or None
+        found = self.lookup(route.next_hop, self.vrfs.get(home, 0))
         if found is None or found.prefix == route.prefix:
             return None
         return found.out_if, route.next_hop if found.next_hop is None else found.next_hop

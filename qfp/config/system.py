@@ -12,21 +12,39 @@ version|service|boot|boot-start-marker|boot-end-marker|enable|clock|aaa|logging|
 license|redundancy|spanning-tree|multilink|archive|login|memory|subscriber|diagnostic|alias|scheduler|privilege|mpls
 tftp-server|ftp-server|vstack|netconf-yang|restconf|telemetry|dialer-list|cdp|lldp|file|exception|parser|process|rmon
 frame-relay|vtp|vlan|dial-peer|transceiver|hw-module|config-register|security|tacacs-server|radius-server|isdn
-network-clock|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
+network-clock|network-clock-participate|network-clock-select|spd|l3vpn|card|sntp|prompt|terminal|time-range|event|kron|menu|x25|software|facility-alarm|macro|buffers
 mac-address-table|upgrade|warm-reboot|nls|scripting|micro-code|stackwise-virtual|device-tracking|avb|errdisable|password
+mmi|memory-size|virtual-service|wsma|cwmp|epm|fabric|system|switch|stack-mac|mls|auto|dot1x|sdm|dot11|wlan|ap|stcapp
+ccm-manager|gateway|sccp|dspfarm|fax|h323-gateway|call-manager-fallback|port-channel|lacp|pagp|udld|vmps|rep|ptp|cts|cef
+async-bootp|chat-script|isis|clns|appletalk|ipx|decnet|dlsw|source-bridge|llc2|netconf|nmsp|onep|sgcp|sampler|translate
+ttycap|tdm|vpdn|webvpn|energywise|configuration|lat|modemcap|mop|priority-list|queue-list|snapshot|device-sensor|asnp
+qos map|mac address-table|mac access-list|access-session|location prefer|identity policy|power redundancy-mode|ethernet
 """
 _KEPT_IP = (
     "subnet-zero|classless|cef|audit|http|domain|domain-name|domain-lookup|name-server|forward-protocol|ssh|scp|ftp|tftp"
     "|telnet|bootp|finger|source-route|tcp|gratuitous-arps|sla|dhcp|rsvp|rcmd|routing|options|arp|spd|identd"
-    "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server"
+    "|radius|tacacs|flow-export|default-gateway|host-routing|dns|bootp-server|auth-proxy|admission|ips|ddns|bgp-community"
+    "|accounting|accounting-list|accounting-threshold|accounting-transits|cache|device|dvmrp|explicit-path|fast-switching"
+    "|flow-aggregation|flow-cache|flow-capture|flow-top-talkers|igmp|mobile|mrm|msdp|mfib|mroute|multicast|netmask-format"
+    "|port-map|probe|reflexive-list|rtcp|sap|security|traffic-export|traceroute|urlfilter|wccp|nbar|slb|sctp|subscriber"
+    "|radius-source|icmp-cache|default-network|drp|rtp|webvpn|flow-egress|extcommunity-list"
 )
-_KEPT_IPV6 = "cef|hop-limit|dhcp|nd|source-route|spd|neighbor"
+_KEPT_IPV6 = (
+    "cef|hop-limit|dhcp|nd|source-route|spd|neighbor|ioam|mfib|mobile|mld|multicast|mroute|flow|flowset"
+    "|domain|ftp|tftp|http|routing|multicast-routing|snooping|source-guard|destination-guard|telnet|tacacs|sla"
+)
 # Sections kept with their children.
 _SECTIONS = (
     "controller|voice|voice-port|voice-card|control-plane|gatekeeper|key|archive|dial-peer|redundancy|rsvp|tacacs|radius"
     "|flow|ephone|telephony-service|sip-ua|applet|virtual-service|app-hosting|guestshell|monitor|mediatrace|call-home"
     "|track|appqoe|profile|media|pseudowire-class|bridge-domain|l2vpn|performance|object-group|bba-group|vpdn-group"
+    "|event manager applet|mac access-list|bfd-template|segment-routing|evpn|wlan|ap|dspfarm|sccp|credentials|template"
+    "|lisp|service-template|service-insertion|fhrp|otv|ephone-dn|ephone-template|webvpn|iox|call-manager-fallback|ethernet"
+    "|esmc|transport-map|vpdn|translation-rule|crypto-template|gateway|stcapp|domain|ethernet cfm|voice class"
+    "|parser view|parameter-map type webauth|l2vpn evpn|sampler|telemetry ietf subscription"
 )
+_SECTIONS_IP = ("dhcp pool", "dhcp class", "sla", "sla monitor", "explicit-path", "flow-top-talkers", "ddns update",
+                "slb", "host-list")  # of `ip`
 # What does change packets on a router but is not modelled here.
 _NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
 _NOT_MODELLED_IP = "nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"
@@ -74,13 +92,13 @@ def _qos_group(load: Load, cfg: Configuration, args: Args) -> None:
 
 
 def _first_words(table: str, prefix: str, handler: Handler, verdict: str, enters: str = "") -> list[Command]:
-    words = [word for line in table.split() for word in line.split("|")]
+    words = [word for line in table.strip().split("\n") for word in line.split("|")]
     return [Command("global", f"{prefix}{word} *", handler, enters, verdict) for word in dict.fromkeys(words)]
 
 
 def _without(table: str, other: str) -> str:
     taken = set(other.split("|"))
-    return "|".join(word for line in table.split() for word in line.split("|") if word not in taken)
+    return "\n".join(word for line in table.strip().split("\n") for word in line.split("|") if word not in taken)
 
 
 _PLATFORM_FLAGS = {
@@ -109,6 +127,7 @@ COMMANDS = [
     *_first_words(_without(_KEPT, _SECTIONS), "", keep, "kept"),
     *_first_words("banner", "", keep, "kept"),
     *_first_words(_KEPT_IP, "ip ", keep, "kept"),
+    *(Command("global", f"ip {words} *", keep, "opaque", "kept") for words in _SECTIONS_IP),
     *_first_words(_KEPT_IPV6, "ipv6 ", keep, "kept"),
     *_first_words(_SECTIONS, "", keep, "kept", "opaque"),
     *_first_words(_NOT_MODELLED, "", keep_with_warning, "kept", "opaque"),

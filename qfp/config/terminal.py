@@ -13,7 +13,7 @@ _OWN = re.compile(
     r"Building configuration\.\.\.|Current configuration ?:|Using [0-9]+ out of |Uncompressed configuration from |"
     r"Last configuration change|NVRAM config last updated|Load for (five|one) |Time source is |No time source|"
     r"Enter configuration commands, one per line|\[OK\]\s*$|%[A-Z0-9_]+-[0-7]-|%[A-Z0-9_]+-[A-Z0-9_]+-[0-7]-|"
-    r"[*.]?[A-Z][a-z]{2} +[0-9]+ ([0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?( [A-Z]+)?: %|"
+    r"% |%% |\^\s*$|show |[*.]?[A-Z][a-z]{2} +[0-9]+ ([0-9]{4} )?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?( [A-Z]+)?: |"
     r"[*.]?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)? [A-Z]{2,5} [A-Z][a-z]{2} [A-Z][a-z]{2} [0-9]"
 )
 _PROMPT = re.compile(r"[A-Za-z0-9._/:-]{1,64}(\((?:config|cfg|ca|conf)[A-Za-z0-9-]*\)|\([a-z0-9-]+\))?[#>] ?")
@@ -28,7 +28,8 @@ def command_of(line: str) -> str | None:
         line = _PAGER.sub("", line, count=1) if _PAGER.match(line) else line
     if "\x08" in line:
         line = _backspaced(line)
-    if _OWN.match(line.lstrip()):
+    bare = line.lstrip()
+    if not (bare[:1].islower() and bare[:5] != "show ") and _OWN.match(bare):  # nearly all commands are lower case
         return None
     if "#" in line or ">" in line:
         prompt = _PROMPT.match(line)

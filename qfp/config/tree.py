@@ -141,6 +141,9 @@ class TreeReader:
                 if found.args.shortened and nearest is not None and self._was_malformed(nearest[1], statement):
                     break  # `mac-address 1.2` is a bad one of an interface, not a global `mac-address-table`
                 statement.found = found
+                inner = len(self.stack) - 1
+                if not depth and found.command.verdict == "kept" and self._written_inside(statement):
+                    return self._hang(statement, inner, enter=False)
                 return self._hang(statement, depth)
             if nearest is None or found.depth > nearest[1].depth:
                 nearest = (depth, found)
@@ -219,7 +222,14 @@ class TreeReader:
         outdented = section.child_indent is not None and statement.indent < section.child_indent
         return outdented or (section.separated and statement.indent <= section.head.indent)
 
-    def _hang(self, statement: Statement, depth: int) -> None:
+    def _written_inside(self, statement: Statement) -> bool:
+        """Whether a kept global command stands among the indented commands of an interface, as one of its own."""
+        top = self.stack[-1]
+        least = statement.indent if top.child_indent is None else top.child_indent
+        indented = statement.indent >= least > top.head.indent
+        return top.mode == "interface" and indented and not top.separated
+
+    def _hang(self, statement: Statement, depth: int, enter: bool = True) -> None:
         del self.stack[depth + 1 :]
         section = self.stack[depth]
         while self.keepers and self.keepers[-1].indent >= statement.indent:
@@ -231,7 +241,9 @@ class TreeReader:
         section.separated = False
         if section.child_indent is None:
             section.child_indent = statement.indent
-        if isinstance(statement.found, Match) and statement.found.command.enters and not statement.found.args.no:
+        if not enter or not isinstance(statement.found, Match) or statement.found.args.no:
+            return
+        if statement.found.command.enters:
             self.stack.append(_Open(statement.found.command.enters, statement))
 
     def _block(self, statement: Statement, lines: list[str], at: int) -> int:

@@ -99,7 +99,7 @@ class PolicyBuilder:
             return []
         rules: list[Rule] = []
         seen: set[Any] = set()
-        for ace in acl.entries:
+        for ace in acl.rules:
             ranges = [(sport, dport) for sport in port_ranges(ace, "sport") for dport in port_ranges(ace, "dport")]
             key = (ace.src, ace.dst, ace.protocol, tuple(ranges))
             if key in seen or (not ace.permit and ace.beyond_selectors):

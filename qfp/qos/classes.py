@@ -147,7 +147,9 @@ class Classifier:
             return self._terms_of(str(value), within)
         if match.kind == "access-group":
             return self._listed("access-group", str(value))
-        return self._protocol(str(value)) if match.kind == "protocol" else sets.ALWAYS
+        if match.kind == "protocol":
+            return self._protocol(str(value))
+        return sets.ALWAYS if match.kind == "any" else sets.NEVER
 
     def _protocol(self, name: str) -> Terms:
         if name in PLAIN:
@@ -156,6 +158,8 @@ class Classifier:
         if name == "icmp":
             four, six = (sets.by_family([n], sets.PROTOCOLS, [f]) for n, f in ((1, 4), (58, 6)))
             return (sets.Term(proto=four | six),)
+        if name not in PORTS and name not in ("rtp", "ipsec"):
+            return sets.NEVER  # NBAR would know it by its payload
         return self._listed("protocol", name)
 
     def _listed(self, kind: str, name: str) -> Terms:
@@ -203,7 +207,7 @@ class Classifier:
         if four is None and six is None:
             raise QosError(f"access list '{name}' is not defined: add it, or take `match access-group` away")
         found: AccessList | None = four if family == 4 else six
-        return found.entries if found is not None else []
+        return found.rules if found is not None else []
 
 
 def _bit_tables(bits: dict[tuple[str, int], int]) -> dict[str, Array]:

@@ -197,13 +197,29 @@ class _Tree:
                 raise QosError(
                     f"policy map '{policy.name}': class '{cls.name}' has priority and cannot be shaped: use `police`"
                 )
-            burst = cls.shape_burst or shape * self.defaults.shape_burst_ms // 1000
-            out.rate, out.burst = shape, nanobits(burst)
-            out.sees = min(above, shape)
+            out.rate, burst = self._shaper(cls, shape)
+            out.burst = nanobits(burst)
+            out.sees = min(above, out.rate)
         if cls.priority:
             self._priority(cls, out)
         self._limit(cls, out)
         return out
+
+    def _shaper(self, cls: ClassPolicy, rate: int) -> tuple[int, int]:
+        """(bit/s, bits of the bucket) of a shaper. Bc and Be of a percentage are milliseconds of the rate.
+
+        An interval may send Be beyond Bc: what earlier ones left with `average`, every time with `peak`, whose rate is
+        CIR * (1 + Be / Bc) therefore.
+        """
+        parts = (1000, rate) if cls.shape_percent is not None else (1, 1)
+        committed, excess = (
+            None if each is None else each * parts[1] // parts[0] for each in (cls.shape_burst, cls.shape_excess)
+        )
+        committed = committed or max(1, rate * self.defaults.shape_burst_ms // 1000)
+        if cls.shape_peak:
+            excess = committed if excess is None else excess
+            return min(RATE_MAX, rate + rate * excess // committed), committed + excess
+        return rate, committed + (excess or 0)
 
     def _priority(self, cls: ClassPolicy, out: Element) -> None:
         out.level = cls.priority_level

@@ -22,6 +22,7 @@ from qfp_kernels.layout import aligned
 from qfp_kernels.police import police
 
 COLOURS = ("conform", "exceed", "violate")
+_PACKET = 10**9  # tokens that a packet takes where packets are counted: a rate of 1 packet/s brings as many in a second
 
 
 @dataclass(frozen=True)
@@ -119,22 +120,32 @@ def _set(leaf: Leaf, what: Any) -> int:
 def _bucket(p: Police, seen: int, outer: int, d: Defaults) -> dict[str, int]:
     """Buckets of a policer: one; two of one rate (RFC 2697), with an action for violating packets; two of two rates."""
     cir = p.rate if p.rate is not None else max(1, seen * (p.percent or 100) // 100)
-    default = max(d.police_burst_min, cir * d.police_burst_ms // 8000)
+    peak = p.peak_rate if p.peak_percent is None else max(1, seen * p.peak_percent // 100)
     kind, pir = q.POLICE_ONE, cir
-    if p.peak_rate is not None:
-        kind, pir = q.POLICE_TWO_RATES, p.peak_rate
+    if peak is not None:
+        kind, pir = q.POLICE_TWO_RATES, peak
     elif p.violate is not None:
         kind = q.POLICE_SINGLE_RATE
-    excess = p.excess_burst or max(d.police_burst_min, pir * d.police_burst_ms // 8000)
-    cbs, ebs = nanobits(8 * (p.burst or default)), nanobits(8 * excess)
+    cbs, ebs = (_bucket_size(p, burst, rate, d) for burst, rate in ((p.burst, cir), (p.excess_burst, pir)))
     return {
         "kind": kind, "cir": cir, "pir": pir, "cbs": cbs, "ebs": ebs, "cfill": filling(cbs, cir),
         "efill": filling(ebs, pir), "c": cbs, "e": ebs, "outer": outer,
+        "each": _PACKET if p.packets else 0,
     }  # fmt: skip
 
 
+def _bucket_size(p: Police, burst: int | None, rate: int, d: Defaults) -> int:
+    """Tokens of a full bucket, nanobits; where packets are counted, each takes 10^9."""
+    if p.packets:
+        return min((burst or max(1, rate * d.police_burst_ms // 1000)) * _PACKET, q.BURST_MAX)
+    if not burst:
+        return nanobits(8 * max(d.police_burst_min, rate * d.police_burst_ms // 8000))
+    times, parts = {"ms": (rate, 1000), "us": (rate, 10**6)}.get(p.burst_unit, (8, 1))
+    return nanobits(max(8, burst * times // parts))
+
+
 def _words(p: Police) -> tuple[str, str, str]:
-    return p.conform, p.exceed, p.violate or ("drop" if p.peak_rate is not None else p.exceed)
+    return p.conform, p.exceed, p.violate or ("drop" if p.peak_rate or p.peak_percent else p.exceed)
 
 
 def _action(word: str, where: str) -> dict[str, int]:
@@ -146,7 +157,9 @@ def _action(word: str, where: str) -> dict[str, int]:
     number = int(value) if value else -1
     field, high, times = {
         "set-dscp-transmit": ("dscp", 63, 1), "set-prec-transmit": ("dscp", 7, 8), "set-qos-transmit": ("group", 99, 1),
-    }[name]  # fmt: skip
+    }.get(name, ("dscp", -1, 1))  # fmt: skip
+    if high < 0:
+        return row  # qfp.config says that it is sent unchanged
     if not 0 <= number <= high:
         raise QosError(f"{where}: {name} takes a number from 0 to {high}")
     return row | {field: times * number}
