@@ -137,6 +137,9 @@ _ROWS = (
      "The SA's lifetime, by time, volume or idleness, is over and no new one exists (inbound: commit, code 18)."),
     ("SA_STALE", "sequence", 32, "OUT_V4_PKT_HIT_INVALID_SA", "XfrmOutStateInvalid",
      "The SA was made before `multi-sn` was switched on or off: its traffic is dropped until it is cleared."),
+    ("HELD_DOWN", "spd", None, "Disabled", "OutDiscards",
+     "A line that asks for protection here was refused: the interface or route is held down, as its packets would leave "
+     "in clear."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

@@ -31,6 +31,7 @@ from qfp_kernels.layout import (
     FRAG_LATER,
     FROM_GRE,
     IF_GRE,
+    IF_HELD,
     IF_OTHER,
     IF_PHYSICAL,
     IF_VTI,
@@ -41,6 +42,7 @@ from qfp_kernels.layout import (
     SP_BYPASS,
     SP_DISCARD,
     SP_GRE,
+    SP_HELD,
     SP_LOCAL,
     SP_MISMATCH,
     SP_NO_ROUTE,
@@ -71,9 +73,9 @@ PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow
 GRE = 47
 DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN, Drop.NOT_IPSEC,
-         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF)  # fmt: skip
+         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF, Drop.HELD_DOWN)  # fmt: skip
 (NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH,
- IPV6_ROUTING_OFF) = (int(d) for d in DROPS)  # fmt: skip
+ IPV6_ROUTING_OFF, HELD_DOWN) = (int(d) for d in DROPS)  # fmt: skip
 
 
 @inlined
@@ -203,7 +205,13 @@ def _decide(p, t, i, line, via, later):
 def _outbound(p, t, i, line, out, later):
     """What the egress interface asks for: a tunnel, protection, or nothing."""
     line.out_if = np.int16(out)
+    if out < 0:  # HELD
+        line.action = np.uint8(SP_HELD)
+        return
     port = t.ifs[out]
+    if port.kind == IF_HELD:
+        line.action = np.uint8(SP_HELD)
+        return
     if port.kind == IF_GRE:
         line.action = np.uint8(SP_TUNNEL)
         return
@@ -304,6 +312,8 @@ def _refuse(p, i, action):
         cause = POLICY_DROP
     elif action == SP_V6_OFF:
         cause = IPV6_ROUTING_OFF
+    elif action == SP_HELD:
+        cause = HELD_DOWN
     else:
         owe(p, i, ERR_NO_ROUTE, 0)
     drop(p, i, cause, STAGE_SPD)

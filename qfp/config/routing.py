@@ -70,7 +70,7 @@ class Routing:
                 self._add(0, Route(IPv6Network("fe80::/10"), row, vrf))
 
     def _static(self) -> None:
-        waiting = list(self._config.routes)
+        waiting = [route for route in self._config.routes if route.vrf in self.vrfs]  # of no other table
         for _ in range(RECURSION):
             left = []
             for route in waiting:

@@ -16,6 +16,13 @@ from .lex import Word, indent_of, words_of
 
 GLOBAL = "global"
 OPAQUE = "opaque"  # the mode of sections whose children are kept unread
+LOST = "lost"  # of sections whose head was refused, and whose head does not tell what they are
+# First words and modes of commands that say what is protected. As on IOS they are global wherever they stand: none may
+# vanish in a section that nobody reads because it is indented.
+_PROTECTING_WORDS = ("interface", "crypto", "ip", "ipv6", "access-list")
+_PROTECTING_MODES = ("interface", "crypto-map", "acl", "acl6", "profile", "transform-set")
+_PROTECTING_PATTERNS = ("access-list ", "ip route ", "ipv6 route ")
+_BANNERS = ("motd", "login", "exec", "incoming", "slip-ppp", "prompt-timeout", "config-save")
 _LONGEST_BANNER = 1000  # lines
 
 # What a terminal adds around `show running-config`.
@@ -41,6 +48,7 @@ class Statement:
     children: list[Statement] = field(default_factory=list)
     block: list[str] = field(default_factory=list)  # raw lines of a banner
     mode: str = GLOBAL  # of the section in which the statement stands
+    opens: str = ""  # mode of the section that a refused line was to open: its own, or LOST
 
     @property
     def indent(self) -> int:
@@ -112,8 +120,8 @@ class TreeReader:
         nearest: tuple[int, Failure] | None = None
         for depth in range(len(self.stack) - 1, -1, -1):
             section = self.stack[depth]
-            if section.mode == OPAQUE:
-                if statement.indent > section.head.indent:
+            if section.mode in (OPAQUE, LOST):
+                if statement.indent > section.head.indent and not self._is_outer(depth, statement):
                     statement.kind = "raw"
                     return self._hang(statement, depth)
                 continue
@@ -128,6 +136,19 @@ class TreeReader:
             if nearest is None or found.depth > nearest[1].depth:
                 nearest = (depth, found)
         self._unknown(statement, nearest)
+
+    def _is_outer(self, depth: int, statement: Statement) -> bool:
+        """Whether an indented line belongs to the section around an unread one all the same."""
+        outer = self.stack[depth - 1].mode
+        if self.stack[depth].mode == LOST and outer not in (GLOBAL, OPAQUE, LOST):
+            return isinstance(self.grammar.match(outer, statement.words), Match)
+        if statement.words[0].text.lower() not in _PROTECTING_WORDS:
+            return False
+        found = self.grammar.match(GLOBAL, statement.words)
+        if not isinstance(found, Match) or found.args.no or found.args.shortened:
+            return False
+        command = found.command
+        return command.enters in _PROTECTING_MODES or command.pattern.startswith(_PROTECTING_PATTERNS)
 
     def _rather_global(self, section: _Open, statement: Statement, found: Match) -> bool:
         """Tell whether a command that a section knows was meant for the global mode, which knows it too.
@@ -156,6 +177,10 @@ class TreeReader:
             failure = again if isinstance(again, Failure) else failure
         statement.found = failure
         self._hang(statement, depth)
+        if not self._start(statement):
+            opens = self.grammar.would_open(self.stack[depth].mode, statement.words)
+            statement.opens = LOST if opens in ("", OPAQUE) else opens
+            self.stack.append(_Open(statement.opens, statement))
 
     @staticmethod
     def _start(statement: Statement) -> int:
@@ -163,7 +188,7 @@ class TreeReader:
 
     @staticmethod
     def _outside(section: _Open, statement: Statement) -> bool:
-        if section.mode == OPAQUE:
+        if section.mode in (OPAQUE, LOST):
             return True
         outdented = section.child_indent is not None and statement.indent < section.child_indent
         return outdented or (section.separated and statement.indent <= section.head.indent)
@@ -182,8 +207,8 @@ class TreeReader:
     def _banner(self, statement: Statement, lines: list[str], at: int) -> int:
         """Take the lines of a banner up to its delimiter; return how many."""
         words = statement.words
-        if words[0].text.lower() != "banner" or len(words) < 2:
-            return 0
+        if words[0].text.lower() != "banner" or len(words) < 2 or words[-1].text.lower() in _BANNERS:
+            return 0  # a kind of banner without its text is no delimiter
         rest = statement.text[words[-1].column - 1 :] if len(words) == 2 else statement.text[words[2].column - 1 :]
         mark = "^C" if rest.startswith("^C") else rest[:1]
         if rest.count(mark) > 1 or mark in self.unterminated:
