@@ -201,6 +201,8 @@ class Router:
             return {"kind": IF_HELD, "up": 0}
         entry = self._protection(interface, row)
         up = bool(fields["up"]) and way.complete and entry is not None
+        if entry is None or not way.complete:  # without a policy a VTI would send what is routed into it in clear
+            return {"kind": IF_PHYSICAL, "up": 0}
         if interface.tunnel.is_vti:
             spd = -1 if entry is None else entry
             under = -1 if way.looped else way.under

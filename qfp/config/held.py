@@ -22,7 +22,7 @@ from .arguments import canonical_interface
 from .ends import default_peer, own_address
 from .load import Load, Lost
 from .model import AccessList, Configuration, CryptoMap, CryptoMapEntry, Interface, Network
-from .routing import Routing
+from .routing import RECURSION, Routing
 
 _NO = ("no", "default")
 # What begins a line of an interface that decides where its packets go and how.
@@ -58,7 +58,7 @@ class _Judge:
         self.rings = [lost for lost in load.lost if _starts(lost.head, "object-group") or
                       (lost.mode == "global" and _starts(lost.words, "object-group"))]  # fmt: skip
         self.heads = [lost for lost in self.top if lost.opens == "interface" or _starts(lost.words, "interface")]
-        self.unaddressed = {id(each) for each in cfg.interfaces.values() if any(map(_address, self._lines(each)))}
+        self.orphans = [lost for lost in load.lost if _orphan(lost)]
         self.maps: dict[tuple[str, int], str] = {}
         self.lists: dict[tuple[str, int], str] = {}
 
@@ -86,7 +86,7 @@ class _Judge:
             if name is not None and (why := self._map(interface, name, family)):
                 return why
         if interface.vrf is not None and interface.vrf not in self.cfg.vrfs:
-            return _first(lost for lost in self.top if lost.opens in ("vrf", "vrf-family") or _vrf_head(lost))
+            return _first(lost for lost in self.top if lost.opens == "vrf" or _vrf_head(lost) or interface.vrf in lost.words)
         return ""
 
     # --- crypto maps
@@ -112,9 +112,10 @@ class _Judge:
             at = 3 if lost.words[2:3] == ("ipv6",) else 2
             if lost.words[at + 1 : at + 2] and lost.words[at + 1] in _HARMLESS_MAP:
                 continue
-            if name in lost.words or (found is None and lost.opens == "crypto-map") or len(lost.words) <= at:
+            named = lost.words[at] if len(lost.words) > at else ""
+            if name in lost.words or named not in self.cfg.crypto_maps:  # whose name is not known may be this one's
                 return _line(lost)
-        return ""
+        return _first(lost for lost in self.orphans if lost.words[0].lower() != "permit")
 
     def _entry(self, entry: CryptoMapEntry, family: int) -> str:
         if entry.dynamic_map is not None:
@@ -130,7 +131,9 @@ class _Judge:
             return ""
         peer = default_peer(entry, self.cfg)
         if peer is None:
-            return _first(lost for lost in self.top if _starts(lost.words, "ip", "host") or "host" in lost.words)
+            names = {each.hostname for each in entry.peers}
+            return _first(lost for lost in self.top
+                          if _starts(lost.words, "ip", "host") or not names.isdisjoint(lost.words))  # fmt: skip
         home = self.cfg.interfaces.get(owner.local_address or "", interface)
         if own_address(self.cfg, home, peer.version) is not None:
             return ""
@@ -155,7 +158,9 @@ class _Judge:
         for lost in self.top:
             if _numbered(lost, name) or _head_of_list(lost, name, found):
                 return _line(lost)
-        return self._groups(found) if found is not None else ""
+        if found is None:
+            return _first(lost for lost in self.orphans if lost.words[0].lower() == "permit")
+        return self._groups(found)
 
     def _groups(self, found: AccessList) -> str:
         """A refused line of an object group that an entry of the list names."""
@@ -172,42 +177,44 @@ class _Judge:
         """Prefixes of refused routes and addresses, and of routes that are missing for them."""
         rows = {name: row for row, name in enumerate(self.cfg.interfaces)}
         routing = Routing(self.cfg, rows)
-        places: dict[Place, Lost] = {}
+        places = _Places()
         unread: Lost | None = None
-        for lost, vrf, words, protected in self._gone(routing):
-            network = _network(words, exact=not _starts(lost.words, "ip", "address"))
+        for lost, vrf, network, protected in self._gone(routing):
             if network is not None:
-                places.setdefault((vrf, network), lost)
-            elif protected:
+                places.add(vrf, network, lost)
+            if protected and (network is None or lost.doubtful):
                 unread = unread or lost
-        gone = [*self.heads, *places.values(), *(lost for each in self.load.lost for lost in [each] if _address(each))]
-        if gone:
-            for route in routing.unresolved:
-                places.setdefault((route.vrf, route.prefix), gone[0])
+        ways = [lost for lost in self.load.lost if lost.mode in ("global", "interface") and (lost.known or lost.opens)]
+        for route in routing.unresolved if ways or places.found else ():
+            places.add(route.vrf, route.prefix, next(iter(places.found.values()), *ways[:1]))
+        self._follow(routing, places)
         if unread is not None:
-            self._hold_all(routing, places, unread)
-        self._say(places, unread)
+            self._hold_all(places, unread)
+        self._say(places.found)
 
-    def _gone(self, routing: Routing) -> Iterator[tuple[Lost, str | None, tuple[str, ...], bool]]:
-        """(line, VRF, words that hold a prefix, whether what it led to may be protected) of routes that are missing."""
+    def _gone(self, routing: Routing) -> Iterator[tuple[Lost, str | None, Network | None, bool]]:
+        """(line, VRF, prefix where it can be read, whether what it led to may be protected) of ways that are missing."""
         for lost in self.load.lost:
             if isinstance(lost.section, Interface) and _address(lost):
-                yield lost, lost.section.vrf, lost.words, _protects(lost.section)
+                network = _network(lost.words[2:3], lost.words[3:4]) if lost.known else _anywhere(lost.words)
+                yield lost, lost.section.vrf, network, lost.section.tunnel is not None or _protects(lost.section)
             elif lost.mode == "global" and _route(lost) and self._leads_past(lost, routing):
-                at = lost.words.index("vrf") if "vrf" in lost.words else -1
-                vrf = lost.words[at + 1] if 0 <= at < len(lost.words) - 1 else None
-                yield lost, vrf, lost.words[at + 2 if at >= 0 else 0 :], True
+                words, vrf = lost.words[2:], None
+                if words[:1] == ("vrf",):
+                    words, vrf = words[2:], lost.words[3] if len(lost.words) > 3 else None
+                network = _network(words[:1], words[1:2]) or _largest(words[:1]) if lost.known else _anywhere(words)
+                yield lost, vrf, network, True
         for lost in self.heads:
             inside = lost.inside
             if isinstance(inside, Interface):
                 for address in (*inside.addresses4, *(each.interface for each in inside.addresses6)):
-                    yield lost, inside.vrf, (str(address.network),), True
+                    yield lost, inside.vrf, address.network, True
 
     def _leads_past(self, lost: Lost, routing: Routing) -> bool:
         """Whether a refused route may have led to where packets are protected: not when its way can be read, and is
         open."""
         words = lost.words
-        at = next((k for k, word in enumerate(words) if _as_network(word, words[k + 1 : k + 2])), None)
+        at = next((k for k, word in enumerate(words) if _network((word,), words[k + 1 : k + 2])), None)
         if at is None:
             return True
         way = words[at + 1 if "/" in words[at] else at + 2 :][:1]
@@ -221,17 +228,33 @@ class _Judge:
                 return True
             name = list(self.cfg.interfaces)[route.out_if] if route is not None else None
         found = self.cfg.interfaces.get(name or "")
-        return found is None or _protects(found) or found.name in self.cfg.held.interfaces
+        return found is None or found.tunnel is not None or _protects(found) or name in self.cfg.held.interfaces
 
-    def _hold_all(self, routing: Routing, places: dict[Place, Lost], unread: Lost) -> None:
+    def _follow(self, routing: Routing, places: _Places) -> None:
+        """Routes over next hops to which a worse route leads now."""
+        waiting = [route for route in self.cfg.routes if route.next_hop is not None and route.interface is None]
+        for _ in range(RECURSION):
+            left = []
+            for route in waiting:
+                known = routing.lookup(route.next_hop, routing.vrfs.get(route.vrf, 0))
+                lost = places.holds(route.vrf, route.next_hop, known.prefix.prefixlen if known is not None else 0)
+                if lost is None:
+                    left.append(route)
+                else:
+                    places.add(route.vrf, route.prefix, lost)
+            if len(left) == len(waiting):
+                break
+            waiting = left
+
+    def _hold_all(self, places: _Places, unread: Lost) -> None:
         """No prefix can be read: any static route that does not lead into a protected tunnel may be a worse one."""
         tunnels = {each.name for each in self.cfg.interfaces.values()
                    if each.tunnel is not None and each.tunnel.protection_profile is not None}  # fmt: skip
         for route in self.cfg.routes:
             if route.interface not in tunnels:
-                places.setdefault((route.vrf, route.prefix), unread)
+                places.add(route.vrf, route.prefix, unread)
 
-    def _say(self, places: dict[Place, Lost], unread: Lost | None) -> None:
+    def _say(self, places: dict[Place, Lost]) -> None:
         self.cfg.held.prefixes += places
         by_line: dict[int, list[str]] = {}
         for (vrf, network), lost in places.items():
@@ -240,6 +263,29 @@ class _Judge:
             listed = ", ".join(networks[:4]) + (f" and {len(networks) - 4} more" if len(networks) > 4 else "")
             told = f"nothing is sent to {listed} by another route: line {line} was refused"
             self.load.error(told, "its packets may be protected on the way that is missing: correct the line", line=line)
+
+
+class _Places:
+    """Prefixes of VRFs, each with the line for which it is held, and whether one of them holds an address."""
+
+    def __init__(self) -> None:
+        self.found: dict[Place, Lost] = {}
+        self.lengths: dict[tuple[str | None, int], dict[int, dict[int, Lost]]] = {}
+
+    def add(self, vrf: str | None, network: Network, lost: Lost) -> None:
+        if (vrf, network) not in self.found:
+            self.found[vrf, network] = lost
+            by_length = self.lengths.setdefault((vrf, network.version), {})
+            by_length.setdefault(network.prefixlen, {})[int(network.network_address)] = lost
+
+    def holds(self, vrf: str | None, address: Any, least: int) -> Lost | None:
+        """The line of a prefix at least `least` bits long around an address, None for none."""
+        value, bits = int(address), address.max_prefixlen
+        for length, networks in self.lengths.get((vrf, address.version), {}).items():
+            lost = networks.get(value >> bits - length << bits - length) if length >= least else None
+            if lost is not None:
+                return lost
+        return None
 
 
 # --- what a refused line may have been
@@ -260,8 +306,8 @@ def _starts(words: tuple[str, ...], *keywords: str) -> bool:
 
 
 def _begins(words: tuple[str, ...], commands: tuple[tuple[str, ...], ...]) -> bool:
-    """Whether words begin as one of some commands does, with all its keywords."""
-    return any(len(words) >= len(each) and _starts(words, *each) for each in commands)
+    """Whether words begin as one of some commands does, with all its keywords, of which enough is written."""
+    return any(len(words) >= len(each) and _starts(words, *each) and len(words[len(each) - 1]) > 2 for each in commands)
 
 
 def _undoes(lost: Lost) -> bool:
@@ -298,7 +344,7 @@ def _address(lost: Lost) -> bool:
         return False
     if lost.known:
         return _starts(lost.words, "ip", "address") or _starts(lost.words, "ipv6", "address")
-    return _network(lost.words, exact=True) is not None and ("address" in lost.words or lost.words[0] in ("ip", "ipv6"))
+    return _anywhere(lost.words) is not None and ("address" in lost.words or lost.words[0] in ("ip", "ipv6"))
 
 
 def _route(lost: Lost) -> bool:
@@ -310,7 +356,14 @@ def _route(lost: Lost) -> bool:
         return lost.known or len(words) > 2
     if lost.known:
         return False
-    return "route" in words[:2] or (words[:1] in (("ip",), ("ipv6",)) and _network(words, exact=True) is not None)
+    return "route" in words[:2] or (words[:1] in (("ip",), ("ipv6",)) and _anywhere(words) is not None)
+
+
+def _orphan(lost: Lost) -> bool:
+    """Whether a line is one of a crypto map's entry or of an access list that stands outside any: its head is lost."""
+    lower = tuple(word.lower() for word in lost.words)
+    pieces = (("set", "peer"), ("set", "transform-set"), ("match", "address"))
+    return not lost.known and lost.mode in ("global", "interface") and (lower[:2] in pieces or lower[:1] == ("permit",))
 
 
 def _vrf_head(lost: Lost) -> bool:
@@ -336,7 +389,8 @@ def _numbered(lost: Lost, name: str) -> bool:
     if not name.isdigit() or _undoes(lost):
         return False
     if _starts(words[:1], "access-list"):
-        mine = len(words) < 2 or words[1] == name or not words[1].isdigit()
+        number = words[1] if len(words) > 1 else ""
+        mine = number == name or not number.isdecimal() or not 0 < int(number[:9]) < 2700
         return mine and _may_permit(words[2:])
     return not lost.known and words[1:2] == (name,) and len(words) > 2 and "permit".startswith(words[2].lower())
 
@@ -353,39 +407,29 @@ def _head_of_list(lost: Lost, name: str, found: AccessList | None) -> bool:
 # --- prefixes
 
 
-def _network(words: tuple[str, ...], exact: bool) -> Network | None:
-    """The network that a refused line names, where it can be read.
-
-    exact: an address whose mask cannot be read stands for the largest network that begins with it: a route's is no
-    larger. Without, it says nothing: it is a host's.
-    """
-    for k, word in enumerate(words):
-        found = _as_network(word, words[k + 1 : k + 2])
-        if found is not None:
-            return found
-        if exact and _is_ip4(word):
-            value = int(IPv4Address(word))
-            zeros = (value & -value).bit_length() - 1 if value else 32
-            return IPv4Network((value, 32 - zeros))
-    return None
-
-
-def _is_ip4(word: str) -> bool:
+def _network(address: tuple[str, ...], mask: tuple[str, ...] = ()) -> Network | None:
+    """ADDRESS MASK or PREFIX/LENGTH as a network, None where it cannot be read."""
     try:
-        IPv4Address(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _as_network(word: str, mask: tuple[str, ...]) -> Network | None:
-    """ADDRESS MASK or PREFIX/LENGTH as a network."""
-    try:
-        if "/" in word:
-            return ip_interface(word).network
-        if mask and _is_ip4(word) and _is_ip4(mask[0]):
-            ones = int(IPv4Address(mask[0])) ^ 0xFFFFFFFF
-            return None if ones & (ones + 1) else ip_interface((int(IPv4Address(word)), 32 - ones.bit_length())).network
+        if not address:
+            return None
+        if "/" in address[0]:
+            return ip_interface(address[0]).network
+        value, ones = int(IPv4Address(address[0])), int(IPv4Address(mask[0] if mask else "")) ^ 0xFFFFFFFF
+        return None if ones & (ones + 1) else ip_interface((value, 32 - ones.bit_length())).network
     except ValueError:
         return None
-    return None
+
+
+def _anywhere(words: tuple[str, ...]) -> Network | None:
+    """The first network in a line."""
+    return next(filter(None, (_network((word,), words[k + 1 : k + 2]) for k, word in enumerate(words))), None)
+
+
+def _largest(address: tuple[str, ...]) -> Network | None:
+    """The largest network that begins with an address: that of a route whose mask cannot be read is no larger."""
+    try:
+        value = int(IPv4Address(address[0] if address else ""))
+    except ValueError:
+        return None
+    zeros = (value & -value).bit_length() - 1 if value else 32
+    return IPv4Network((value, 32 - zeros))

@@ -18,7 +18,7 @@ class Lost:
     words: as typed, keys left out; mode: of the section in which it stands; section: that section, None where its head
     was refused too; head: words of the section's head. known: whether its command is one that there is, so that it is
     an error. opens: mode of the section that it was to open, "" for none; inside: that section as far as it could be
-    read, applied to nothing.
+    read, applied to nothing. doubtful: its values are refused, so that none of them can be believed.
     """
 
     line: int
@@ -29,6 +29,7 @@ class Lost:
     known: bool = True
     opens: str = ""
     inside: Any = None
+    doubtful: bool = False
 
 
 class Load:

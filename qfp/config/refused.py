@@ -63,7 +63,8 @@ def note(state: Load, parent: Statement, section: Any, found: Match | Failure) -
     known = isinstance(found, Match) or found.reason != "unknown"
     opens = _opens(statement) if isinstance(found, Failure) else ""
     inside = _read(state, statement) if opens == "interface" else None
-    state.lost.append(Lost(statement.line, words, statement.mode, section, head, known, opens, inside))
+    doubtful = isinstance(found, Match)
+    state.lost.append(Lost(statement.line, words, statement.mode, section, head, known, opens, inside, doubtful))
 
 
 def note_groups(state: Load, section: AccessList) -> None:

@@ -169,6 +169,10 @@ class TreeReader:
     def _unknown(self, statement: Statement, nearest: tuple[int, Failure] | None) -> None:
         """Hang a line that no open section knows below the section that it was written for."""
         depth, failure = nearest or (0, Failure(0, statement.words[0].column, "unknown", "unknown command"))
+        if self._outside(self.stack[depth], statement):  # it stands further out: what it is there counts
+            outer = self.grammar.match(GLOBAL, statement.words)
+            if isinstance(outer, Failure) and outer.depth > self._start(statement):
+                depth, failure = 0, outer
         if failure.depth <= self._start(statement):
             depth = len(self.stack) - 1
             while depth and self._outside(self.stack[depth], statement):
