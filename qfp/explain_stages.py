@@ -411,6 +411,9 @@ def _outbound(owner: Any, before: Look, after: Look) -> Said:
     if after.verdict == drops.Verdict.PUNTED:
         return "for this router itself: handed to the control plane", facts
     way = f"route {facts['route']}, egress {facts['egress']}" if facts["route"] else "no route"
+    if after.cause == drops.Drop.HELD_DOWN:
+        facts["held"] = _held(owner, before, facts["egress"])
+        return f"held down: {facts['held']}", facts
     if after.cause:
         at = f"; {entry['where']}: {entry['rule']}" if entry else ""
         return f"{way}{at}", facts
@@ -418,6 +421,13 @@ def _outbound(owner: Any, before: Look, after: Look) -> Said:
         return f"{way}; no entry asks for protection: sent in clear", facts
     facts["sa"] = sa_facts(owner, after.sa)
     return f"{way}; {entry['where']}: {entry['rule']}; SA {after.sa} (SPI {facts['sa']['spi']})", facts
+
+
+def _held(owner: Any, before: Look, egress: str) -> str:
+    """Why a packet may not go where it would."""
+    held = owner.config.held.interfaces
+    name = egress if egress in held else interface_name(owner, before.in_if)
+    return f"{name}: {held[name]}" if name in held else "the route of its own was refused"
 
 
 def _route(owner: Any, before: Look, after: Look) -> str | None:

@@ -212,7 +212,7 @@ class Router:
         df = df_rule(self.config, interface)
         id_row = tunnels.id_rows(self.tables, self.sad, way.local, way.peer)
         vrf = self.routing.vrfs.get(interface.tunnel.vrf, 0)
-        self._gre.append(GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df))  # type: ignore[arg-type]
+        self._gre.append(GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df))
         return {"kind": IF_GRE, "under": way.under, "up": up}
 
     def _protection(self, interface: Any, row: int) -> int | None:

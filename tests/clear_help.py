@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 
@@ -135,7 +136,7 @@ UDP, GRE, IN_CLEAR = 17, 47, (17, 47)
 
 
 def broken(rng: Random, text: str) -> str:
-    """One line of a text broken: a word replaced by junk, cut short, doubled, misspelt, or the line indented wrongly."""
+    """One line of a text broken: a word replaced, cut, doubled or misspelt, or the line cut or indented wrongly."""
     lines = text.split("\n")
     at = rng.choice([k for k, line in enumerate(lines) if line.strip() and not line.strip().startswith("!")])
     indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
@@ -183,8 +184,6 @@ def traffic(rng: Random, cfg: Configuration, count: int) -> list[bytes]:
 
 
 def _text(value: int, width: int) -> str:
-    from ipaddress import ip_address
-
     return str(ip_address((value % (1 << 8 * width)).to_bytes(width)))
 
 

@@ -138,8 +138,8 @@ _ROWS = (
     ("SA_STALE", "sequence", 32, "OUT_V4_PKT_HIT_INVALID_SA", "XfrmOutStateInvalid",
      "The SA was made before `multi-sn` was switched on or off: its traffic is dropped until it is cleared."),
     ("HELD_DOWN", "spd", None, "Disabled", "OutDiscards",
-     "A line that asks for protection here was refused: the interface or route is held down, as its packets would leave "
-     "in clear."),
+     "A line of the configuration that asks for protection was refused: the interface or route is held down, because "
+     "its packets would leave in clear."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

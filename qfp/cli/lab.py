@@ -61,7 +61,8 @@ def lab(
         finally:
             made.close()
     problems = [{"router": name, **issue_facts(issue)} for name, issue in made.problems]
-    facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, "problems": problems, **outcome.facts}
+    facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, "problems": problems,
+             **outcome.facts}  # fmt: skip
     with together():
         if picture is not None:
             chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))

@@ -71,7 +71,8 @@ def mtu(
 
     facts = {"schema": SCHEMA, "status": DONE, "config": str(config), "peer": str(peer) if peer else None,
              "issues": [issue_facts(issue) for issue in router.issues],
-             "problems": problem_facts([*router.issues, *(far.issues if far is not None else ())]), **found}  # fmt: skip
+             "problems": problem_facts([*router.issues, *(far.issues if far is not None else [])]),
+             **found}  # fmt: skip
     if picture is not None:
         chart.write(picture, facts["paths"], clean(f"Packet sizes through {config}"))
         facts["picture"] = str(picture)

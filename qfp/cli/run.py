@@ -141,6 +141,6 @@ def _described(facts: Any, router: Any, config: Path, trace: Path, name: str, ke
 
     return {
         "schema": SCHEMA, "status": 0, "config": str(config), "trace": str(trace), "ingress": name, "keying": keying,
-        "seed": seed, "issues": [issue_facts(issue) for issue in router.issues], "problems": problem_facts(router.issues),
-        **facts, "spd": spd_facts(router),
+        "seed": seed, "issues": [issue_facts(issue) for issue in router.issues],
+        "problems": problem_facts(router.issues), **facts, "spd": spd_facts(router),
     }  # fmt: skip

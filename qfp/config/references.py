@@ -128,11 +128,12 @@ def _check_acl(load: Load, names: _Names, owner: CryptoMap, entry: CryptoMapEntr
     if entry.acl in other and entry.acl not in own:
         load.error(f"'{entry.acl}' is not an {kind}, which this crypto map needs", line=line, column=column)
         load.lose(entry, "crypto-map", line)
-    elif names.check(entry, kind, entry.acl, "crypto access list", _in_clear(load.cfg, owner, entry)):
-        if own[entry.acl].standard:
-            told = f"access list {entry.acl} is not an extended one, which a crypto map needs"
-            load.error(told, line=line, column=column)
-            load.lose(entry, "crypto-map", line)
+    elif entry.acl not in own:
+        names.check(entry, kind, entry.acl, "crypto access list", _in_clear(load.cfg, owner, entry))
+    elif own[entry.acl].standard:
+        told = f"access list {entry.acl} is not an extended one, which a crypto map needs"
+        load.error(told, line=line, column=column)
+        load.lose(entry, "crypto-map", line)
 
 
 def _in_clear(cfg: Configuration, owner: CryptoMap, entry: CryptoMapEntry) -> str:
@@ -163,8 +164,8 @@ def _check_complete(load: Load, owner: CryptoMap, entry: CryptoMapEntry, dynamic
     for peer in entry.peers:
         if peer.hostname is not None and not load.cfg.resolve(peer.hostname):
             clear = _in_clear(load.cfg, owner, entry) if default_peer(entry, load.cfg) is None else ""
-            load.warn(f"host '{peer.hostname}' is not known", "; ".join(filter(None, ("define it with ip host", clear))),
-                      line=entry.line)  # fmt: skip
+            hint = "; ".join(filter(None, ("define it with ip host", clear)))
+            load.warn(f"host '{peer.hostname}' is not known", hint, line=entry.line)
         if peer.address is not None and peer.address.version != owner.family:
             told = f"peer {peer.address} of crypto map '{owner.name}' is not an IPv{owner.family} address"
             load.error(told, line=entry.line)
@@ -239,7 +240,8 @@ def _check_interfaces(load: Load, names: _Names) -> None:
         for acl in (each.traffic_filter_in, each.traffic_filter_out):
             names.check(each, "IPv6 access list", acl, effect="everything is permitted")
         for family, name in ((4, each.crypto_map), (6, each.ipv6_crypto_map)):
-            if names.check(each, "crypto map", name, effect=f"everything leaves {each.name} in clear") and name is not None:
+            effect = f"everything leaves {each.name} in clear"
+            if names.check(each, "crypto map", name, effect=effect) and name is not None:
                 _check_map_family(load, each, cfg.crypto_maps[name], family)
         if each.tunnel is not None:
             _check_tunnel(load, names, each, each.tunnel)

@@ -6,6 +6,7 @@ is missing as a whole. What was lost is noted here; qfp.config.held asks these n
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from .commands import grammar
@@ -22,8 +23,8 @@ from .model import (
     Keyring,
     TunnelConfig,
 )
-from .tree import LOST, Statement, walk
 from .transforms import TransformSet
+from .tree import LOST, Statement, walk
 
 # Modes that lines below a refused head are held against where the head does not tell which it was.
 _GUESSES = ("acl", "acl6", "crypto-map", "interface", "profile")
@@ -70,7 +71,7 @@ def note(state: Load, parent: Statement, section: Any, found: Match | Failure) -
 def note_groups(state: Load, section: AccessList) -> None:
     """Note which object groups an entry of an access list names: the words behind `object-group`."""
     words = [word.text for word in state.statement.words]
-    named = {after for word, after in zip(words, words[1:], strict=False) if word.lower() == "object-group"}
+    named = {after for word, after in itertools.pairwise(words) if word.lower() == "object-group"}
     if named:
         state.index.setdefault(("object groups", id(section)), []).append(named)
 
