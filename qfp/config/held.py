@@ -70,7 +70,8 @@ class _Judge:
                 self.cfg.held.interfaces[name] = why
                 self.load.error(f"{name} is held down: {why}", "its packets would leave in clear: correct the line",
                                 line=interface.line)  # fmt: skip
-        if self.cfg.held.interfaces or self.heads or any(map(protects, self.cfg.interfaces.values())):
+        lost = [each.inside for each in self.heads if each.inside is None or protects(each.inside)]
+        if self.cfg.held.interfaces or lost or any(map(protects, self.cfg.interfaces.values())):
             HeldRoutes(self.load, self.heads).check()
 
     # --- interfaces

@@ -72,8 +72,8 @@ class HeldRoutes:
         if at is None:
             return True
         way = words[at + 1 if "/" in words[at] else at + 2 :][:1]
-        if not way:
-            return True
+        if not way or any(map(_is_way, words[words.index(way[0]) + 1 :])):
+            return True  # cut short, or two of them: which one was meant cannot be told
         name = canonical_interface(way[0])
         if name is None:
             try:
@@ -117,6 +117,15 @@ class HeldRoutes:
             listed = ", ".join(networks[:4]) + (f" and {len(networks) - 4} more" if len(networks) > 4 else "")
             told = f"nothing is sent to {listed} by another route: line {line} was refused"
             self.load.error(told, "the way that is missing may protect its packets: correct the line", line=line)
+
+
+def _is_way(word: str) -> bool:
+    """Whether a word may be a next hop or an interface."""
+    try:
+        ip_address(word)
+    except ValueError:
+        return canonical_interface(word) is not None
+    return True
 
 
 class _Places:
