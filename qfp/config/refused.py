@@ -81,7 +81,10 @@ def _opens(statement: Statement) -> str:
     if statement.opens != LOST:
         return statement.opens if statement.children else ""
     lines = [each for each in statement.children if each.kind == "raw"][:_MOST_LINES]
+    first = lines[0].words[0].text.lower() if lines else ""
     for mode in _GUESSES if lines else ():
+        if first not in grammar().modes[mode].short and first not in ("permit", "deny") and not first.isdecimal():
+            continue
         if all(isinstance(grammar().match(mode, each.words), Match) for each in lines):
             return mode
     return ""
