@@ -127,7 +127,9 @@ def test_an_empty_file_is_said_to_be(tmp_path):
     assert [issue.message for issue in load(tmp_path / "x.cfg").issues] == ["the file is empty: it configures nothing"]
 
 
-@pytest.mark.parametrize("data", [bytes(range(256)) * 9, bytes(4000), b"\xff\xfe\x00\xd8x", b"\x1f\x8b\x08" + bytes(range(30)) * 9])
+@pytest.mark.parametrize(
+    "data", [bytes(range(256)) * 9, bytes(4000), b"\xff\xfe\x00\xd8x", b"\x1f\x8b\x08" + bytes(range(30)) * 9]
+)
 def test_what_is_no_text_is_one_message(tmp_path, data):
     (tmp_path / "x.cfg").write_bytes(data)
     with pytest.raises(ConfigError, match="is no text"):

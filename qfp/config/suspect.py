@@ -149,14 +149,18 @@ def network_of(address: tuple[str, ...], mask: tuple[str, ...] = ()) -> Network 
         if "/" in address[0]:
             return IPv6Interface(address[0]).network if ":" in address[0] else IPv4Interface(address[0]).network
         value, ones = int(IPv4Address(address[0])), int(IPv4Address(mask[0] if mask else "")) ^ 0xFFFFFFFF
-        return None if ones & (ones + 1) else IPv4Interface((value, 32 - ones.bit_length())).network
+        return None if ones & (ones + 1) else IPv4Network((value, 32 - ones.bit_length()), strict=False)
     except ValueError:
         return None
 
 
 def any_network(words: tuple[str, ...]) -> Network | None:
     """The first network in a line."""
-    return next(filter(None, (network_of((word,), words[k + 1 : k + 2]) for k, word in enumerate(words))), None)
+    for k, word in enumerate(words):
+        found = network_of((word,), words[k + 1 : k + 2])
+        if found is not None:
+            return found
+    return None
 
 
 def largest_network(address: tuple[str, ...]) -> Network | None:
