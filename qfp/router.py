@@ -6,7 +6,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from os import PathLike
 from typing import Any
 
@@ -33,6 +33,7 @@ from qfp.result import Result, VerdictStore, collect
 from qfp.sa import SecurityAssociation
 from qfp.tables import fib, reassembly
 from qfp.tables.interfaces import Interfaces
+from qfp.tables.route import Route
 from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies
 from qfp.tables.store import Tables
@@ -46,7 +47,9 @@ from qfp_kernels.layout import (
     CTL_MODE,
     CTL_POLICIES,
     CTL_V6_OFF,
+    HELD,
     IF_GRE,
+    IF_HELD,
     IF_OTHER,
     IF_PHYSICAL,
     IF_VTI,
@@ -76,9 +79,10 @@ class Router(Unpicklable):
 
     config: what `qfp.config.load` returned. keying: auto (SAs derived from configuration and seed) or manual (session
     keys only). keys: SAs of a key file, used instead. engine: native, openssl or None for the best there is. threads,
-    batch: see Engine; one packet at a time where a GRE tunnel has sequence numbers. Raises RouterError when the
-    configuration has errors, KeyingError, EngineError. rekey: False = no peer answers a rekey, so SAs end at their hard
-    limits. seed: of all that is derived.
+    batch: see Engine; one packet at a time where a GRE tunnel has sequence numbers. rekey: False = no peer answers a
+    rekey, so SAs end at their hard limits. seed: of all that is derived. strict: a configuration with errors is
+    refused; without, what is refused in it is missing, and what would leave in clear for that is held down. Raises
+    RouterError, KeyingError, EngineError.
     """
 
     remedy = "build it again from its configuration (Router.load) in each process"
@@ -86,14 +90,14 @@ class Router(Unpicklable):
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
         engine: str | None = None, threads: int = 1, batch: int = 0, seed: int = 1, rekey: bool = True,
+        strict: bool = False,
     ):  # fmt: skip
-        if not config.ok:
-            bad = [str(i) for i in config.issues if i.severity == "error"]
-            raise RouterError("\n".join(bad))
+        if strict and not config.ok:
+            raise RouterError("\n".join(str(issue) for issue in config.errors))
         self.config = config
         self._options: dict[str, Any] = {
             "keying": keying, "keys": keys, "engine": engine, "threads": threads, "batch": batch, "seed": seed,
-            "rekey": rekey,
+            "rekey": rekey, "strict": strict,
         }  # fmt: skip
         self.issues: list[Issue] = list(config.issues)
         self.tables = Tables()
@@ -102,7 +106,7 @@ class Router(Unpicklable):
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)
-        fib.build(self.tables, self.routing.routes, len(self.routing.vrfs))
+        fib.build(self.tables, self._routes(), len(self.routing.vrfs) + 1)
         self.policies = Policies(self.tables)
         self._builder = PolicyBuilder(config, self.policies)
         self._gre: list[GreTunnel] = []
@@ -133,7 +137,8 @@ class Router(Unpicklable):
         cls, path: str | PathLike[str], *, model: str | None = None, release: str | None = None,
         allow_null: bool = False, **options: Any,
     ) -> "Router":  # fmt: skip
-        """From a configuration file. model, release, allow_null: see qfp.config.loads; the others are the class's.
+        """From a configuration file. model, release, allow_null: see qfp.config.loads; the others are the class's, with
+        them `strict`: without it a configuration with errors is no reason to raise.
 
         Raises ConfigError, RouterError.
         """
@@ -150,8 +155,24 @@ class Router(Unpicklable):
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))
 
+    @property
+    def _dead_end(self) -> int:
+        """The VRF of interfaces that are held down: nothing that arrives there goes on."""
+        return len(self.routing.vrfs)
+
+    def _routes(self) -> list[Route]:
+        """Routes, in front of them those by which nothing is sent: see qfp.config.held."""
+        held = self.config.held
+        out = [Route(network, HELD, self.routing.vrfs.get(vrf, 0)) for vrf, network in held.prefixes]
+        if held.interfaces:
+            out += [Route(ip_network(prefix), HELD, self._dead_end) for prefix in ("0.0.0.0/0", "::/0")]
+        return out + self.routing.routes
+
     def _interface(self, interface: Any, row: int) -> None:
         """Row of the interface table: policies, VRF, tunnel. MTUs follow when SAs are known."""
+        if interface.name in self.config.held.interfaces:
+            self.interfaces.set(row, vrf=self._dead_end, **self._host(interface), kind=IF_HELD, up=0)
+            return
         spd4 = spd6 = -1
         if interface.crypto_map:
             spd4 = self._builder.crypto_map(interface, interface.crypto_map, 4)
@@ -182,8 +203,12 @@ class Router(Unpicklable):
         if interface.tunnel.is_multipoint:
             return self._multipoint(interface, row)
         way = tunnel_way(self.config, self.routing, interface, row)
+        if way.under >= 0 and self.interfaces.names[way.under] in self.config.held.interfaces:
+            return {"kind": IF_HELD, "up": 0}
         entry = self._protection(interface, row)
         up = bool(fields["up"]) and way.complete and entry is not None
+        if entry is None or not way.complete:  # without a policy a VTI would send what is routed into it in clear
+            return {"kind": IF_PHYSICAL, "up": 0}
         if interface.tunnel.is_vti:
             spd = -1 if entry is None else entry
             under = -1 if way.looped else way.under
@@ -193,7 +218,7 @@ class Router(Unpicklable):
         df = df_rule(self.config, interface)
         id_row = tunnels.id_rows(self.tables, self.sad, way.local, way.peer)
         vrf = self.routing.vrfs.get(interface.tunnel.vrf, 0)
-        gre = GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df, way.under)  # type: ignore[arg-type]
+        gre = GreTunnel(row, way.local, way.peer, interface.tunnel, vrf, entry, id_row, df, way.under)
         self._gre.append(gre)
         return {"kind": IF_GRE, "under": way.under, "up": up}
 

@@ -191,7 +191,7 @@ def test_events_that_are_refused(tmp_path: Path, text: str, key: str, says: str)
     (tmp_path / "small.cfg").write_text("interface gi0/0/0\n ip address 192.0.2.1 255.255.255.0\n")
     path = branch(tmp_path, [(0, 0, 100)], text)
     with pytest.raises(LabError) as caught:
-        Lab.load(path)
+        Lab.load(path, strict=True)
     assert key in str(caught.value) and says in str(caught.value), caught.value
 
 

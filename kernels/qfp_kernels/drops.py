@@ -146,6 +146,9 @@ _ROWS = (
     ("NO_NHRP_MAP", "spd", None, "Ipv4NoAdj", "OutNoRoutes",
      "The next hop in a multipoint GRE tunnel has no `ip nhrp map` entry (multicast: not exactly one `ip nhrp map "
      "multicast`). Dynamic NHRP is not modelled."),
+    ("HELD_DOWN", "spd", None, "Disabled", "OutDiscards",
+     "A line of the configuration that asks for protection was refused: the interface or route is held down, because "
+     "its packets would leave in clear."),
 )  # fmt: skip
 
 CAUSES = (Cause(0, "NONE", "", None, "", "", ""), *(Cause(i + 1, *row) for i, row in enumerate(_ROWS)))

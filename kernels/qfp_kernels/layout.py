@@ -324,7 +324,7 @@ FIB_NODE = [  # six address bits choose one of 64 slots, each a further node or 
 
 ADJ = [  # adjacency: where a route leads
     ("hop0", "u8"), ("hop1", "u8"),  # next hop; zero = the destination is connected directly
-    ("out_if", "i4"),  # egress interface (row of `ifs`)
+    ("out_if", "i4"),  # egress interface (row of `ifs`), HELD = none
     ("local", "u1"),  # 1 = an address of the router itself
     ("fam", "u1"),  # of the routes that lead here
     ("pad", "u1", (2,)),
@@ -525,11 +525,12 @@ LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LI
 MODE_ROUTER, MODE_DECRYPT = 0, 1
 OUT_NONE, OUT_PCAP, OUT_PCAPNG, OUT_MEMORY = 0, 1, 2, 3
 LINE = 64  # bytes of a cache line
-IF_PHYSICAL, IF_VTI, IF_GRE, IF_OTHER = 0, 1, 2, 3
+IF_PHYSICAL, IF_VTI, IF_GRE, IF_OTHER, IF_HELD = 0, 1, 2, 3, 4
 PEERS_ONLY = -2  # of `tun.sp`
+HELD = -1  # `adj.out_if` where no packet may go: see qfp.config.held
 FIB_INNER, FIB_COUNT = 1 << 31, 63  # bit of an entry that leads to a node; bits of `inner` that hold a number
 (SP_PROTECT, SP_BYPASS, SP_DISCARD, SP_NO_ROUTE, SP_NO_SA, SP_LOCAL, SP_UNSUPPORTED, SP_MISMATCH,
- SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF, SP_MARTIAN, SP_NO_PEER) = range(14)  # fmt: skip
+ SP_NOT_IPSEC, SP_TUNNEL, SP_GRE, SP_V6_OFF, SP_MARTIAN, SP_NO_PEER, SP_HELD) = range(15)  # fmt: skip
 
 (STAT_IN, STAT_IN_BYTES, STAT_OUT, STAT_OUT_BYTES, STAT_FRAGMENTS, STAT_ECN_ALARM, STAT_DUMMY, STAT_ICMP,
  STAT_MADE, STAT_ICMP_LOST, STAT_ICMP_LIMITED, STAT_MSS, STAT_HELD_BEFORE) = range(13)  # fmt: skip

@@ -32,6 +32,7 @@ from qfp_kernels.layout import (
     FRAG_LATER,
     FROM_GRE,
     IF_GRE,
+    IF_HELD,
     IF_OTHER,
     IF_PHYSICAL,
     IF_VTI,
@@ -42,6 +43,7 @@ from qfp_kernels.layout import (
     SP_BYPASS,
     SP_DISCARD,
     SP_GRE,
+    SP_HELD,
     SP_LOCAL,
     SP_MARTIAN,
     SP_MISMATCH,
@@ -75,9 +77,10 @@ PUNTED = np.uint8(Verdict.PUNTED)
 WAYS = 4  # lines probed for one flow
 GRE = 47
 DROPS = (Drop.NO_ROUTE, Drop.POLICY_DROP, Drop.NO_SA_OUT, Drop.UNSUPPORTED_TUNNEL, Drop.IF_DOWN, Drop.NOT_IPSEC,
-         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF, Drop.MARTIAN, Drop.NO_NHRP_MAP)  # fmt: skip
+         Drop.POLICY_MISMATCH, Drop.IPV6_ROUTING_OFF, Drop.MARTIAN, Drop.NO_NHRP_MAP,
+         Drop.HELD_DOWN)  # fmt: skip
 (NO_ROUTE, POLICY_DROP, NO_SA_OUT, UNSUPPORTED, IF_DOWN, NOT_IPSEC, POLICY_MISMATCH,
- IPV6_ROUTING_OFF, MARTIAN, NO_NHRP_MAP) = (int(d) for d in DROPS)  # fmt: skip
+ IPV6_ROUTING_OFF, MARTIAN, NO_NHRP_MAP, HELD_DOWN) = (int(d) for d in DROPS)  # fmt: skip
 
 
 @inlined
@@ -249,7 +252,13 @@ def _outbound(p, t, i, line, adj, later):
     """What the egress interface asks for: a tunnel, protection, or nothing."""
     out = np.int64(adj.out_if)
     line.out_if = np.int16(out)
+    if out < 0:  # HELD
+        line.action = np.uint8(SP_HELD)
+        return
     port = t.ifs[out]
+    if port.kind == IF_HELD:
+        line.action = np.uint8(SP_HELD)
+        return
     if port.kind == IF_GRE:
         line.sp = np.int32(gre_row(t, np.int64(port.tun), adj, p.fam[i], p.dst0[i], p.dst1[i]))
         line.action = np.uint8(SP_TUNNEL if line.sp >= 0 else SP_NO_PEER)
@@ -355,6 +364,8 @@ def _refuse(p, i, action):
         cause = MARTIAN
     elif action == SP_NO_PEER:
         cause = NO_NHRP_MAP
+    elif action == SP_HELD:
+        cause = HELD_DOWN
     else:
         owe(p, i, ERR_NO_ROUTE, 0)
     drop(p, i, cause, STAGE_SPD)

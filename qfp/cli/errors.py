@@ -141,6 +141,11 @@ def issue_facts(issue: Any) -> dict[str, Any]:
     return {name: getattr(issue, name) for name in ("severity", "file", "line", "column", "message", "hint")}
 
 
+def problem_facts(issues: Sequence[Any]) -> list[dict[str, Any]]:
+    """The errors and warnings among issues as JSON: whatever is not as the configuration says."""
+    return [issue_facts(issue) for issue in issues if issue.severity != "note"]
+
+
 def silence() -> None:
     """Let nothing more go to a stdout that nobody reads (Python would complain once more at its end)."""
     with contextlib.suppress(OSError, ValueError, AttributeError):

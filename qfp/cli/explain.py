@@ -7,7 +7,7 @@ import typer
 
 from qfp.cli import options as o
 from qfp.cli.decrypt import make_decryptor
-from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded
+from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded, problem_facts
 from qfp.cli.output import clean, console, put_json
 from qfp.cli.run import load_config, make_router
 
@@ -32,6 +32,7 @@ def explain(
     platform: o.Platform = None,
     release: o.Release = None,
     allow_null: o.AllowNull = False,
+    strict: o.Strict = False,
     json_out: o.Json = False,
 ) -> int:
     """Say what each stage decided for one frame: the frames before it are run first, because state depends on them."""
@@ -39,17 +40,18 @@ def explain(
     from qfp.cli.progress import compile_note
 
     with compile_note():
-        row = 0
+        row, problems = 0, []
         if len(files) == 2:
-            cfg = load_config(files[0], platform, release, allow_null)
+            cfg = load_config(files[0], platform, release, allow_null, strict)
             owner = make_router(cfg, keying=keying.value, keys=keys, engine=engine, seed=seed, rekey=rekey)
+            problems = problem_facts(owner.issues)
             row = owner.interfaces.row[owner.interface(str(ingress))]
         else:
             assert keys is not None
             owner = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine, allow_null=allow_null)
         facts = _explained(owner, files[-1], frame, row)
     if json_out:
-        put_json({"schema": SCHEMA, "status": DONE, "trace": str(files[-1]), **facts})
+        put_json({"schema": SCHEMA, "status": DONE, "trace": str(files[-1]), "problems": problems, **facts})
     else:
         _print(facts)
     return DONE

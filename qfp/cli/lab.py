@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from qfp.cli import options as o
-from qfp.cli.errors import DONE, CommandError, guarded
+from qfp.cli.errors import DONE, CommandError, guarded, issue_facts
 from qfp.cli.output import clean, console, note, put_json, table
 from qfp.naming import together
 
@@ -33,6 +33,7 @@ def lab(
     platform: o.Platform = None,
     release: o.Release = None,
     allow_null: o.AllowNull = False,
+    strict: o.Strict = False,
     json_out: o.Json = False,
 ) -> int:
     """Run several routers and the links between them on one clock: one row a packet, from ingress to delivery."""
@@ -50,7 +51,8 @@ def lab(
 
         chart.check(picture)
     with compile_note():
-        made = Lab(spec, engine=engine.value if engine else None, threads=threads, interval=_interval(interval))
+        made = Lab(spec, engine=engine.value if engine else None, threads=threads, interval=_interval(interval),
+                   strict=strict)  # fmt: skip
         for warning in made.warnings:
             note(warning)
         try:
@@ -58,7 +60,9 @@ def lab(
                 outcome = made.run(bar.callback)
         finally:
             made.close()
-    facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, **outcome.facts}
+    problems = [{"router": name, **issue_facts(issue)} for name, issue in made.problems]
+    facts = {"schema": SCHEMA, "status": DONE, "lab": str(file), "seed": spec.seed, "problems": problems,
+             **outcome.facts}  # fmt: skip
     with together():
         if picture is not None:
             chart.write(picture, outcome.journeys, clean(f"Packets through {file}"))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from qfp.cli import options as o
-from qfp.cli.errors import DONE, FAILED, CommandError, guarded, issue_facts
+from qfp.cli.errors import DONE, FAILED, CommandError, guarded, issue_facts, problem_facts
 from qfp.cli.output import clean, console, put_json, table
 from qfp.cli.run import load_config, make_router
 from qfp.coerce import shown, whole
@@ -43,11 +43,12 @@ def mtu(
     platform: o.Platform = None,
     release: o.Release = None,
     allow_null: o.AllowNull = False,
+    strict: o.Strict = False,
     json_out: o.Json = False,
 ) -> int:
     """Sweep packet sizes through every IPsec path: what is fragmented where, which sizes vanish, what to configure."""
     asked = {"sizes": _sizes(sizes), "ingress": ingress, "to": _addresses(to or []), "host_mtu": host_mtu}
-    device = platform, release, allow_null
+    device = platform, release, allow_null, strict
     cfg, far_cfg = load_config(config, *device), load_config(peer, *device) if peer is not None else None
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs
@@ -69,7 +70,9 @@ def mtu(
     from qfp.mtu import SCHEMA
 
     facts = {"schema": SCHEMA, "status": DONE, "config": str(config), "peer": str(peer) if peer else None,
-             "issues": [issue_facts(issue) for issue in router.issues], **found}  # fmt: skip
+             "issues": [issue_facts(issue) for issue in router.issues],
+             "problems": problem_facts([*router.issues, *(far.issues if far is not None else [])]),
+             **found}  # fmt: skip
     if picture is not None:
         chart.write(picture, facts["paths"], clean(f"Packet sizes through {config}"))
         facts["picture"] = str(picture)

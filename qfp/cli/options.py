@@ -79,4 +79,8 @@ Release = Annotated[
 AllowNull = Annotated[
     bool, typer.Option("--allow-null", help="Take ESP that neither encrypts nor authenticates: anybody can write it.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Status 2 for a configuration with errors; in check for one with warnings too."),
+]
 IKE_REMEDY = "IKE between simulated routers is not built yet: use --keying auto, --keying manual or --keys FILE"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from qfp.cli import options as o
-from qfp.cli.errors import CommandError, guarded, issue_facts
+from qfp.cli.errors import CommandError, guarded, issue_facts, problem_facts
 from qfp.cli.output import note, put_json, show_issues
 
 SCHEMA = "qfp-run/1"
@@ -37,12 +37,13 @@ def run(
     platform: o.Platform = None,
     release: o.Release = None,
     allow_null: o.AllowNull = False,
+    strict: o.Strict = False,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
-    cfg = load_config(config, platform, release, allow_null)
+    cfg = load_config(config, platform, release, allow_null, strict)
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run
@@ -82,14 +83,17 @@ def run(
 
 
 def load_config(
-    path: Path, platform: str | None = None, release: str | None = None, allow_null: bool = False
+    path: Path, platform: str | None = None, release: str | None = None, allow_null: bool = False, strict: bool = False
 ) -> Any:
-    """A configuration without errors; its issues go to stderr. Raises ConfigError, CommandError."""
+    """A configuration; its issues go to stderr. What has errors in it is missing from what runs.
+
+    strict: a configuration with errors is refused. Raises ConfigError, CommandError.
+    """
     from qfp.config import load
 
     cfg = load(path, platform, release, allow_null)
     show_issues(cfg.issues)
-    if not cfg.ok:
+    if strict and not cfg.ok:
         count = len(cfg.errors)
         errors = "1 error" if count == 1 else f"{count} errors"
         raise CommandError(f"{path}: {errors}: correct the lines named above", issues=cfg.issues)
@@ -134,5 +138,6 @@ def _described(facts: Any, router: Any, config: Path, trace: Path, name: str, ke
 
     return {
         "schema": SCHEMA, "status": 0, "config": str(config), "trace": str(trace), "ingress": name, "keying": keying,
-        "seed": seed, "issues": [issue_facts(issue) for issue in router.issues], **facts, "spd": spd_facts(router),
+        "seed": seed, "issues": [issue_facts(issue) for issue in router.issues],
+        "problems": problem_facts(router.issues), **facts, "spd": spd_facts(router),
     }  # fmt: skip

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
-from qfp.recognise import foreign
-
-from . import acl, crypto, effects, general_prefix, groups, qos, references, routes, whole_map
+from . import acl, crypto, effects, general_prefix, groups, held, qos, references, refused, routes, whole_map
 from .commands import grammar
 from .grammar import Failure, Match
-from .issues import ConfigError
 from .lex import MASK, mask_columns, mask_secrets
 from .load import Load
-from .model import Configuration, Kept, LineVerdict
+from .model import AccessList, Configuration, Kept, LineVerdict
 from .platforms import check_platform, platform_of
-from .tree import Statement, TreeReader
+from .read import text_of
+from .tree import Statement, TreeReader, walk
 
 # Kept commands that `show running-config` prints before all others.
 _FIRST = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
@@ -32,26 +29,17 @@ def load(
     and as `loads` does.
     """
     name = fspath(path)
-    try:
-        data = Path(name).read_bytes()
-    except (OSError, ValueError) as failed:
-        reason = getattr(failed, "strerror", None) or str(failed)
-        raise ConfigError(f"{name}: cannot be read: {reason} (give the path of a readable configuration)") from failed
-    other = foreign(data)
-    if other:
-        raise ConfigError(f"{name}: is {other}, not a configuration: nothing of it is shown "
-                          "(give a file of IOS-style commands)")  # fmt: skip
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return loads(text, file=name, model=model, release=release, allow_null=allow_null)
+    text, odd = text_of(name)
+    cfg = loads(text, file=name, model=model, release=release, allow_null=allow_null)
+    cfg.issues[:0] = odd
+    return cfg
 
 
 def loads(
     text: str, file: str = "<text>", model: str | None = None, release: str | None = None, allow_null: bool = False
 ) -> Configuration:
-    """Read a configuration from text; `file` names it in messages. Never raises, whatever the text.
+    """Read a configuration from text; `file` names it in messages. Never raises, whatever the text: a line that is
+    refused is missing from what runs, with an error among `issues`; see qfp.config.held for what it protected.
 
     model, release: the device that is modelled, such as "isr4300", and its release, such as "16.9" (the default is the
     guide's); None is a device with every feature (AR-11). allow_null: take ESP that neither encrypts nor authenticates.
@@ -83,9 +71,14 @@ def _finish(state: Load) -> None:
     groups.finish(state)
     crypto.use_default_set(state)
     cfg.kept.sort(key=lambda kept: _order(kept))
+    state.rule = "platform"
     check_platform(state)
+    state.rule = "consistency"
     references.check(state)
+    state.rule = "no-effect"
     effects.check(state)
+    state.rule = "held-down"
+    held.check(state)
 
 
 def _order(kept: Kept) -> int:
@@ -112,14 +105,43 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
         elif isinstance(found, Match):
             verdict, text = found.command.verdict, _masked(statement, found)
             here = f"{path} > {found.command.pattern}" if path else found.command.pattern
-            inner = found.command.handler(state, section, found.args)
+            inner = _handle(state, parent, section, found)
             state.remember(section if section is not None else state.cfg, found.args)
         elif isinstance(found, Failure):
-            verdict, text = _report(state, statement, found), _cut(statement, found)
+            verdict, text = _report(state, statement, section, found), _cut(statement, found)
+            refused.note(state, parent, section, found)
         verdicts.append(LineVerdict(statement.line, text, verdict, here))
         verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", here) for i, line in enumerate(statement.block)]
-        if statement.children:
+        if isinstance(found, Failure):
+            _pass_over(statement, verdicts)
+        elif statement.children:
             _apply(state, statement, inner, here, verdicts)
+
+
+def _handle(state: Load, parent: Statement, section: Any, found: Match) -> Any:
+    """Let a command have its effect; one that is refused for its values is noted."""
+    errors = state.errors
+    if isinstance(section, AccessList):
+        refused.note_groups(state, section)
+    inner = found.command.handler(state, section, found.args)
+    if state.errors > errors:
+        refused.note(state, parent, section, found)
+    return inner
+
+
+def _pass_over(head: Statement, verdicts: list[LineVerdict]) -> None:
+    """What a refused head contains is kept unread: it belongs to nothing, and nothing is said of its lines."""
+    for statement in walk(head):
+        found = statement.found
+        if statement.kind == "comment":
+            verdict, text = "comment", statement.text
+        elif isinstance(found, Match):
+            verdict, text = "kept", mask_secrets(_masked(statement, found))
+        else:
+            verdict = "kept"
+            text = _cut(statement, found) if isinstance(found, Failure) else mask_secrets(statement.text)
+        verdicts.append(LineVerdict(statement.line, text, verdict, ""))
+        verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", "") for i, line in enumerate(statement.block)]
 
 
 def _keep_raw(section: Any, statement: Statement, indent: int) -> None:
@@ -146,16 +168,19 @@ def _cut(statement: Statement, failure: Failure) -> str:
     return mask_secrets(statement.text)
 
 
-def _report(state: Load, statement: Statement, failure: Failure) -> str:
+def _report(state: Load, statement: Statement, section: Any, failure: Failure) -> str:
     """Report a line that is no command; an unknown word leaves the line without effect, the rest is an error."""
     severity = "warning" if failure.reason == "unknown" else "error"
     key = "hints given"
     state.index[key] = state.index.get(key, 0) + 1
-    hint = ""
+    hints = []
     if state.index[key] <= _MOST_HINTS:
         typed = " ".join(word.text for word in statement.words[:3])
-        hint = failure.hint(grammar().heads.get(statement.mode, ()), typed)
-    state.report(severity, failure.message, hint, column=failure.column)
+        hints.append(failure.hint(grammar().heads.get(statement.mode, ()), typed))
+    hints.append(refused.missing(section, statement, failure))
+    state.rule = "unknown-command" if failure.reason == "unknown" else "syntax"
+    state.report(severity, failure.message, "; ".join(filter(None, hints)), column=failure.column)
+    state.rule = "value"
     return severity
 
 

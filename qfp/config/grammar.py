@@ -126,14 +126,32 @@ class Grammar:
     def __init__(self, commands: Iterable[Command]) -> None:
         self.modes: dict[str, Node] = {}
         self.heads: dict[str, dict[str, None]] = {}  # the leading keywords of each mode's commands, for hints
+        # Commands that open a section, by mode and first keyword: their keywords and the mode of the section.
+        self.openers: dict[tuple[str, str], dict[tuple[str, ...], str]] = {}
         for command in commands:
             root = self.modes.setdefault(command.mode, Node())
             for tokens in expand(command.pattern):
                 _add(root, tokens, command)
-                head = itertools.takewhile(lambda token: token[0] not in "<*", tokens)
+                head = tuple(itertools.takewhile(lambda token: token[0] not in "<*", tokens))
                 self.heads.setdefault(command.mode, {})[" ".join(head)] = None
+                if command.enters and head:
+                    self.openers.setdefault((command.mode, head[0]), {})[head] = command.enters
         for root in self.modes.values():
             root.finish()
+
+    def would_open(self, mode: str, words: Sequence[Word]) -> str:
+        """The mode of the section that a refused line was to open, "" where its keywords do not tell."""
+        typed = [word.text.lower() for word in words]
+        best, modes = 0, set[str]()
+        first = self.modes[mode].short.get(typed[0], _AMBIGUOUS)
+        for head, enters in self.openers.get((mode, first), {}).items():
+            pairs = zip(typed, head, strict=False)
+            count = sum(1 for _ in itertools.takewhile(lambda pair: pair[1].startswith(pair[0]), pairs))
+            if count > best:
+                best, modes = count, set()
+            if count == best:
+                modes.add(enters)
+        return modes.pop() if best and len(modes) == 1 else ""
 
     def match(self, mode: str, words: Sequence[Word]) -> Match | Failure:
         """Read one line as a command of a mode. Never raises."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from .grammar import Args, Handler, Match
@@ -11,6 +11,27 @@ from .lex import mask_keys
 from .model import Configuration, Kept
 from .tree import Statement
 from .unmodelled import Kind, kind_of
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A line that was refused, and what it belonged to: what qfp.config.held judges.
+
+    words: as typed, keys left out; mode: of the section in which it stands; section: that section, None where its head
+    was refused too; head: words of the section's head. known: whether its command is one that there is, so that it is
+    an error. opens: mode of the section that it was to open, "" for none; inside: that section as far as it could be
+    read, applied to nothing. doubtful: its values are refused, so that none of them can be believed.
+    """
+
+    line: int
+    words: tuple[str, ...]
+    mode: str
+    section: Any
+    head: tuple[str, ...] = ()
+    known: bool = True
+    opens: str = ""
+    inside: Any = None
+    doubtful: bool = False
 
 
 class Load:
@@ -31,6 +52,9 @@ class Load:
         self.without_effect: set[int] = set()  # lines that are read and heeded by nothing
         self.index: dict[Any, Any] = {}
         self.left_out: dict[Kind, dict[int, int]] = {}  # line -> column
+        self.lost: list[Lost] = []
+        self.errors = 0
+        self.rule = "value"  # of SARIF, for what is reported at present
 
     def report(
         self, severity: str, message: str, hint: str = "", *, line: int | None = None, column: int | None = None
@@ -40,11 +64,16 @@ class Load:
             line = self.statement.line
             column = column or (self.statement.words[0].column if self.statement.words else 0)
         place = line, column or (1 if line else 0)
-        self.issues.append(Issue(severity, self.file, *place, mask_keys(message), mask_keys(hint)))
+        self.errors += severity == "error"
+        self.issues.append(Issue(severity, self.file, *place, mask_keys(message), mask_keys(hint), self.rule))
 
     def error(self, message: str, hint: str = "", *, line: int | None = None, column: int | None = None) -> None:
-        """Report something that forbids the use of the configuration."""
+        """Report something that is refused: it is missing from what runs."""
         self.report("error", message, hint, line=line, column=column)
+
+    def lose(self, section: Any, mode: str, line: int) -> None:
+        """Note that a section cannot be used as it stands, for an error that the whole configuration shows."""
+        self.lost.append(Lost(line, (), mode, section))
 
     def warn(self, message: str, hint: str = "", *, line: int | None = None, column: int | None = None) -> None:
         """Report something that leaves part of the configuration without effect."""

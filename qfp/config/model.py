@@ -599,6 +599,7 @@ class ClassMap:
     match_any: bool = False
     matches: list[ClassMatch] = field(default_factory=list)
     description: str | None = None
+    refused: bool = field(default=False, compare=False)  # a condition was refused: to match all of them matches nothing
 
 
 @dataclass
@@ -687,6 +688,18 @@ class LineVerdict:
     command: str
 
 
+@dataclass
+class Held:
+    """What is held down because a refused line asks for its protection: see qfp.config.held.
+
+    interfaces: names, each with the reason. prefixes: (VRF, network) pairs that no packet is sent to by a route as
+    specific or less.
+    """
+
+    interfaces: dict[str, str] = field(default_factory=dict)
+    prefixes: list[tuple[str | None, Network]] = field(default_factory=list)
+
+
 @dataclass(repr=False)
 class Configuration:
     """A whole configuration. Two are equal when they configure the same; issues and lines do not count."""
@@ -714,6 +727,7 @@ class Configuration:
     kept: list[Kept] = field(default_factory=list)
     nat: Nat = field(default_factory=Nat, compare=False)
     allow_null: bool = field(default=False, compare=False)  # ESP that neither encrypts nor authenticates is taken
+    held: Held = field(default_factory=Held, compare=False)
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)
     lines: list[LineVerdict] = field(default_factory=list, compare=False)
@@ -731,8 +745,13 @@ class Configuration:
 
     @property
     def errors(self) -> list[Issue]:
-        """The issues that forbid the use of the configuration."""
+        """The issues that say what is refused and missing from what runs."""
         return [issue for issue in self.issues if issue.severity == "error"]
+
+    @property
+    def problems(self) -> list[Issue]:
+        """The issues that are errors or warnings."""
+        return [issue for issue in self.issues if issue.severity != "note"]
 
     def resolve(self, name: str) -> list[Address]:
         """Return the addresses of a host name of `ip host`; names are the same in capitals."""

@@ -1,7 +1,7 @@
 """What can only be judged when the whole configuration is known: references, completeness, and what cannot go together.
 
-A name that is not defined leaves what names it incomplete, with a warning, as on IOS (it may be defined later). When it
-is one slip away from a defined name it is taken for a misspelling, which is an error.
+A name that is not defined leaves what names it incomplete, with a warning, as on IOS (it may be defined later), however
+like a defined one it is. What leaves in clear for it is said.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
-from .ends import interface_addresses
+from .ends import default_peer, interface_addresses
 from .issues import Issue
 from .load import Load
 from .model import (
     VTI_OVERLAYS,
     AccessList,
     Address,
+    ClassMap,
+    ClassPolicy,
     Configuration,
     CryptoMap,
     CryptoMapEntry,
@@ -66,9 +68,10 @@ class _Names:
             self.indexes[kind] = Nearest(self.known[kind])
         near = self.indexes[kind].find(name)
         line, column = self.load.place(section, typed or kind, name)
-        hint = f"did you mean '{near}'?" if near else effect
-        severity = "error" if near else "warning"
-        self.load.report(severity, f"{kind} '{name}' is not defined", hint, line=line, column=column)
+        hint = "; ".join(filter(None, (f"did you mean '{near}'?" if near else "", effect)))
+        before, self.load.rule = self.load.rule, "undefined-reference"
+        self.load.warn(f"{kind} '{name}' is not defined", hint, line=line, column=column)
+        self.load.rule = before
         return False
 
 
@@ -148,10 +151,23 @@ def _check_acl(load: Load, names: _Names, owner: CryptoMap, entry: CryptoMapEntr
     line, column = load.place(entry, "crypto access list", entry.acl)
     if entry.acl in other and entry.acl not in own:
         load.error(f"'{entry.acl}' is not an {kind}, which this crypto map needs", line=line, column=column)
-    elif names.check(entry, kind, entry.acl, "crypto access list") and own[entry.acl].standard:
-        load.error(
-            f"access list {entry.acl} is not an extended one, which a crypto map needs", line=line, column=column
-        )
+        load.lose(entry, "crypto-map", line)
+    elif entry.acl not in own:
+        names.check(entry, kind, entry.acl, "crypto access list", _in_clear(load.cfg, owner, entry))
+    elif own[entry.acl].standard:
+        told = f"access list {entry.acl} is not an extended one, which a crypto map needs"
+        load.error(told, line=line, column=column)
+        load.lose(entry, "crypto-map", line)
+
+
+def _in_clear(cfg: Configuration, owner: CryptoMap, entry: CryptoMapEntry) -> str:
+    """What an incomplete entry lets out in clear."""
+    users = [each.name for each in cfg.interfaces.values() if owner.name in (each.crypto_map, each.ipv6_crypto_map)]
+    if not users:
+        return ""
+    acl = (cfg.access_lists if owner.family == 4 else cfg.ipv6_access_lists).get(entry.acl or "")
+    what = "what it should protect" if acl is None else f"what access list {acl.name} permits"
+    return f"{what} leaves {', '.join(users[:4])} in clear"
 
 
 def _check_complete(load: Load, owner: CryptoMap, entry: CryptoMapEntry, dynamic: bool) -> None:
@@ -165,14 +181,19 @@ def _check_complete(load: Load, owner: CryptoMap, entry: CryptoMapEntry, dynamic
         if not there
     ]
     if missing:
+        clear = "" if missing == ["a transform set"] else _in_clear(load.cfg, owner, entry)
         load.warn(f"entry {entry.seq} of crypto map '{owner.name}' lacks {', '.join(missing)}",
-                  "it stays without effect until it is complete", line=entry.line)  # fmt: skip
+                  "; ".join(filter(None, ("it stays without effect until it is complete", clear))),
+                  line=entry.line)  # fmt: skip
     for peer in entry.peers:
         if peer.hostname is not None and not load.cfg.resolve(peer.hostname):
-            load.warn(f"host '{peer.hostname}' is not known", "define it with ip host", line=entry.line)
+            clear = _in_clear(load.cfg, owner, entry) if default_peer(entry, load.cfg) is None else ""
+            hint = "; ".join(filter(None, ("define it with ip host", clear)))
+            load.warn(f"host '{peer.hostname}' is not known", hint, line=entry.line)
         if peer.address is not None and peer.address.version != owner.family:
             told = f"peer {peer.address} of crypto map '{owner.name}' is not an IPv{owner.family} address"
             load.error(told, line=entry.line)
+            load.lose(entry, "crypto-map", entry.line)
 
 
 def _check_gdoi(load: Load, owner: CryptoMap, entry: CryptoMapEntry) -> None:
@@ -243,7 +264,8 @@ def _check_interfaces(load: Load, names: _Names) -> None:
         for acl in (each.traffic_filter_in, each.traffic_filter_out):
             names.check(each, "IPv6 access list", acl, effect="everything is permitted")
         for family, name in ((4, each.crypto_map), (6, each.ipv6_crypto_map)):
-            if names.check(each, "crypto map", name, effect="nothing is protected") and name is not None:
+            effect = f"everything leaves {each.name} in clear"
+            if names.check(each, "crypto map", name, effect=effect) and name is not None:
                 _check_map_family(load, each, cfg.crypto_maps[name], family)
         if each.tunnel is not None:
             _check_tunnel(load, names, each, each.tunnel)
@@ -256,6 +278,7 @@ def _check_map_family(load: Load, interface: Interface, found: CryptoMap, family
         command = "ipv6 crypto map" if found.family == 6 else "crypto map"
         told = f"crypto map '{found.name}' is one for IPv{found.family}"
         load.error(told, f"write {command}", line=line, column=column)
+        load.lose(interface, "interface", line)
 
 
 def _check_tunnel(load: Load, names: _Names, interface: Interface, tunnel: TunnelConfig) -> None:
@@ -445,8 +468,18 @@ def _check_circles(load: Load) -> None:
             for section, child in children:
                 if _leads_to(child, name, inner, set()):
                     line, column = load.place(section, kind, child)
-                    load.report("error", f"{kind} '{name}' contains itself", "take this line away", line=line,
-                                column=column)  # fmt: skip
+                    load.error(f"{kind} '{name}' contains itself", "take this line away", line=line, column=column)
+                    _cut(section, child)
+                    inner[name] = [each for each in inner[name] if each != child]
+
+
+def _cut(section: ClassPolicy | ClassMap, child: str) -> None:
+    """Leave out the line that closes a circle."""
+    if isinstance(section, ClassPolicy):
+        section.service_policy = None
+    else:
+        section.matches[:] = [each for each in section.matches if (each.kind, each.values) != ("class-map", (child,))]
+        section.refused = True
 
 
 def _check_qos(load: Load, names: _Names) -> None:

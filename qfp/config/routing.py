@@ -70,7 +70,8 @@ class Routing:
                 self._add(0, Route(IPv6Network("fe80::/10"), row, vrf))
 
     def _static(self) -> None:
-        waiting = [route for route in self._config.routes if not route.multicast]  # those are for reverse-path checks
+        # Multicast routes are for reverse-path checks; those of a VRF that is not there are of no table
+        waiting = [route for route in self._config.routes if not route.multicast and route.vrf in self.vrfs]
         for _ in range(RECURSION):
             left = []
             for route in waiting:

@@ -16,6 +16,13 @@ from .terminal import begins_configuring, command_of
 
 GLOBAL = "global"
 OPAQUE = "opaque"  # the mode of sections whose children are kept unread
+LOST = "lost"  # of sections whose head was refused, and whose head does not tell what they are
+# First words and modes of commands that say what is protected. As on IOS they are global wherever they stand: none may
+# vanish in a section that nobody reads because it is indented.
+_PROTECTING_WORDS = ("interface", "crypto", "ip", "ipv6", "access-list")
+_PROTECTING_MODES = ("interface", "crypto-map", "acl", "acl6", "profile", "transform-set")
+_PROTECTING_PATTERNS = ("access-list ", "ip route ", "ipv6 route ")
+_BANNERS = ("motd", "login", "exec", "incoming", "slip-ppp", "prompt-timeout", "config-save")
 _LONGEST_BANNER = 1000  # lines
 
 # Commands inside sections that are kept unread which open a section of their own, left by `exit` or `quit`
@@ -38,6 +45,7 @@ class Statement:
     children: list[Statement] = field(default_factory=list)
     block: list[str] = field(default_factory=list)  # raw lines of a banner
     mode: str = GLOBAL  # of the section in which the statement stands
+    opens: str = ""  # mode of the section that a refused line was to open: its own, or LOST
 
     @property
     def indent(self) -> int:
@@ -127,8 +135,8 @@ class TreeReader:
         nearest: tuple[int, Failure] | None = None
         for depth in range(len(self.stack) - 1, -1, -1):
             section = self.stack[depth]
-            if section.mode == OPAQUE:
-                if statement.indent > section.head.indent:
+            if section.mode in (OPAQUE, LOST):
+                if statement.indent > section.head.indent and not self._is_outer(depth, statement):
                     statement.kind = "raw"
                     return self._hang(statement, depth)
                 continue
@@ -148,6 +156,19 @@ class TreeReader:
             if nearest is None or found.depth > nearest[1].depth:
                 nearest = (depth, found)
         self._unknown(statement, nearest)
+
+    def _is_outer(self, depth: int, statement: Statement) -> bool:
+        """Whether an indented line belongs to the section around an unread one all the same."""
+        outer = self.stack[depth - 1].mode
+        if self.stack[depth].mode == LOST and outer not in (GLOBAL, OPAQUE, LOST):
+            return isinstance(self.grammar.match(outer, statement.words), Match)
+        if statement.words[0].text.lower() not in _PROTECTING_WORDS:
+            return False
+        found = self.grammar.match(GLOBAL, statement.words)
+        if not isinstance(found, Match) or found.args.no or found.args.shortened:
+            return False
+        command = found.command
+        return command.enters in _PROTECTING_MODES or command.pattern.startswith(_PROTECTING_PATTERNS)
 
     def _rather_global(self, section: _Open, statement: Statement, found: Match) -> bool:
         """Tell whether a command that a section knows was meant for the global mode, which knows it too.
@@ -170,6 +191,10 @@ class TreeReader:
         depth, failure = nearest or (0, Failure(0, statement.words[0].column, "unknown", "unknown command"))
         if self._kept_with_its_head(statement, failure):
             return
+        if self._outside(self.stack[depth], statement):  # it stands further out: what it is there counts
+            outer = self.grammar.match(GLOBAL, statement.words)
+            if isinstance(outer, Failure) and outer.depth > self._start(statement):
+                depth, failure = 0, outer
         if failure.depth <= self._start(statement):
             depth = len(self.stack) - 1
             while depth and self._outside(self.stack[depth], statement):
@@ -180,6 +205,10 @@ class TreeReader:
             return self._printed(statement)
         statement.found = failure
         self._hang(statement, depth)
+        if not self._start(statement):
+            opens = self.grammar.would_open(self.stack[depth].mode, statement.words)
+            statement.opens = LOST if opens in ("", OPAQUE) else opens
+            self.stack.append(_Open(statement.opens, statement))
 
     def _printed(self, statement: Statement) -> None:
         """Hang what a terminal printed behind the configuration."""
@@ -217,7 +246,7 @@ class TreeReader:
 
     @staticmethod
     def _outside(section: _Open, statement: Statement) -> bool:
-        if section.mode == OPAQUE:
+        if section.mode in (OPAQUE, LOST):
             return True
         outdented = section.child_indent is not None and statement.indent < section.child_indent
         return outdented or (section.separated and statement.indent <= section.head.indent)
@@ -267,6 +296,8 @@ def _delimiter(statement: Statement) -> str:
     words, text = statement.words, statement.text
     head = words[0].text.lower()
     if head == "banner" and len(words) > 1:
+        if words[-1].text.lower() in _BANNERS:
+            return ""  # a kind of banner without its text is no delimiter
         rest = text[words[-1].column - 1 :] if len(words) == 2 else text[words[2].column - 1 :]
         mark = "^C" if rest.startswith("^C") else rest[:1]
         return "" if rest.count(mark) > 1 else mark

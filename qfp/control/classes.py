@@ -38,7 +38,7 @@ def _condition(config: Configuration, match: Any, family: int, dscp: int) -> boo
 def matches(config: Configuration, name: str, family: int, dscp: int) -> bool:
     """Whether a class map takes packets of a family and DSCP."""
     found = config.class_maps.get(name)
-    if found is None or not found.matches:
+    if found is None or not found.matches or (found.refused and not found.match_any):
         return False
     held = [_condition(config, match, family, dscp) for match in found.matches]
     return any(held) if found.match_any else all(held)

@@ -72,6 +72,8 @@ def _first(owner: Any, before: Frame, after: Frame, entered: set[int], left: set
         said, more = policy.refusal(owner, row)
     elif row.cause == Drop.MARTIAN:
         said, more = policy.MARTIAN, {}
+    elif row.cause == Drop.HELD_DOWN:
+        said, more = policy.held(owner, row)
     else:
         said, more = policy.outbound(owner, row, policy.vrf_of(owner, row))
     return "; ".join([*parts, said]), facts | more

@@ -35,6 +35,8 @@ def spd(owner: Any, before: Frame, after: Frame) -> Said:
         return policy.refusal(owner, row)
     if row.cause == Drop.MARTIAN:
         return policy.MARTIAN, {}
+    if row.cause == Drop.HELD_DOWN:
+        return policy.held(owner, row)
     said, facts = policy.outbound(owner, row, policy.vrf_of(owner, row))
     if after.tunnels and "tunnel" not in facts:
         said += ": GRE for this router itself"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qfp.config.render_acl import entry_text
 from qfp.config.boxes import port_ranges
+from qfp.config.render_acl import entry_text
 from qfp.explain.look import Row
 from qfp.explain.words import ICMP, Facts, address, interface_name, sa_facts, sa_name, selector_text
 from qfp_kernels import drops
@@ -247,6 +247,15 @@ def arrival(owner: Any, row: Row) -> tuple[str, Facts]:
 
 
 MARTIAN = "an address that no router forwards"
+
+
+def held(owner: Any, row: Row) -> tuple[str, Facts]:
+    """Why a packet may not go where it would (see qfp.config.held)."""
+    interfaces = owner.config.held.interfaces
+    names = [interface_name(owner, k) for k in (row.out_if, row.vif, row.in_if) if k >= 0]
+    name = next((name for name in names if name in interfaces), None)
+    why = f"{name}: {interfaces[name]}" if name is not None else "the route of its own was refused"
+    return f"held down: {why}", {"held": why}
 
 
 def refusal(owner: Any, row: Row) -> tuple[str, Facts]:

@@ -73,14 +73,15 @@ class Events:
         """The configuration of an event; it must have every interface that there was."""
         config = self._lab.spec.routers[event.router].read(text, f"{event.router} at {event.at} ns")
         file = self._lab.spec.file
-        if not config.ok:
+        if self._lab.strict and not config.ok:
             raise LabError(file, event.key, str(config.errors[0]), "the router would refuse it: correct the line")
         gone = [name for name in self._lab.nodes[event.router].router.interfaces.names if name not in config.interfaces]
         if gone:
             raise LabError(file, event.key, f"{gone[0]} is not in the new configuration",
                            "shut it down instead: packets may be on their way to it")  # fmt: skip
+        self._lab.problems += [(event.router, issue) for issue in config.problems]
         self._lab.warnings += [f"{event.router}: {issue}" for issue in config.issues
-                               if issue.severity == "warning" and issue.hint != LAB_DOES]  # fmt: skip
+                               if issue.severity != "note" and issue.hint != LAB_DOES]  # fmt: skip
         return config
 
     @property

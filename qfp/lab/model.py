@@ -6,6 +6,8 @@ from typing import Any
 
 from qfp.config import Configuration, loads
 from qfp.config.platforms import platform_of
+from qfp.config.read import text_of
+from qfp.qos.incomplete import leave_out_undefined
 
 QUEUE = 64  # packets that wait for a line, where the file names no limit: a hold queue of a small router
 JOURNEYS, SERIES, SUMMARY = "journeys.parquet", "series.parquet", "lab.json"  # files of a lab's folder
@@ -49,12 +51,17 @@ class RouterSpec:
     idle_for_all: bool = False
 
     def read(self, text: str, name: str) -> Configuration:
-        """A configuration of this router. Raises ConfigError for a platform or release that is not known."""
-        return loads(text, name, self.platform, self.release, self.allow_null)
+        """A configuration of this router; what its policies name and is not defined is left out of them.
+
+        Raises ConfigError for a platform or release that is not known.
+        """
+        config = loads(text, name, self.platform, self.release, self.allow_null)
+        leave_out_undefined(config)
+        return config
 
     def text(self) -> str:
-        """The configuration. A closing `end` of the file would hide what is added. Raises OSError."""
-        return with_lines(self.config.read_bytes().decode("utf-8-sig", "replace"), self.add)
+        """The configuration. A closing `end` of the file would hide what is added. Raises ConfigError."""
+        return with_lines(text_of(str(self.config))[0], self.add)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from qfp.batch import Batch
+from qfp.config import Issue
 from qfp.config.effects import LAB_DOES
 from qfp.config.ends import interface_addresses
 from qfp.lab.errors import LabError
@@ -52,13 +53,17 @@ class Outcome:
 
 class Lab:
     """A lab ready to run, once. engine: as for Router. threads: routers that run at the same time. interval: ns of time
-    series, 0 = as the lab file says. `length`: ns from time zero to the last injected packet.
+    series, 0 = as the lab file says. `length`: ns from time zero to the last injected packet. strict: configurations
+    with errors are refused. `problems`: errors and warnings of configurations, each with its router's name.
 
     Raises LabError, and what Router and traces raise.
     """
 
-    def __init__(self, spec: LabSpec, *, engine: str | None = None, threads: int = 1, interval: int = 0):
-        self.spec = spec
+    def __init__(
+        self, spec: LabSpec, *, engine: str | None = None, threads: int = 1, interval: int = 0, strict: bool = False
+    ):
+        self.spec, self.strict = spec, strict
+        self.problems: list[tuple[str, Issue]] = []
         self.threads = max(1, threads)
         self.warnings: list[str] = []
         self.journeys, self.series = Journeys(), Series(1)
@@ -109,7 +114,9 @@ class Lab:
         return cls(load(str(path)), **options)
 
     def _router(self, name: str, spec: RouterSpec, engine: str | None) -> Router:
-        router = Router(spec.read(spec.text(), str(spec.config)), seed=self.spec.seed, engine=engine)
+        config = spec.read(spec.text(), str(spec.config))
+        router = Router(config, seed=self.spec.seed, engine=engine, strict=self.strict)
+        self.problems += [(name, issue) for issue in router.issues if issue.severity != "note"]
         self.warnings += [f"{name}: {issue}" for issue in router.issues if issue.hint != LAB_DOES]
         return router
 

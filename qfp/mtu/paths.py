@@ -83,7 +83,9 @@ def find(
         ingress = router.interface(ingress)
     found = [*_tunnels(router), *_maps(router)]
     if not found:
-        raise MtuError("the configuration has no crypto map on an interface and no tunnel: nothing is protected")
+        held = [f"{name} is held down: {why}" for name, why in router.config.held.interfaces.items()]
+        bare = "the configuration has no crypto map on an interface and no tunnel: nothing is protected"
+        raise MtuError(held[0] if held else bare)
     candidates, ends = Candidates(router, lab.peer, ingress, to), _ends(lab.peer)
     tunnels = _tunnels_of(lab.peer)
     for k, path in enumerate(found):

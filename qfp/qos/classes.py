@@ -127,7 +127,9 @@ class Classifier:
         return self._maps[name]
 
     def _terms(self, class_map: ClassMap, within: tuple[str, ...]) -> Terms:
-        """Of a whole class map; one without conditions has no packets."""
+        """Of a whole class map; one without conditions has no packets, nor has one that lost one of all it asks for."""
+        if class_map.refused and not class_map.match_any:
+            return sets.NEVER
         parts = [self._condition(each, within) for each in class_map.matches]
         return sets.any_of(parts) if class_map.match_any or not parts else sets.all_of(parts)
 
