@@ -124,12 +124,13 @@ def key_bytes(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
-def split_key(encr: str, key: bytes) -> dict[str, bytes]:
+def split_key(encr: str, key: bytes) -> dict[str, Any]:
     """Key and, behind it, salt of a cipher as fields of an SA. Raises Unusable."""
     cipher = CIPHERS[encr]
     cut = max(len(key) - cipher.salt, 0)
     if cipher.salt and cut not in cipher.key_lengths:
-        raise Unusable(f"{len(key)} bytes of key for {encr}", f"give the key and, behind it, {cipher.salt} bytes of salt")
+        remedy = f"give the key and, behind it, {cipher.salt} bytes of salt"
+        raise Unusable(f"{len(key)} bytes of key for {encr}", remedy)
     return {"encr_key": key[:cut], "salt": key[cut:]}
 
 

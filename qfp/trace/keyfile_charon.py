@@ -22,7 +22,7 @@ from qfp.trace.keyfile_names import CHARON_CIPHERS, CHARON_INTEGRITIES
 from qfp.trace.keyfile_text import Line
 
 ENTRY = re.compile(r"(?:^|.*?[ :>])(\d{2,3})\[([A-Z]{3})\d?\] ?(.*)$")
-MESSAGE = re.compile(r"(parsed|generating) (?:QUICK_MODE|IKE_AUTH|CREATE_CHILD_SA|ID_PROT|AGGRESSIVE) (request|response)")
+MESSAGE = re.compile(r"(parsed|generating) (?:QUICK_MODE|IKE_AUTH|CREATE_CHILD_SA) (request|response)")
 USING = re.compile(r"\s*using (\S+) for (encryption|integrity)")
 KEY = re.compile(r"(encryption|integrity) (initiator|responder) key => (\d{1,3}) bytes")
 HEX = re.compile(r"\s*(\d+): ((?:[0-9A-Fa-f]{2}(?: |$)){1,16})")
@@ -52,9 +52,7 @@ class _Child:
 
 def recognises(lines: list[Line]) -> bool:
     """Whether charon wrote it, with or without keys."""
-    return any(
-        KEY.search(line.text) or ADDING.search(line.text) or ESTABLISHED.search(line.text) for line in lines
-    )
+    return any(KEY.search(line.text) or ADDING.search(line.text) or ESTABLISHED.search(line.text) for line in lines)
 
 
 def parse(book: Book, lines: list[Line]) -> None:

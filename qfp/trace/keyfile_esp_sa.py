@@ -6,8 +6,9 @@ Later releases append two fields: the length of the sequence number (`32-bit`, `
 The table knows no mode, no UDP encapsulation and no replay window, so SAs from it are open in the first two
 (`mode` None, `natt` NATT_ANY) and do not check for replay, as Wireshark does not.
 
-SPI and addresses may have wildcards. Wireshark compares them as text: `*` alone is anything, in an SPI of ten characters
-(`0x12******`) it is a digit. Shorter SPIs that end in `*`, `?`, prefixes and `192.168.*` are what users write besides.
+SPI and addresses may have wildcards. Wireshark compares them as text: `*` alone is anything, in an SPI of ten
+characters (`0x12******`) it is a digit. Shorter SPIs that end in `*`, `?`, prefixes and `192.168.*` are what users
+write besides.
 Wireshark takes the first line that matches; here a whole SPI goes before wildcards, wherever it stands.
 `ANY n bit authentication [no checking]`: an ICV of that length is cut off, and nothing checks it.
 """
@@ -16,7 +17,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from qfp.algorithms import CIPHERS, unknown
+from qfp.algorithms import unknown
 from qfp.sa import ALGORITHM_DEFAULT, NATT_ANY, Address, SaError, SecurityAssociation
 from qfp.sa_pattern import AddressPattern, PatternError, SaPattern, SpiPattern, exactly
 from qfp.trace.keyfile_book import Book, Unusable, key_bytes, split_key

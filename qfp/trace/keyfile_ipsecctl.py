@@ -15,7 +15,10 @@ from qfp.trace.keyfile_book import Book, Unusable, key_bytes, no_cipher, no_inte
 from qfp.trace.keyfile_names import IPSECCTL_CIPHERS, IPSECCTL_INTEGRITIES
 from qfp.trace.keyfile_text import Line
 
-HEAD = re.compile(r"\s*(esp|ah|ipcomp|ipip|tcpmd5)\s+(?:(tunnel|transport)\s+)?from\s+(\S+)\s+to\s+(\S+)\s+spi\s+0x([0-9A-Fa-f]{1,8})\b")
+HEAD = re.compile(
+    r"\s*(esp|ah|ipcomp|ipip|tcpmd5)\s+(?:(tunnel|transport)\s+)?from\s+(\S+)\s+to\s+(\S+)\s+"
+    r"spi\s+0x([0-9A-Fa-f]{1,8})\b"
+)
 WORD = re.compile(r"\b(auth|enc|authkey|enckey|udpencap(?: port)?)\s+(\S+)")
 
 

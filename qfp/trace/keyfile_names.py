@@ -81,7 +81,8 @@ LINUX_INTEGRITIES = {
 }
 LINUX_BITS = {"hmac(sha384)": 192, "hmac(sha512)": 256}
 _LINUX_SHORT = {"md5": "hmac(md5)", "sha1": "hmac(sha1)", "sha256": "hmac(sha256)", "sha384": "hmac(sha384)",
-                "sha512": "hmac(sha512)", "aes": "cbc(aes)", "des": "cbc(des)", "des3_ede": "cbc(des3_ede)"}  # fmt: skip
+                "sha512": "hmac(sha512)", "aes": "cbc(aes)", "des": "cbc(des)",
+                "des3_ede": "cbc(des3_ede)"}  # fmt: skip
 _GENERATOR = re.compile(r"(?:seqiv|echainiv)\((.*)\)")
 
 
@@ -166,8 +167,8 @@ CHARON_INTEGRITIES = {
 
 # ------------------------------------------------------------------------- libreswan's `xfrm=CIPHER_BITS-INTEGRITY`
 _PLUTO_CIPHERS = {
-    "NULL": "null", "DES": "des-cbc", "3DES": "3des-cbc", "3DES_CBC": "3des-cbc", "AES": "aes-cbc", "AES_CBC": "aes-cbc",
-    "AES_CTR": "aes-ctr", "AES_GCM": "aes-gcm", "AES_GCM_C": "aes-gcm", "AES_GCM_16": "aes-gcm",
+    "NULL": "null", "DES": "des-cbc", "3DES": "3des-cbc", "3DES_CBC": "3des-cbc", "AES": "aes-cbc",
+    "AES_CBC": "aes-cbc", "AES_CTR": "aes-ctr", "AES_GCM": "aes-gcm", "AES_GCM_C": "aes-gcm", "AES_GCM_16": "aes-gcm",
     "AES_GCM_B": "aes-gcm", "AES_GCM_12": "aes-gcm", "AES_GCM_A": "aes-gcm", "AES_GCM_8": "aes-gcm",
     "AES_CCM": "aes-ccm", "AES_CCM_C": "aes-ccm", "AES_CCM_16": "aes-ccm", "AES_CCM_12": "aes-ccm",
     "AES_CCM_8": "aes-ccm", "CHACHA20_POLY1305": "chacha20-poly1305", "NULL_AUTH_AES_GMAC": "aes-gmac",

@@ -23,7 +23,8 @@ from qfp.trace.keyfile_text import Line
 DUMP = re.compile(r"\|\s*(?:our  ?keymat|(?P<peer>peer keymat|Peer KEYMAT computed)|KEYMAT computed)\b:?\s*(.*)$")
 HEX = re.compile(r"\|\s*((?:[0-9a-f]{2}\s*){1,16})$")
 ESTABLISHED = re.compile(
-    r"(tunnel|transport) mode \{(ESP|AH)(?:/NAT|/ESN|inUDP|inTCP)*=>0x([0-9a-f]{1,8})\s+<0x([0-9a-f]{1,8})\s+xfrm=([^\s-]+)-(\S+)"
+    r"(tunnel|transport) mode \{(ESP|AH)(?:/NAT|/ESN|inUDP|inTCP)*=>0x([0-9a-f]{1,8})\s+<0x([0-9a-f]{1,8})\s+"
+    r"xfrm=([^\s-]+)-(\S+)"
 )
 REMEDY = "log with plutodebug=crypt,private, or give ip xfrm state"
 

@@ -27,7 +27,7 @@ ENDS = re.compile(rf"\s*{_END}\s+{_END}\s*$")
 STATE = re.compile(r"\s*(esp|ah|esp-udp|esp-old|ah-old|ipcomp|tcp)\s+mode=(\w+)\s+spi=(\d+)")
 KEY = re.compile(r"\s*([EA]):\s+(\S+)(?:\s+(.*?))?\s*$")
 NUMBERS = re.compile(r"\s*seq=(0x[0-9A-Fa-f]{1,16})\s+replay=(\d{1,9})\b.*?(?:\bstate=(\w+))?\s*$")
-REST = re.compile(r"\s*(?:created|diff|last|current|allocated|sadb_seq|C|replay|hard|lastused)[:=]|\s*policies? |\s*No SAD")
+REST = re.compile(r"\s*(?:created|diff|last|current|allocated|sadb_seq|C|replay|hard)[:=]|\s*policies? |\s*No SAD")
 ADD = re.compile(r"\s*add\s+(?:-\S+\s+)*\S+\s+\S+\s+(?:esp|ah|esp-old|ah-old|esp-udp|ipcomp|tcp)\b")
 OLD = {"esp-old": "ESP of RFC 1827", "ah-old": "AH of RFC 1826", "ipcomp": "IPComp", "tcp": "TCP MD5"}
 

@@ -19,7 +19,9 @@ from qfp.trace.keyfile_names import tcpdump
 from qfp.trace.keyfile_text import Line, is_noise
 
 NAMES = ("des-cbc", "3des-cbc", "aes-128-cbc", "aes-192-cbc", "aes-256-cbc", "none")
-SECRET = re.compile(r"\s*(?:(0[xX][0-9A-Fa-f]{1,8}|\d{1,10})@([0-9A-Fa-f.:]+)[ \t]+)?([A-Za-z0-9][A-Za-z0-9_-]*):(\S+)\s*$")
+SECRET = re.compile(
+    r"\s*(?:(0[xX][0-9A-Fa-f]{1,8}|\d{1,10})@([0-9A-Fa-f.:]+)[ \t]+)?([A-Za-z0-9][A-Za-z0-9_-]*):(\S+)\s*$"
+)
 CIPHER = re.compile(r"(?:3?des|aes|blowfish|bf|cast|cast128|camellia|rc3|none|null)[\w-]*", re.IGNORECASE)
 IKE = re.compile(r"\s*ikev2\s+[IR]\s+0x", re.IGNORECASE)
 

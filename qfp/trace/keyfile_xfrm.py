@@ -35,7 +35,9 @@ IGNORED = {"mark", "output-mark", "if_id", "lastused", "lifetime", "limit:", "ex
            "replay-seq", "replay-oseq", "encap-addr", "comp", "offload", "current", "hard", "soft"}  # fmt: skip
 HEAD = re.compile(r"\s*(?:(?:Deleted|Updated|Expired)\s+)?src\s+\S+\s+dst\s")
 POLICY = re.compile(r"\s*src\s+\S+/\d+\s+dst\s+\S+/\d+(?:\s|$)")
-SCRIPT = re.compile(r"\s*(?:\S*[#$%]\s+)?(?:sudo\s+)?(?:/\S*/)?ip(?:\s+-\S+)*\s+x(?:frm)?\s+st(?:ate)?\s+(?:add|update)\s")
+SCRIPT = re.compile(
+    r"\s*(?:\S*[#$%]\s+)?(?:sudo\s+)?(?:/\S*/)?ip(?:\s+-\S+)*\s+x(?:frm)?\s+st(?:ate)?\s+(?:add|update)\s"
+)
 KEYED = re.compile(r"\b(?:0x)?[0-9A-Fa-f]{16,}\b")
 CONTINUED = re.compile(r"\s*(?:(?:0x)?[0-9A-Fa-f]{8,}(?:\s+\d+)?|\(?\d{2,3}(?: bits\))?(?: \d+)?)\s*$")
 
@@ -131,7 +133,7 @@ def _command(text: str) -> list[str]:
         elif word in sizes or word in ("replay-window", "flag", "dir"):
             lines.append(" ".join((word, *rest)))
         k += 1 + len(rest)
-    head = f"src {given.get('src', '0.0.0.0')} dst {given.get('dst', '0.0.0.0')} "  # noqa: S104: Linux's "any"
+    head = f"src {given.get('src', '::')} dst {given.get('dst', '::')} "  # an address of zeros is Linux's "any"
     return [head, f"proto {given.get('proto', '?')} spi {given.get('spi', '0')} mode {given['mode']}", *lines]
 
 
@@ -154,12 +156,14 @@ def _finish(book: Book, state: _State | None) -> None:
     if "proto" not in fields:
         book.skip(state.line, "the SA has no line with proto and spi", "give the whole output")
     elif fields["spi"] == 0:
-        book.skip(state.line, "spi: out of range: a larval SA, whose keys are not agreed yet", "dump the SAs once they are")
+        problem = "spi: out of range: a larval SA, whose keys are not agreed yet"
+        book.skip(state.line, problem, "dump the SAs once they are")
     elif fields["proto"] == "esp" and "encr" not in fields:
         problem = "an ESP SA without an enc or aead line: larval, or printed without keys"
         book.skip(state.line, problem, "print the keys: ip xfrm state, without nokeys")
     else:
-        book.add(state.line, **fields, **_numbers(state), replay_window=min(state.window, WINDOW_MAX))
+        numbers = _numbers(state)
+        book.add(state.line, **(fields | numbers), replay_window=min(state.window, WINDOW_MAX))
 
 
 def _numbers(state: _State) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def _numbers(state: _State) -> dict[str, Any]:
     esn = state.fields.get("esn", False)
     out = state.seq.get("oseq", 0) | (state.seq.get("oseq-hi", 0) << 32 if esn else 0)
     seen = state.seq.get("seq", 0) | (state.seq.get("seq-hi", 0) << 32 if esn else 0)
-    direction = state.fields.pop("direction", None) or ("out" if out else "in" if seen else None)
+    direction = state.fields.get("direction") or ("out" if out else "in" if seen else None)
     return {"direction": direction, "seq": out + 1 if direction == "out" else seen}  # Linux keeps the last number sent
 
 
@@ -342,7 +346,7 @@ def _integrity(state: _State, words: list[str]) -> None:
     if name in ("digest_null", "ecb(digest_null)"):
         return
     if name in LINUX_CIPHERS:  # old releases print the key of a combined mode so
-        raise Unusable("the integrity algorithm, or its ICV length, is not known", "give the output of a newer iproute2")
+        raise Unusable("a combined mode as an integrity algorithm", "give the output of a newer iproute2")
     bits = bits if words[0] == "auth-trunc" and bits is not None else LINUX_BITS.get(name, 96)
     integ = LINUX_INTEGRITIES.get((name, bits))
     if integ is None:
