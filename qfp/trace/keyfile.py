@@ -78,7 +78,10 @@ def parse_keys(path: Path, data: bytes, allow_null: bool = False, strict: bool =
     if reader is None:
         raise _unknown(path, data, lines)
     reader.parse(book, lines)
-    return book.keys()
+    keys = book.keys()
+    if not keys and not keys.patterns:
+        raise KeyFileError(path, 0, 0, "holds no SA", "give a file of keys")
+    return keys
 
 
 def _text(path: Path, data: bytes) -> str:

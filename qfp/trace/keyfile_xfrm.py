@@ -36,7 +36,8 @@ IGNORED = {"mark", "output-mark", "if_id", "lastused", "lifetime", "limit:", "ex
 HEAD = re.compile(r"\s*(?:(?:Deleted|Updated|Expired)\s+)?src\s+\S+\s+dst\s")
 POLICY = re.compile(r"\s*src\s+\S+/\d+\s+dst\s+\S+/\d+(?:\s|$)")
 SCRIPT = re.compile(
-    r"\s*(?:\S*[#$%]\s+)?(?:sudo\s+)?(?:/\S*/)?ip(?:\s+-\S+)*\s+x(?:frm)?\s+st(?:ate)?\s+(?:add|update)\s"
+    r"\s*(?:\S*[#$%]\s+)?(?:sudo\s+)?(?:/\S*/)?ip(?:\s+-\S+)*\s+x(?:f|fr|frm)?\s+s(?:ta?|tate?|a)?\s+"
+    r"(?:a(?:dd)?|u(?:pdate)?)\s"
 )
 KEYED = re.compile(r"\b(?:0x)?[0-9A-Fa-f]{16,}\b")
 CONTINUED = re.compile(r"\s*(?:(?:0x)?[0-9A-Fa-f]{8,}(?:\s+\d+)?|\(?\d{2,3}(?: bits\))?(?: \d+)?)\s*$")
@@ -84,7 +85,7 @@ def parse(book: Book, lines: list[Line]) -> None:
 def _logical(lines: list[Line]) -> Iterator[Line]:
     """Lines as `ip xfrm state` prints them: one-line forms and commands are cut up, wrapped keys joined."""
     held: Line | None = None
-    for line in lines:
+    for line in _joined(lines):
         script = SCRIPT.match(line.text)
         pieces = _command(line.text[script.end() :]) if script else line.text.split("\\")
         for piece in pieces:
@@ -98,6 +99,21 @@ def _logical(lines: list[Line]) -> Iterator[Line]:
             held = Line(line.number, piece)
     if held is not None:
         yield held
+
+
+def _joined(lines: list[Line]) -> Iterator[Line]:
+    """Commands whole: a shell goes on behind a backslash at the end of a line."""
+    begun: Line | None = None
+    for line in lines:
+        if begun is not None:
+            line = Line(begun.number, f"{begun.text[:-1]} {line.text}")
+        if line.text.endswith("\\") and SCRIPT.match(line.text):
+            begun = line
+            continue
+        begun = None
+        yield line
+    if begun is not None:
+        yield begun
 
 
 def _wants_more(text: str) -> bool:
