@@ -3,6 +3,8 @@
 The packets are sealed by the reference engine from keys that stand here, so no reader is its own witness.
 """
 
+import gzip
+import json
 import re
 from dataclasses import replace
 from ipaddress import ip_address
@@ -14,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packets import ip4, udp
 from test_keyfiles import pcap, sealed_packet
+from vectors_io import SHARED
 
 from qfp.batch import Batch
 from qfp.decrypt import Decryptor, decrypt
 from qfp.sa import NATT_ANY, SecurityAssociation
-from qfp.trace import write_trace
+from qfp.trace import read_trace, write_trace
 from qfp.trace.keyfile import KeyFileError, Keys, parse_keys, read_keys
 
 HERE = Path("keys")
@@ -551,9 +554,10 @@ def test_outputs_without_keys_are_named(text: str, what: str) -> None:
 
 
 # -------------------------------------------------------------------------------------------------- truncation
+SCRIPT = f"add {NEAR} {FAR} esp 0x9 -m tunnel -E aes-cbc 0x{KEY16.hex()}\n -A hmac-sha1 0x{KEY20.hex()}; # ours\n"
 FILES = {"xfrm": DUMP, "setkey": SETKEY, "charon": charon(True),
          "pluto": pluto(KEY32, KEY32, 1, 2, "AES_128-HMAC_MD5", True),
-         "esp_sa": row() + row("0x9"), "tcpdump": f"0x9@{FAR} aes-128-cbc-hmac96:0x{KEY16.hex()}\n",
+         "setkey_c": SCRIPT, "esp_sa": row() + row("0x9"), "tcpdump": f"0x9@{FAR} aes-128-cbc-hmac96:0x{KEY16.hex()}\n",
          "ipsecctl": f"esp tunnel from {NEAR} to {FAR} spi 0x9 enc aes\n\tenckey 0x{KEY16.hex()}\n"}  # fmt: skip
 
 
@@ -575,3 +579,35 @@ def test_keys_are_a_list_with_what_was_left_out() -> None:
     keys = read(DUMP + f"src {NEAR} dst {FAR}\n{UNUSABLE['larval'][0]}")
     assert isinstance(keys, list) and isinstance(keys, Keys) and isinstance(keys.skipped[0], KeyFileError)
     assert keys.patterns == () and NATT_ANY == (0, 0) and read_keys is not None
+
+
+# --------------------------------------------------------------------------------------------- recorded exchanges
+IKE = SHARED.parent / "ike" / "recorded"
+
+
+@pytest.mark.req("BASE-11", "USE-3")
+@pytest.mark.parametrize(
+    ("case", "end"),
+    [*((case, end) for case in ("qm-aes128-sha1-modp2048", "qm-aes256-sha256", "qm-aes128gcm16", "qm-3des-sha1",
+                                "rekey-child", "mm-v6", "am-aes128-sha1-modp2048") for end in "AB"),
+     ("nat-a-behind", "A")],  # the capture is A's: B knows another address of A
+)  # fmt: skip
+def test_recorded_logs_open_the_recorded_packets(case: str, end: str) -> None:
+    """What the daemons said, with the keys that they logged in their places, opens every ESP packet of the capture."""
+    if not (IKE / case / f"{end}.log").exists():
+        pytest.skip(f"{IKE / case} is absent")
+    keys = json.loads(gzip.decompress((IKE / case / "keys.json.gz").read_bytes()))[end]
+    labels = re.compile(r"(?:encryption|integrity) (?:initiator|responder) key")
+    chunks = [(each["label"], bytes.fromhex(each["hex"])) for each in keys if labels.fullmatch(each["label"])]
+    lines = []
+    for line in (IKE / case / f"{end}.log").read_text().splitlines():
+        if "adding inbound ESP SA" in line:
+            prefix, many = line[: line.index("adding")], 2 if "GCM" in "".join(lines[-4:]) else 4
+            lines += [dump_of(label, key, prefix).rstrip("\n") for label, key in chunks[:many]]
+            chunks = chunks[many:]
+        lines.append(line)
+    assert not chunks
+    capture = read_trace(IKE / case / "a.pcap")
+    result = decrypt(capture, read("\n".join(lines)))
+    causes = {each["cause"]: each["packets"] for each in result.drops.to_pylist()}
+    assert len(result.packets) > 0 and not {"NO_SA", "BAD_ICV"} & set(causes), causes
