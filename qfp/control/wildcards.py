@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from qfp.sa import Address
+from qfp.sa import Address, SecurityAssociation
 from qfp.sa_pattern import SaPattern
-from qfp.tables.sad import Sad
+from qfp.tables.sad import Profile, Sad, columns_of
 from qfp.tables.store import Tables
 from qfp_kernels import awaited as K
 from qfp_kernels.jit import kernel
@@ -32,6 +32,7 @@ class Wildcards:
     def __init__(self, tables: Tables, sad: Sad, patterns: Sequence[SaPattern], window: int | None = None):
         self._tables, self._sad = tables, sad
         self._patterns = [p if window is None else replace(p, sa=replace(p.sa, replay_window=window)) for p in patterns]
+        self._models: dict[int, int] = {}  # a pattern's first SA, whose key schedules the others copy
         self._asked = 0
         self.made = 0
         self.ended = False
@@ -45,8 +46,7 @@ class Wildcards:
         fits = [pattern for pattern in self._patterns if pattern.matches_ends(src, dst)]
         found = next((pattern for pattern in fits if pattern.spi.matches(spi)), None)
         if found is not None and spi and proto == "esp":
-            self._sad.add_inbound([found.made(src, dst, spi)])
-            self.made += 1
+            self._install(found, found.made(src, dst, spi))
         else:
             ends = (p.src0[i], p.src1[i], p.dst0[i], p.dst1[i])
             _remember(self._tables.t, *ends, np.uint32(spi), np.uint8(51 if proto == "ah" else 50), not fits)
@@ -54,6 +54,12 @@ class Wildcards:
         if self.made >= SAS_MAX or self._asked >= ASKED_MAX:
             self.ended = True
             self._tables.t.ctl[CTL_AWAITED] = K.NOT_ASKED
+
+    def _install(self, pattern: SaPattern, sa: SecurityAssociation) -> None:
+        model = self._models.get(id(pattern), -1)
+        handle = self._sad.install(Profile.of(sa), columns_of([sa]), inbound=True, model=model)[0]
+        self._models.setdefault(id(pattern), int(handle))
+        self.made += 1
 
 
 def _identity(p: Any, i: int) -> tuple[str, int, Address, Address]:
