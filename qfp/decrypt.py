@@ -9,6 +9,7 @@ from typing import Any
 
 from qfp import fia
 from qfp.batch import Batch
+from qfp.control.wildcards import Wildcards
 from qfp.engine import ALIGN_INBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
@@ -19,9 +20,11 @@ from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
 from qfp.tables.selectors import build
 from qfp.tables.store import Tables
+from qfp.trace.keyfile_book import Keys
 from qfp.trace.source import BatchSource, Source
 from qfp.unpicklable import Unpicklable
 from qfp_kernels.layout import (
+    CTL_CUT_VECTOR,
     CTL_IN_IF,
     CTL_KEEP_CLEAR,
     CTL_MODE,
@@ -29,6 +32,9 @@ from qfp_kernels.layout import (
     CTL_NATT_FROM,
     CTL_UDP_WHOLE,
     MODE_DECRYPT,
+    ST_ASK_ROW,
+    ST_CUT_VECTOR,
+    STOP_SPI,
 )
 
 CAPTURE = "capture"
@@ -37,9 +43,10 @@ CAPTURE = "capture"
 class Decryptor(Unpicklable):
     """Opens whatever the given SAs can open, in capture order.
 
-    sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones). window:
-    replay window in packets instead of each SA's own, 0 = no check. keep_clear: clear packets are written out as well.
-    selectors: whether SAs carry only what their selectors say, where they have some (RFC 4301 section 5.2, step 4).
+    sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones); a list from
+    `read_keys` brings its SAs with wildcards. window: replay window in packets instead of each SA's own, 0 = no check.
+    keep_clear: clear packets are written out as well. selectors: whether SAs carry only what their selectors say, where
+    they have some (RFC 4301 section 5.2, step 4).
     """
 
     remedy = "make it again from its key file (read_keys) in each process"
@@ -51,6 +58,7 @@ class Decryptor(Unpicklable):
         self.tables = Tables()
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, [CAPTURE])
+        patterns = sas.patterns if isinstance(sas, Keys) else ()
         sas = [sa.as_captured() for sa in sas]
         if window is not None:
             sas = [replace(sa, replay_window=window) for sa in sas]
@@ -58,6 +66,8 @@ class Decryptor(Unpicklable):
         self.selects = selectors and build(self.tables, sas, self.handles)
         t = self.tables.t
         t.ctl[CTL_MODE], t.ctl[CTL_IN_IF], t.ctl[CTL_KEEP_CLEAR] = MODE_DECRYPT, 0, keep_clear
+        self.wildcards = Wildcards(self.tables, self.sad, patterns, window)
+        sas += [pattern.sa for pattern in patterns]
         stated = [sa.natt for sa in sas if sa.natt is not None]
         ports = {dport for _, dport in stated if dport}
         if len(ports) == 1 and not any(t.ctl[CTL_NATT] in pair for pair in stated):
@@ -67,6 +77,13 @@ class Decryptor(Unpicklable):
         reassembly.build(self.tables)
         self.engine = Engine(self.tables, self.sad, threads, batch)
         self.engine.align(ALIGN_INBOUND)
+        self.engine.on_stop = self._on_stop
+
+    def _on_stop(self, why: int, _handle: int, _value: int, _ts: int) -> None:
+        if why == STOP_SPI:
+            cut = int(self.tables.t.ctl[CTL_CUT_VECTOR])
+            p = next(p for p in self.engine.workspaces if p.st[ST_CUT_VECTOR] == cut)
+            self.wildcards.on_stop(p, int(p.st[ST_ASK_ROW]))
 
     def run(
         self, source: Source, sink: Sink, on_verdicts: Any = None, on_progress: Callable[[int], None] | None = None

@@ -28,7 +28,18 @@ _SECRETS = (
     (rb"^\s*(?:proto (?:esp|ah)|comp) spi ", "a key file (ip xfrm state)"),
     (rb"^\s*(?:auth(?:-trunc)?|enc|aead) \S+ " + _HEX, "a key file (ip xfrm state)"),
     (rb"^\s*(?:ip(?: -\S+)* xfrm|ip xfrm) state ", "a script of ip xfrm commands"),
-    (rb"^\s*add \S+ \S+ (?:esp|ah|ipcomp)(?:-\S+)? ", "a key file (setkey)"),
+    (rb"^\s*add (?:-\S+ )*\S+ \S+ (?:esp|ah|ipcomp)(?:-\S+)? ", "a key file (setkey)"),
+    (rb"^\s*(?:esp|ah|esp-udp|ipcomp) mode=\w+ spi=\d", "a key file (setkey -D)"),
+    (rb"^\s*(?:0x[0-9A-Fa-f]+|\d+)@[0-9A-Fa-f.:]+\s+[\w-]+:\S", "a key file (tcpdump -E)"),
+    (rb"^\s*esp (?:tunnel|transport) from \S+ to \S+ spi 0x", "a key file (ipsecctl)"),
+    (rb"(?:encryption|integrity) (?:initiator|responder) key => ", "a log of strongSwan with keys"),
+    (rb"^.*(?:our  keymat|KEYMAT computed)", "a log of Libreswan with keys"),
+    (rb"^\s*(?:local\s+crypto endpt|current outbound spi)\b", "the output of show crypto ipsec sa, which has no keys"),
+    (rb"^.*(?:INSTALLED, (?:TUNNEL|TRANSPORT)|Security Associations \(\d+ up)", "a status of strongSwan, without keys"),
+    (rb"^000 (?:#\d+: |\"|using kernel)", "a status of Libreswan, without keys"),
+    (rb"^006 #\d+: ", "a traffic status of Libreswan, without keys"),
+    (rb"^\s*\[\d+\] sa \d+ .*spi ", "the output of VPP's show ipsec sa"),
+    (rb"^.*\bSPI=0x\S+ .*(?:auth|enc)-key=|^.*\bspi=0x\S+ src-address=", "the output of RouterOS's installed-sa"),
     (rb"^[^#\n]*:\s*(?:PSK|RSA|ECDSA|EAP|XAUTH|PIN|NTLM|PKCS8|PKCS12|P12)\b", "a file of secrets (ipsec.secrets)"),
     (rb"^\s*(?:connections|secrets|pools|authorities)\s*\{", "a file of strongSwan (swanctl.conf)"),
     (rb"^\s*(?:conn|config|ca) \S+\s*\n\s+\w+\s*=", "a file of strongSwan or Libreswan (ipsec.conf)"),
@@ -46,16 +57,24 @@ _CONFIGURATION = re.compile(
 )
 
 
-def foreign(data: bytes) -> str:
-    """What the first bytes of a file given as a configuration show that it is instead; empty when nothing does."""
+def binary(data: bytes) -> str:
+    """What the first bytes of a file that is no text show that it is; empty for text."""
     for magic, what in _MAGIC:
         if data.startswith(magic):
             return what
+    return "a binary file" if b"\0" in data[:HEAD] else ""
+
+
+def foreign(data: bytes) -> str:
+    """What the first bytes of a file given as a configuration show that it is instead; empty when nothing does."""
+    found = binary(data)
+    if found and found != "a binary file":
+        return found
     head = data.removeprefix(b"\xef\xbb\xbf")[:HEAD].replace(b"\r", b"")
     if head.lstrip()[:1] in (b"{", b"["):
         return "a key file (JSON)" if _JSON_KEYS.search(head) else "a JSON file" if head.lstrip()[:1] == b"{" else ""
-    if b"\0" in head:
-        return "a binary file"
+    if found:
+        return found
     if _CONFIGURATION.search(head):
         return ""
     return next((what for expression, what in _COMPILED if expression.search(head)), "")

@@ -19,6 +19,7 @@ AH_HEADER = 12  # next header, length, reserved, SPI, sequence number
 TRAILER = 2  # pad length and next header
 WINDOW_MAX = 4096  # the largest that Linux takes; IOS goes to 1024
 ALGORITHM_DEFAULT = -1
+UNCHECKED_ICVS = (0, 8, 12, 16, 24, 32)  # bytes at the end of ESP without a known integrity algorithm
 AS_CAPTURED = 1 << 31  # numbers that a capture may lie behind its key file
 IKE_PORT = 500
 NATT_ANY = (0, 0)  # the key file does not say: plain and UDP-encapsulated packets are both this SA's
@@ -90,7 +91,9 @@ class SecurityAssociation:
     `src`, `dst`: outer addresses, None = any. `mode`: None = not stated, the next header decides. `encr_key`,
     `integ_key`, `salt`: raw bytes, the salt apart from the key. `icv_len`: bytes of the tag; the default stands for
     the algorithm's own, and the field holds the real length afterwards. `replay_window`: packets, 0 = no check.
-    `natt`: UDP source and destination port, None = not encapsulated. `comp`: IPComp before ESP; None = not stated.
+    With `integ` none a cipher that makes no ICV may have an `icv_len`: that ICV is cut off unchecked, so such an SA
+    opens packets of captures only (see `unchecked`). `natt`: UDP source and destination port, None = not encapsulated.
+    `comp`: IPComp before ESP; None = not stated.
     `seq`: 64 bits, the next number to send or the highest seen; 0 = fresh. `bundle`: SAs of one bundle (AH over ESP)
     carry the same name. `allow_null`: take ESP that neither encrypts nor authenticates, which is refused otherwise.
     Raises SaError.
@@ -127,6 +130,8 @@ class SecurityAssociation:
         _check_numbers(self)
         _check_algorithms(self)
         allowed = self.cipher.icvs or (self.integrity.icv,)
+        if self.proto == "esp" and self.integ == "none" and not self.is_aead:
+            allowed = UNCHECKED_ICVS
         default = self.cipher.icv or self.integrity.icv
         if self.icv_len == ALGORITHM_DEFAULT:
             object.__setattr__(self, "icv_len", default)
@@ -148,6 +153,11 @@ class SecurityAssociation:
     def is_aead(self) -> bool:
         """True where the cipher makes the ICV."""
         return self.cipher.aead
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether its packets carry an ICV that nothing here can compute or check."""
+        return self.integ == "none" and self.icv_len > 0 and not self.is_aead
 
     @property
     def iv_len(self) -> int:

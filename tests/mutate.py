@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from cli_help import config, qfp
 from packets import ip4, udp
+from test_keyfile_dumps import FILES
 
 from qfp.batch import Batch
 from qfp.cli.facts import exported
@@ -26,6 +27,8 @@ XFRM = """src 203.0.113.1 dst 203.0.113.2
   00000000 00000001
  sel src 10.1.0.0/16 dst 10.2.0.0/16 proto udp
 """
+DUMPS = {name: text for name, text in FILES.items() if name not in ("xfrm", "esp_sa")} | {"wildcards": FILES["esp_sa"]}
+KEY_FILES = ("json", "esp_sa", "xfrm", *DUMPS)
 WORDS = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\x01\0\0\0", b"\0" * 8, b"\xff" * 8]
 
 
@@ -70,12 +73,14 @@ def main(kind: str, count: int, folder: Path) -> None:
         write_esp_sa(path, exported(router))
     elif kind == "xfrm":
         path.write_text(XFRM)
+    elif kind in DUMPS:
+        path.write_text(DUMPS[kind])
     else:
         write_trace(path, clear)
     data, rng, seen = path.read_bytes(), random.Random(kind), Counter[int]()
     for k in range(count):
         path.write_bytes(mutated(data, rng))
-        if kind in ("json", "esp_sa", "xfrm"):
+        if kind in KEY_FILES:
             done = qfp("decrypt", folder / "wire.pcap", "--keys", path, "--json")
             allowed = {0, 2}
         else:

@@ -32,7 +32,7 @@ def read(text: str) -> list[SecurityAssociation]:
 
 def fails(text: str | bytes) -> KeyFileError:
     with pytest.raises(KeyFileError) as caught:
-        parse_keys(HERE, text if isinstance(text, bytes) else text.encode())
+        parse_keys(HERE, text if isinstance(text, bytes) else text.encode(), strict=True)
     assert not leaks(str(caught.value))
     return caught.value
 
@@ -266,16 +266,16 @@ def test_esp_sa_lines() -> None:
 @pytest.mark.parametrize(
     ("more", "field", "named"),
     [
-        ({"spi": "*"}, 3, "wildcard"), ({"spi": "0x1*"}, 3, "wildcard"), ({"spi": "x"}, 3, "not an SPI"),
-        ({"spi": "0"}, 3, "out of range"), ({"src": "10.*"}, 1, "wildcard"), ({"dst": "10.0.0.0/8"}, 2, "mask"),
+        ({"spi": "12*"}, 3, "not an SPI"), ({"spi": "0x1?"}, 3, "eight digits"), ({"spi": "x"}, 3, "not an SPI"),
+        ({"spi": "0"}, 3, "out of range"), ({"src": "10.a*"}, 1, "wildcard"), ({"dst": "10.0.0.0/99"}, 2, "prefix"),
         ({"src": "::1"}, 1, "family"), ({"family": "IPv5"}, 0, "protocol"), ({"key": "0x" + SECRET[1:]}, 5, "not hex"),
         ({"key": "0x" + SECRET[2:]}, 5, "15 bytes"), ({"auth": "MAC-RIPEMD-160-96 [RFC2857]"}, 6, "ripemd is not"),
-        ({"auth": "ANY 96 bit authentication [no checking]"}, 6, "nothing checks"), ({"auth": SECRET}, 6, "not known"),
+        ({"auth": "ANY 97 bit authentication [no checking]"}, 6, "not known"), ({"auth": SECRET}, 6, "not known"),
         ({"enc": "TWOFISH-CBC"}, 4, "twofish is not supported"), ({"enc": "0x" + SECRET}, 4, "not known"),
         ({"enc": "AES-GCM with IIV and 16 octet ICV [RFC4106 & RFC8750]"}, 4, "implicit"),
         ({"enc": "AES-CBC [RFC3603]"}, 4, "did you mean"),
         ({"enc": "AES-CTR [RFC3686]"}, 5, "16 bytes of key for aes-ctr"),
-        ({"auth_key": "a\\qb"}, 7, "backslash"), ({"more": "1"}, 0, "9 fields"),
+        ({"auth_key": "a\\qb"}, 7, "backslash"), ({"more": "1"}, 8, "length"),
         ({"sn": "16-bit", "high": "0"}, 8, "length"),
         ({"sn": "64-bit", "high": "x"}, 9, "high half"), ({"src": SECRET}, 1, "not an IP address"),
         ({"enc": "AES-GCM with 8 octet ICV [RFC4106]", "key": f"0x{SECRET}00000000"}, 6, "makes the ICV itself"),
@@ -304,14 +304,14 @@ def test_an_esp_sa_table_reads_back(
     notes = write_esp_sa(path, sas, newer=newer)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     left_out = [note for note in notes if "left out" in note]
-    expect = {}
+    expect: dict[object, SecurityAssociation] = {}  # the first of equal SPI and destination serves
     for one in sas:
         if not any(f"{one.proto} SA 0x{one.spi:08x} " in note for note in left_out):
             esn = one.esn and newer
             seq = one.seq >> 32 << 32 if esn else 0
             plain = {"selectors": None, "bundle": None, "direction": None, "mode": None, "natt": NATT_ANY}
-            expect[replace(one, **plain, esn=esn, seq=seq, replay_window=0)] = None
-    assert (read_keys(path, allow_null=True) if expect else []) == list(expect)
+            expect.setdefault((one.spi, one.dst), replace(one, **plain, esn=esn, seq=seq, replay_window=0))
+    assert (read_keys(path, allow_null=True) if expect else []) == list(expect.values())
 
 
 # -------------------------------------------------------------------------------------------- ip xfrm state
@@ -394,7 +394,7 @@ def test_ip_xfrm_state_ciphers(name: str) -> None:
         ("proto ah", "proto comp", 29, "protocol"), ("espinudp", "espintcp", 6, "espinudp"),
         ("0a0b0c0d", "0a", 5, "of key"),
         ("src 192.0.2.1 dst", "src 192.0.2 dst", 1, "src is not an IP address"), ("dir out", "dir up", 12, "direction"),
-        (" 128\n", " 200\n", 16, "integrity algorithm"), ("\tencap", "\tencapp", 6, "not known"),
+        (" 128\n", " 200\n", 16, "integrity algorithm"), ("\tencap", "\tencapp", 6, "not of ip xfrm state"),
         ("spi 0xc1000001", "spi 0x0", 1, "spi: out of range"),
         ("\tenc cbc", "\tauth-trunc cbc", 17, "second auth-trunc"),
         (" 96\n", " 97\n", 5, "whole number"), ("proto udp", "proto nix", 19, "number"),
@@ -409,7 +409,7 @@ def test_a_wrong_ip_xfrm_state_names_the_place(old: str, new: str, line: int, na
 @pytest.mark.req("BASE-11")
 def test_an_esp_state_without_keys() -> None:
     text = re.sub(r"\t(aead|enc) .*\n", "", XFRM)
-    assert fails(text).problem == "an ESP SA without an enc or aead line"
+    assert fails(text).problem.startswith("an ESP SA without an enc or aead line")
 
 
 # ------------------------------------------------------------------------------------------- any text at all
@@ -505,7 +505,7 @@ def tshark_sas() -> list[SecurityAssociation]:
                 sas.append(SecurityAssociation(
                     proto="esp", spi=0x1000 + n, src=ip_address(f"{net}1"), dst=ip_address(f"{net}2"), encr=c.name,
                     encr_key=bytes(range(n % 50, n % 50 + size)), salt=b"salt"[: c.salt], integ=integ, icv_len=icv,
-                    integ_key=bytes(range(INTEGRITIES[integ].key)),
+                    integ_key=bytes(range(INTEGRITIES[integ].key)), allow_null=True,
                 ))  # fmt: skip
     return sas
 
@@ -544,4 +544,7 @@ def test_the_sas_of_the_published_captures_survive_both_files(tmp_path: Path) ->
     write_sas(tmp_path / "sas.json", sas)
     assert read_keys(tmp_path / "sas.json", allow_null=True) == sas
     assert write_esp_sa(tmp_path / "esp_sa", sas) == []
-    assert read_keys(tmp_path / "esp_sa", allow_null=True) == list(dict.fromkeys(sas))
+    first: dict[object, SecurityAssociation] = {}
+    for sa in sas:  # two captures have SPI and destination in common: the table's first line serves
+        first.setdefault((sa.spi, sa.dst), sa)
+    assert read_keys(tmp_path / "esp_sa", allow_null=True) == list(first.values())

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-TYPES = ("pcap", "pcapng", "pcap.gz", "pcapng.zst", "arrow", "parquet", "json", "esp_sa", "xfrm")
+TYPES = ("pcap", "pcapng", "pcap.gz", "pcapng.zst", "arrow", "parquet", "json", "esp_sa", "xfrm", "setkey",
+         "setkey_c", "tcpdump", "charon", "pluto", "ipsecctl", "wildcards")  # fmt: skip
 CHILD = Path(__file__).with_name("mutate.py")
 
 

@@ -132,7 +132,7 @@ def test_a_strict_checker_knows_the_types_of_the_installed_package(user: Path) -
     types = re.findall(r'Revealed type is "(.*)"', said)
     wanted = (
         r"def \(batch: qfp\.batch\.Batch, .*-> qfp\.result\.Result",
-        r"list\[qfp\.sa\.SecurityAssociation\]", r"qfp\.router\.Router",
+        r"qfp\.trace\.keyfile_book\.Keys", r"qfp\.router\.Router",
         r"list\[qfp\.config\.issues\.Issue\]", r"qfp\.result\.Result", r"qfp\.batch\.Batch", r"dict\[.*str, .*\]",
         r"qfp\.result\.Result", r"str",
     )  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import stat
+from ipaddress import ip_address
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from cli_help import config, qfp
 from packets import ip4, udp
 
+from qfp.algorithms import CIPHERS, INTEGRITIES
 from qfp.batch import Batch
 from qfp.cli.facts import exported
 from qfp.config import ConfigError, load, loads
 from qfp.decrypt import Decryptor
 from qfp.router import Router
+from qfp.sa import SecurityAssociation
 from qfp.trace import TraceError, write_trace
 from qfp.trace.keyfile import read_keys, write_esp_sa, write_sas
 from qfp.trace.output import OutputFile
@@ -143,12 +146,14 @@ def identities(packets: Batch) -> list[bytes]:
 @pytest.mark.parametrize(
     ("transform", "extra"),
     [("esp-gcm", ""), ("esp-gcm 256", ""), ("esp-aes esp-sha-hmac", ""), ("ah-sha-hmac esp-aes", ""), ("esp-gmac", ""),
-     ("esp-gcm", "crypto ipsec security-association multi-sn\n"), ("esp-gcm", "! esn\n")],
+     ("esp-gcm", "crypto ipsec security-association multi-sn\n"), ("esp-gcm\n esn", ""),
+     ("esp-aes esp-sha-hmac\n esn", "")],
 )  # fmt: skip
 def test_a_run_continued_from_its_key_file_repeats_no_number(transform: str, extra: str, tmp_path: Path) -> None:
     """Run, export, run, export, run; the peer, and a reader of the captures, open everything with the last file."""
-    text = extra + config(1, transform, " set security-association esn\n" if "esn" in extra else "")
+    text = extra + config(1, transform)
     router, seen, wires = Router.loads(text), [], []
+    assert [sa.esn for sa in exported(router)] == ["esn" in transform] * len(exported(router))
     for _ in range(3):
         result = router.forward(frames(40), INSIDE)
         assert len(result.packets) == 40
@@ -159,6 +164,55 @@ def test_a_run_continued_from_its_key_file_repeats_no_number(transform: str, ext
     assert len(set(seen)) == 120
     opened = Decryptor(read_keys(tmp_path / "keys"), window=64).open(Batch.concat(wires[:1]))
     assert len(opened.packets) == 40
+
+
+KEYED = {"aes-ctr": ("aes-ctr", 16, "hmac-sha1-96"), "aes-ccm": ("aes-ccm", 16, "none"),
+         "chacha20-poly1305": ("chacha20-poly1305", 32, "none"), "aes-gcm": ("aes-gcm", 16, "none"),
+         "aes-cbc": ("aes-cbc", 16, "hmac-sha256-128")}  # fmt: skip
+
+
+def pair(name: str, esn: bool, seq: int) -> list[SecurityAssociation]:
+    """The SAs of both directions of Site1 and Site2, of which `seq` numbers are used up, as Site1 would write them."""
+    encr, size, integ = KEYED[name]
+    salt, key = CIPHERS[encr].salt, INTEGRITIES[integ].key
+    ends = ip_address("203.0.113.1"), ip_address("203.0.113.2")
+    return [
+        SecurityAssociation(
+            proto="esp", spi=0x1000 + k, src=ends[k], dst=ends[1 - k], encr=encr, encr_key=bytes([k + 1]) * size,
+            salt=bytes([k + 1]) * salt, integ=integ, integ_key=bytes([k + 1]) * key, esn=esn, seq=seq + 1 - k,
+            direction="in" if k else "out",
+        )
+        for k in range(2)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEYED)
+@pytest.mark.parametrize(("esn", "seq"), [(False, 0), (True, 0), (True, 2**32 - 60), (True, 2**33 + 5)])
+@pytest.mark.parametrize("whose", ["own", "one file"])
+def test_both_ends_continued_from_key_files(name: str, esn: bool, seq: int, whose: str, tmp_path: Path) -> None:
+    """Three runs of both directions, each end from its own file, or both from that of the first; ESN crosses 2^32."""
+    near_file, far_file = tmp_path / "near", tmp_path / "far"
+    write_sas(near_file, pair(name, esn, seq))
+    write_sas(far_file, pair(name, esn, seq))
+    there, back = [], []
+    for _ in range(3):
+        near = Router.loads(config(1), keys=read_keys(near_file))
+        far = Router.loads(config(2), keys=read_keys(far_file if whose == "own" else near_file))
+        out = near.forward(frames(40), INSIDE).packets
+        assert len(far.forward(out, OUTSIDE).packets) == 40
+        home = [ip4("10.2.0.7", "10.1.0.5", udp(1, k, b"y" * k)) for k in range(40)]
+        answer = far.forward(Batch.from_frames(home, ts=np.arange(40)), INSIDE).packets
+        assert len(near.forward(answer, OUTSIDE).packets) == 40
+        there.append(out)
+        back.append(answer)
+        write_sas(near_file, exported(near))
+        write_sas(far_file, exported(far))
+    for wires in (there, back):
+        assert len({each for packets in wires for each in identities(packets)}) == 120
+    numbers = [int.from_bytes(each[4:8]) for packets in there for each in identities(packets)]
+    assert numbers == [(seq + k) % 2**32 for k in range(1, 121)]
+    opened = Decryptor(read_keys(near_file), window=64).open(Batch.concat([*there, *back]))
+    assert len(opened.packets) == 240
 
 
 def test_the_other_end_goes_on_above_what_was_received() -> None:

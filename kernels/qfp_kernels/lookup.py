@@ -216,6 +216,8 @@ def _one(p, t, i):
             p.spi[i] = spi
             p.seq[i] = np.uint64(low)
             ask(p, t, i, spi, proto)
+        elif t.ctl[CTL_MODE] == MODE_DECRYPT:
+            ask(p, t, i, spi, proto)  # an SA with wildcards may be of inner packets as well, and of any UDP port
         return result
     if p.lv_n[i] >= LEVELS:
         return NESTED

@@ -15,7 +15,7 @@ SCHEMA = "qfp-decrypt/1"
 @guarded
 def decrypt(
     trace: o.TraceArg,
-    keys: Annotated[Path, typer.Option("--keys", metavar="FILE", help="SA file, Wireshark esp_sa, or ip xfrm state.")],
+    keys: Annotated[Path, typer.Option("--keys", metavar="FILE", help=o.KEYS_HELP)],
     output: o.Output = None,
     verdicts: o.Verdicts = None,
     window: o.Window = None,
@@ -26,28 +26,31 @@ def decrypt(
     batch: o.BatchSize = 0,
     threads: o.Threads = 1,
     allow_null: o.AllowNull = False,
+    strict_keys: o.StrictKeys = False,
     json_out: o.Json = False,
 ) -> int:
     """Decrypt a capture with a key file; say what failed and why."""
+    from qfp.cli.keys import note_wildcards, read, skipped_facts
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_decrypt
 
     outputs = Outputs(output, verdicts, log)
     outputs.check([trace, keys])
+    sas = read(keys, strict_keys, allow_null)
     with compile_note():
         opener = make_decryptor(
-            keys, window=window, keep_clear=keep_clear, selectors=selectors, engine=engine, threads=threads,
-            batch=batch, allow_null=allow_null,
-        )  # fmt: skip
+            sas, window=window, keep_clear=keep_clear, selectors=selectors, engine=engine, threads=threads, batch=batch
+        )
         session = Session(opener, trace, outputs, opener.run, opener.stages)
         try:
             facts = session.execute(json_out)
         finally:
             opener.engine.close()
+    note_wildcards(keys, opener)
     status = finish(trace, facts)
-    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys), "window": window,
-             "selectors": opener.selects, **facts}  # fmt: skip
+    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys),
+             "keys_skipped": skipped_facts(sas), "window": window, "selectors": opener.selects, **facts}  # fmt: skip
     if json_out:
         put_json(facts)
     else:
@@ -55,9 +58,8 @@ def decrypt(
     return status
 
 
-def make_decryptor(keys: Path, *, engine: o.EngineName | None, allow_null: bool = False, **options: Any) -> Any:
-    """A decryptor over the SAs of a key file. Raises KeyFileError, EngineError."""
+def make_decryptor(sas: Any, *, engine: o.EngineName | None, **options: Any) -> Any:
+    """A decryptor over the SAs of a key file. Raises EngineError."""
     from qfp.decrypt import Decryptor
-    from qfp.trace.keyfile import read_keys
 
-    return Decryptor(read_keys(keys, allow_null=allow_null), engine=engine and engine.value, **options)
+    return Decryptor(sas, engine=engine and engine.value, **options)

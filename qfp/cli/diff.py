@@ -16,12 +16,14 @@ def diff(
     keys: o.Keys = None,
     trace: Annotated[Path | None, typer.Option("--trace", metavar="TRACE", help="A capture instead of cases.")] = None,
     allow_null: o.AllowNull = False,
+    strict_keys: o.StrictKeys = False,
     json_out: o.Json = False,
 ) -> int:
     """Compare qfp with scapy's IPsec byte for byte, shrinking to the smallest case that differs (exit status 1)."""
     from qfp.diff import run_diff
 
     found = run_diff(
-        seed, count, str(keys) if keys else None, str(trace) if trace else None, json_out, allow_null=allow_null
-    )
+        seed, count, str(keys) if keys else None, str(trace) if trace else None, json_out, allow_null=allow_null,
+        strict_keys=strict_keys,
+    )  # fmt: skip
     return int(found)

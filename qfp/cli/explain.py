@@ -33,24 +33,30 @@ def explain(
     release: o.Release = None,
     allow_null: o.AllowNull = False,
     strict: o.Strict = False,
+    strict_keys: o.StrictKeys = False,
     json_out: o.Json = False,
 ) -> int:
     """Say what each stage decided for one frame: the frames before it are run first, because state depends on them."""
     _check(files, ingress, keys, keying)
+    from qfp.cli.keys import read, skipped_facts
     from qfp.cli.progress import compile_note
 
+    sas: Any = ()
     with compile_note():
         row, problems = 0, []
         if len(files) == 2:
             cfg = load_config(files[0], platform, release, allow_null, strict)
-            owner = make_router(cfg, keying=keying.value, keys=keys, engine=engine, seed=seed, rekey=rekey)
+            sas = read(keys, strict_keys, cfg.allow_null, captures=False) if keys is not None else ()
+            owner = make_router(cfg, keying=keying.value, sas=sas, engine=engine, seed=seed, rekey=rekey)
             problems = problem_facts(owner.issues)
             row = owner.interfaces.row[owner.interface(str(ingress))]
         else:
             assert keys is not None
-            owner = make_decryptor(keys, window=window, keep_clear=keep_clear, engine=engine, allow_null=allow_null)
+            sas = read(keys, strict_keys, allow_null)
+            owner = make_decryptor(sas, window=window, keep_clear=keep_clear, engine=engine)
         facts = _explained(owner, files[-1], frame, row)
     if json_out:
+        facts["keys_skipped"] = skipped_facts(sas)
         put_json({"schema": SCHEMA, "status": DONE, "trace": str(files[-1]), "problems": problems, **facts})
     else:
         _print(facts)

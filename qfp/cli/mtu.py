@@ -59,8 +59,8 @@ def mtu(
         chart.suffix_of(picture)
         chart.library()
     with compile_note():
-        router = make_router(cfg, keys=None, engine=engine, seed=seed)
-        far = make_router(far_cfg, keys=None, engine=engine, seed=seed) if far_cfg is not None else None
+        router = make_router(cfg, sas=(), engine=engine, seed=seed)
+        far = make_router(far_cfg, sas=(), engine=engine, seed=seed) if far_cfg is not None else None
         try:
             found = _swept(router, far, config, asked)
         finally:

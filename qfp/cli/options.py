@@ -28,8 +28,10 @@ class Keying(StrEnum):
 ConfigArg = Annotated[Path, typer.Argument(metavar="CONFIG", help="IOS-style configuration.")]
 TraceArg = Annotated[Path, typer.Argument(metavar="TRACE", help="pcap, pcapng (also .gz, .zst), Parquet or Arrow.")]
 Ingress = Annotated[str, typer.Option("--in", metavar="IFACE", help="Interface at which the trace arrives (gi0/0/1).")]
-Keys = Annotated[
-    Path | None, typer.Option("--keys", metavar="FILE", help="SA file, Wireshark esp_sa, or ip xfrm state.")
+KEYS_HELP = "SA file, Wireshark esp_sa, ip xfrm state, setkey -D, tcpdump -E, a daemon's log with keys."
+Keys = Annotated[Path | None, typer.Option("--keys", metavar="FILE", help=KEYS_HELP)]
+StrictKeys = Annotated[
+    bool, typer.Option("--strict-keys", help="Refuse a key file of which something cannot be used (exit status 2).")
 ]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="OUT", help="Packets sent: .pcapng, .pcap, .parquet, .arrow.")

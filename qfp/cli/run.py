@@ -38,12 +38,14 @@ def run(
     release: o.Release = None,
     allow_null: o.AllowNull = False,
     strict: o.Strict = False,
+    strict_keys: o.StrictKeys = False,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
     cfg = load_config(config, platform, release, allow_null, strict)
+    from qfp.cli.keys import read, skipped_facts
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_run
@@ -52,9 +54,10 @@ def run(
     keyfiles = {"sas": export_sas, "esp_sa": export_esp_sa}
     outputs = Outputs(output, verdicts, log, {word: path for word, path in keyfiles.items() if path is not None})
     outputs.check([path for path in (config, trace, keys) if path is not None])
+    sas = read(keys, strict_keys, cfg.allow_null, captures=False) if keys is not None else ()
     with compile_note():
         router = make_router(
-            cfg, keying=keying.value, keys=keys, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey
+            cfg, keying=keying.value, sas=sas, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey
         )
         name = router.interface(ingress)
 
@@ -70,6 +73,7 @@ def run(
         finally:
             router.engine.close()
     facts = _described(facts, router, config, trace, name, keying.value, seed)
+    facts["keys_skipped"] = skipped_facts(sas)
     facts["hints"] = others.hints()
     for hint in facts["hints"]:
         note(hint)
@@ -100,15 +104,13 @@ def load_config(
     return cfg
 
 
-def make_router(cfg: Any, *, keys: Path | None, engine: o.EngineName | None, **options: Any) -> Any:
-    """A router of a configuration; what it finds besides goes to stderr.
+def make_router(cfg: Any, *, sas: Any, engine: o.EngineName | None, **options: Any) -> Any:
+    """A router of a configuration with SAs of a key file, if any; what it finds besides goes to stderr.
 
-    Raises KeyFileError, KeyingError, EngineError.
+    Raises KeyingError, EngineError.
     """
     from qfp.router import Router
-    from qfp.trace.keyfile import read_keys
 
-    sas = read_keys(keys, allow_null=cfg.allow_null) if keys is not None else ()
     router = Router(cfg, keys=sas, engine=engine and engine.value, **options)
     show_issues(router.issues[len(cfg.issues) :])
     return router

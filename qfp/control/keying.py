@@ -182,11 +182,11 @@ def from_file(want: Want, sas: Sequence[SecurityAssociation], outbound: bool) ->
     the entry's; each ESP SA with the AH SA over it, which is that of the same `bundle` name.
 
     The narrowest selectors win, the first of equals. Others of the same selectors (a file from a run with rekeys holds
-    several generations) follow in the file's order.
+    several generations) follow in the file's order. An SA whose ICV nothing checks serves nobody.
     """
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
-    fits = [sa for sa in sas if (sa.src, sa.dst) == ends and covers(sa.selectors, selector)]
+    fits = [sa for sa in sas if (sa.src, sa.dst) == ends and covers(sa.selectors, selector) and not sa.unchecked]
     fits.sort(key=lambda sa: breadth(sa.selectors))
     first = next((sa for sa in fits if sa.proto == "esp"), next(iter(fits), None))
     if first is None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from qfp.cli.keys import read, skipped_facts
 from qfp.diff.capture import clear_cases, compare_opened, ip_packets
 from qfp.diff.cases import Case, random_cases
 from qfp.diff.client import Oracle, OracleError
@@ -12,7 +13,7 @@ from qfp.diff.faults import BOTH_OPEN, ORACLE_OPENS, QFP_OPENS, SEAL
 from qfp.diff.fields import field_at, first_difference
 from qfp.diff.shrink import shrink
 from qfp.trace import TraceError, read_trace
-from qfp.trace.keyfile import KeyFileError, read_keys
+from qfp.trace.keyfile import KeyFileError, Keys
 
 EQUAL, DIFFERENT, WRONG_ARGUMENTS = 0, 1, 2
 # Whose the two outcomes of a difference are
@@ -30,37 +31,46 @@ class DiffError(ValueError):
 def run_diff(
     seed: int = 1, count: int = 1000, keys: str | Path | None = None, trace: str | Path | None = None,
     json_out: bool = False, *, engine: str | None = None, allow_null: bool = False,
+    strict_keys: bool = False,
 ) -> int:  # fmt: skip
     """Compare qfp with the oracle, print the outcome, and return the exit status.
 
     `count` random packets drawn from `seed`, or, with `keys` and `trace`, the first `count` packets of a capture under
     the SAs of a key file. `json_out`: one JSON object instead of text. `engine`: native, openssl, None = best.
-    `allow_null`: take ESP of the key file that neither encrypts nor authenticates.
+    `allow_null`: take ESP of the key file that neither encrypts nor authenticates. `strict_keys`: refuse a key file of
+    which something cannot be used.
     Returns 0 when all are equal, 1 when there are differences, 2 for wrong arguments or when scapy is missing.
     """
     try:
-        report, found, version = _run(seed, count, keys, trace, engine, allow_null)
+        sas = _sas(keys, trace, allow_null, strict_keys)
+        report, found, version = _run(seed, count, sas, trace, engine)
     except (DiffError, OracleError, KeyFileError, TraceError, OSError) as error:
         print(json.dumps({"error": str(error)}) if json_out else f"qfp diff: {error}")
         return WRONG_ARGUMENTS
     facts = described(report, found, version)
+    facts["keys_skipped"] = skipped_facts(sas)
     print(json.dumps(facts) if json_out else text(facts))
     return DIFFERENT if report.differences else EQUAL
 
 
-def _run(
-    seed: int, count: int, keys: str | Path | None, trace: str | Path | None, engine: str | None, allow_null: bool
-) -> tuple[Report, list[Difference], str]:
-    if count < 1:
-        raise DiffError(f"count is {count}: compare at least 1 packet")
+def _sas(keys: str | Path | None, trace: str | Path | None, allow_null: bool, strict: bool) -> Keys | None:
+    """The SAs of a key file; None for random cases. What is left out goes to stderr."""
     if (keys is None) != (trace is None):
         missing = "a capture (trace)" if trace is None else "a key file (keys)"
         raise DiffError(f"{missing} is missing: give both, or neither for random cases")
-    if keys is None or trace is None:
+    found: Keys | None = None if keys is None else read(Path(keys), strict, allow_null, captures=False)
+    return found
+
+
+def _run(
+    seed: int, count: int, sas: Keys | None, trace: str | Path | None, engine: str | None
+) -> tuple[Report, list[Difference], str]:
+    if count < 1:
+        raise DiffError(f"count is {count}: compare at least 1 packet")
+    if sas is None or trace is None:
         with Oracle() as oracle:
             report = compare_all(random_cases(seed, count), oracle, engine=engine, stop=_enough)
             return report, smallest(report, oracle, engine), oracle.version
-    sas = read_keys(keys, allow_null=allow_null)
     packets = list(ip_packets(read_trace(Path(trace))))[:count]
     with Oracle() as oracle:
         report = compare_all(clear_cases(sas, packets), oracle, engine=engine)

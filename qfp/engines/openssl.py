@@ -208,8 +208,9 @@ class OpensslContext:
             return False
         if self._aead is not None:
             return self._open_aead(self._aead, view, end, self._high(seq_hi))
-        if not hmac.compare_digest(self._tag(view[:end], self._high(seq_hi)), bytes(view[end:])):
-            return False
+        tag = self._tag(view[:end], self._high(seq_hi))
+        if self._mac is not None and not hmac.compare_digest(tag, bytes(view[end:])):
+            return False  # without a MAC an ICV that the SA may have is cut off unchecked
         assert self._plain is not None
         at = self._iv_end
         view[at:end] = self._plain.decrypt(bytes(view[ESP_HEADER:at]), view[at:end])

@@ -5,51 +5,28 @@
 Later releases append two fields: the length of the sequence number (`32-bit`, `64-bit`) and the high half in hex.
 The table knows no mode, no UDP encapsulation and no replay window, so SAs from it are open in the first two
 (`mode` None, `natt` NATT_ANY) and do not check for replay, as Wireshark does not.
+
+SPI and addresses may have wildcards. Wireshark compares them as text: `*` alone is anything, in an SPI of ten
+characters (`0x12******`) it is a digit. Shorter SPIs that end in `*`, `?`, prefixes and `192.168.*` are what users
+write besides.
+Wireshark takes the first line that matches; here a whole SPI goes before wildcards, wherever it stands.
+`ANY n bit authentication [no checking]`: an ICV of that length is cut off, and nothing checks it.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
-from qfp.algorithms import CIPHERS, unknown
+from qfp.algorithms import unknown
 from qfp.sa import ALGORITHM_DEFAULT, NATT_ANY, Address, SaError, SecurityAssociation
+from qfp.sa_pattern import AddressPattern, PatternError, SaPattern, SpiPattern, exactly
+from qfp.trace.keyfile_book import Book, Unusable, key_bytes, split_key
 from qfp.trace.keyfile_error import KeyFileError
+from qfp.trace.keyfile_names import WIRESHARK_AUTHENTICATION, WIRESHARK_ENCRYPTION, WIRESHARK_OLD, Named, wireshark
+from qfp.trace.keyfile_text import Line, is_noise
 
-
-@dataclass(frozen=True)
-class Named:
-    """An encryption name of the table, and what it says."""
-
-    name: str
-    encr: str
-    icv: int | None  # None = the table's authentication column says
-    newer: bool = False  # only known to releases after 4.0
-
-
-ENCRYPTION = (
-    Named("NULL", "null", None),
-    Named("TripleDES-CBC [RFC2451]", "3des-cbc", None),
-    Named("AES-CBC [RFC3602]", "aes-cbc", None),
-    Named("AES-CTR [RFC3686]", "aes-ctr", None),
-    Named("DES-CBC [RFC2405]", "des-cbc", None),
-    Named("AES-GCM with 8 octet ICV [RFC4106]", "aes-gcm", 8),
-    Named("AES-GCM with 12 octet ICV [RFC4106]", "aes-gcm", 12),
-    Named("AES-GCM with 16 octet ICV [RFC4106]", "aes-gcm", 16),
-    Named("AES-GCM [RFC4106]", "aes-gcm", None),
-    Named("ChaCha20 with Poly1305 [RFC7634]", "chacha20-poly1305", 16, newer=True),
-)
-AUTHENTICATION = {
-    "NULL": "none",
-    "HMAC-MD5-96 [RFC2403]": "hmac-md5-96",
-    "HMAC-SHA-1-96 [RFC2404]": "hmac-sha1-96",
-    "HMAC-SHA-256-96 [draft-ietf-ipsec-ciph-sha-256-00]": "hmac-sha256-96",
-    "HMAC-SHA-256-128 [RFC4868]": "hmac-sha256-128",
-    "HMAC-SHA-384-192 [RFC4868]": "hmac-sha384-192",
-    "HMAC-SHA-512-256 [RFC4868]": "hmac-sha512-256",
-}
-ANY_ICV = re.compile(r"ANY (\d{2,3}) bit authentication \[no checking\]")
+ANY_ICV = re.compile(r"ANY (64|96|128|192|256) bit authentication(?: \[no checking\])?", re.IGNORECASE)
+ROW = re.compile(r'\s*"?(?:IPv4|IPv6|Any|\*)"?\s*,', re.IGNORECASE)
 IMPLICIT_IV = re.compile(r"\bIIV\b")
 FIELDS = ("protocol", "source", "destination", "SPI", "encryption", "encryption key", "authentication",
           "authentication key", "sequence number length", "sequence number high bits")  # fmt: skip
@@ -70,28 +47,43 @@ class _Bad(Exception):
 
 
 # --------------------------------------------------------------------------------------------------- reading
-def parse(path: Path, lines: list[str], allow_null: bool = False) -> list[SecurityAssociation]:
+def recognises(lines: list[Line]) -> bool:
+    """Whether there is a line of the table."""
+    return any(ROW.match(line.text) for line in lines)
+
+
+def parse(book: Book, lines: list[Line]) -> None:
     """The SAs of a table; a line for IPv4 and one for IPv6 that differ in nothing else are one SA.
 
-    Raises `KeyFileError`.
+    Raises `KeyFileError` where the reading is strict.
     """
-    sas: dict[SecurityAssociation, None] = {}
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            sas[_line(path, number, line, allow_null)] = None
-    return list(sas)
+    whole: dict[SecurityAssociation, None] = {}
+    for line in lines:
+        if is_noise(line):
+            continue
+        try:
+            found = _line(book, line)
+        except KeyFileError as error:
+            book.refuse(error)
+            continue
+        if isinstance(found, SaPattern):
+            book.add_pattern(found)
+        elif found not in whole:
+            whole[found] = None
+            book.add_sa(line.number, found)
 
 
-def _line(path: Path, number: int, line: str, allow_null: bool) -> SecurityAssociation:
+def _line(book: Book, line: Line) -> SecurityAssociation | SaPattern:
     columns: list[int] = []
     try:
-        fields = _split(line.rstrip(), columns)
-        return _association(fields, allow_null)
+        fields = _split(line.text, columns)
+        return _association(fields, line.number, book.allow_null)
     except _Bad as bad:
         column = columns[bad.field] + 1 if bad.field < len(columns) else 0
-        raise KeyFileError(path, number, column, bad.problem, bad.remedy) from None
+        raise KeyFileError(book.path, line.number, column, bad.problem, bad.remedy) from None
     except SaError as error:
-        raise KeyFileError.of(path, number, columns[COLUMN_OF.get(error.field, 0)] + 1, error) from None
+        column = columns[COLUMN_OF.get(error.field, 0)] + 1
+        raise KeyFileError.of(book.path, line.number, column, error) from None
 
 
 def _split(line: str, columns: list[int]) -> list[bytes]:
@@ -112,8 +104,8 @@ def _split(line: str, columns: list[int]) -> list[bytes]:
         if rest[0] != ",":
             raise _Bad(len(fields) - 1, "text between a field and the next comma", "separate fields by one comma")
         at = len(line) - len(rest[1:].lstrip())
-    if len(fields) not in (8, 10):
-        raise _Bad(0, f"{len(fields)} fields", f"give 8, or 10 with the last two: {', '.join(FIELDS)}")
+    if len(fields) not in (8, 9, 10):
+        raise _Bad(0, f"{len(fields)} fields", f"give 8 to 10: {', '.join(FIELDS)}")
     return fields
 
 
@@ -130,89 +122,109 @@ def _unescape(text: str, field: int) -> bytes:
     return ESCAPE.sub(plain, text.encode("utf-8", "surrogatepass"))
 
 
-def _association(fields: list[bytes], allow_null: bool) -> SecurityAssociation:
-    words = [field.decode("utf-8", "replace") for field in fields]
-    src, dst = _family(words)
+def _association(fields: list[bytes], line: int, allow_null: bool) -> SecurityAssociation | SaPattern:
+    words = [field.decode("utf-8", "replace").strip() for field in fields]
+    family = _family(words)
     named = _encryption(words[4])
     integ, icv = _authentication(words[6], named)
     key, auth_key = _key(fields[5], 5), _key(fields[7], 7)
-    salt = CIPHERS[named.encr].salt  # the key column holds the key and, behind it, the salt
-    cut = max(len(key) - salt, 0)
-    if salt and cut not in CIPHERS[named.encr].key_lengths:
-        raise _Bad(5, f"{len(key)} bytes of key for {named.encr}", f"give the key and, behind it, {salt} bytes of salt")
+    try:
+        keys = split_key(named.encr, key)  # the key column holds the key and, behind it, the salt
+    except Unusable as bad:
+        raise _Bad(5, bad.problem, bad.remedy) from None
     esn, high = _sequence(words)
-    return SecurityAssociation(
-        proto="esp", spi=_spi(words[3]), src=src, dst=dst, mode=None, encr=named.encr,
-        encr_key=key[:cut], salt=key[cut:],
+    whole = not any(set("*?/") & set(word) and word != "*" for word in words[1:4]) and words[3] != "*"
+    sa = SecurityAssociation(
+        proto="esp", spi=_spi(words[3]) if whole else 1, src=_address(words[1], 1, family) if whole else None,
+        dst=_address(words[2], 2, family) if whole else None, mode=None, encr=named.encr, **keys,
         integ=integ, integ_key=auth_key if integ != "none" else b"", icv_len=icv, esn=esn, replay_window=0,
         natt=NATT_ANY, seq=high << 32, allow_null=allow_null,
     )  # fmt: skip
+    return sa if whole else _pattern(words, sa, family, line)
 
 
-def _family(words: list[str]) -> tuple[Address | None, Address | None]:
+def _family(words: list[str]) -> int:
+    """4, 6, or 0 for both."""
     family = words[0].casefold()
-    if family not in ("ipv4", "ipv6", "any"):
+    if family not in ("ipv4", "ipv6", "any", "*"):
         raise _Bad(0, "the protocol is not one of the table's", "use IPv4, IPv6 or Any")
-    src, dst = _address(words[1], 1), _address(words[2], 2)
-    for field, address in ((1, src), (2, dst)):
-        if address is not None and family != "any" and family != f"ipv{address.version}":
-            raise _Bad(field, "an address of another family than the line", "use IPv4 or IPv6 to match the addresses")
-    return src, dst
+    return int(family[3:]) if family.startswith("ip") else 0
 
 
-def _address(word: str, field: int) -> Address | None:
+def _address(word: str, field: int, family: int) -> Address | None:
     if word == "*":
         return None
     try:
-        return ip_address(word)
+        address = ip_address(word)
     except ValueError:
-        partial = "*" in word or "/" in word
-        problem = "an address with a wildcard or mask in it" if partial else "not an IP address"
-        raise _Bad(field, problem, "use a whole address, or * for any") from None
+        raise _Bad(field, "not an IP address", "use an address, a prefix, or * for any") from None
+    if family and family != address.version:
+        raise _Bad(field, "an address of another family than the line", "use IPv4 or IPv6 to match the addresses")
+    return address
+
+
+def _pattern(words: list[str], sa: SecurityAssociation, family: int, line: int) -> SaPattern:
+    """A line with wildcards in SPI or addresses."""
+    ends = [_wild(words[field], field, family) for field in (1, 2)]
+    wild = set("*?") & set(words[3])
+    try:
+        spi = SpiPattern.parse(words[3]) if wild else SpiPattern(_spi(words[3]), 0xFFFFFFFF)
+    except PatternError as error:
+        raise _Bad(3, str(error), "write * for any, or eight digits of which some are *: 0x12******") from None
+    return SaPattern(sa, spi, ends[0], ends[1], family, line)
+
+
+def _wild(word: str, field: int, family: int) -> AddressPattern | None:
+    if word == "*":
+        return None
+    if not set("*?/") & set(word):
+        _address(word, field, family)
+        return exactly(word)
+    try:
+        return AddressPattern.parse(word)
+    except PatternError as error:
+        raise _Bad(field, str(error), "use an address, a prefix, 192.168.* or * for any") from None
 
 
 def _spi(word: str) -> int:
-    if "*" in word:
-        raise _Bad(3, "an SPI with a wildcard: an SA is found by its SPI", "write one line for each SPI, e.g. 0x100")
     if re.fullmatch(r"0[xX][0-9A-Fa-f]{1,8}|[0-9]{1,10}", word) is None:
-        raise _Bad(3, "not an SPI", "write it in hex, e.g. 0x00000100, or in decimal")
+        raise _Bad(3, "not an SPI", "write it in hex, e.g. 0x00000100, or in decimal, or * for any")
     return int(word, 16) if word[:2] in ("0x", "0X") else int(word)
 
 
 def _encryption(word: str) -> Named:
-    found = next((named for named in ENCRYPTION if named.name == word), None)
-    if found is None:
+    known = [named.name for named in WIRESHARK_ENCRYPTION]
+    name = wireshark(word, known)
+    if name is None:
         if IMPLICIT_IV.search(word):
             raise _Bad(4, "implicit IVs (RFC 8750) are not supported", "use an SA that sends its IV")
-        known = [named.name for named in ENCRYPTION]
         raise _Bad(4, str(unknown("encryption", word, known)), "choose a name from Wireshark's list")
-    return found
+    return WIRESHARK_ENCRYPTION[known.index(name)]
 
 
 def _authentication(word: str, named: Named) -> tuple[str, int]:
     """The integrity algorithm and the ICV length (bytes, or the default)."""
     unchecked = ANY_ICV.fullmatch(word)
-    aead = CIPHERS[named.encr].aead
-    if unchecked is not None and aead:
-        # how older tables, and strongSwan, give the ICV length of "AES-GCM [RFC4106]"
+    if unchecked is not None:  # of a combined mode: how older tables, and strongSwan, give the ICV's length
         return "none", int(unchecked[1]) // 8
-    if unchecked is not None:
-        raise _Bad(6, "an ICV that nothing checks", "name the integrity algorithm and its key: qfp checks every ICV")
-    integ = AUTHENTICATION.get(word)
-    if integ is None:
-        known = [*AUTHENTICATION]
-        raise _Bad(6, str(unknown("authentication", word, known)), "choose a name from Wireshark's list")
-    return integ, ALGORITHM_DEFAULT if named.icv is None else named.icv
+    table = WIRESHARK_AUTHENTICATION | WIRESHARK_OLD
+    name = wireshark(word, [*table])
+    if name is None:
+        problem = str(unknown("authentication", word, [*WIRESHARK_AUTHENTICATION]))
+        raise _Bad(6, problem, "choose a name from Wireshark's list")
+    return table[name], ALGORITHM_DEFAULT if named.icv is None else named.icv
 
 
 def _key(field: bytes, number: int) -> bytes:
     """A key: hex after `0x`, otherwise the characters themselves."""
     if field[:2] not in (b"0x", b"0X"):
         return field
-    digits = field[2:]
-    if re.fullmatch(rb"(?:[0-9A-Fa-f]{2})*", digits) is None:
-        raise _Bad(number, "not hex", "give an even number of hex digits after 0x")
-    return bytes.fromhex(digits.decode())
+    if field in (b"0x", b"0X"):
+        return b""
+    try:
+        return key_bytes(field.decode("utf-8", "replace"))
+    except Unusable as bad:
+        raise _Bad(number, bad.problem, bad.remedy) from None
 
 
 def _sequence(words: list[str]) -> tuple[bool, int]:
@@ -221,28 +233,32 @@ def _sequence(words: list[str]) -> tuple[bool, int]:
         return False, 0
     if words[8] not in ("32-bit", "64-bit"):
         raise _Bad(8, "not a length of sequence numbers", "use 32-bit or 64-bit")
-    if re.fullmatch(r"(?:0[xX])?[0-9A-Fa-f]{1,8}", words[9]) is None:
+    high = words[9] if len(words) > 9 else "0"
+    if re.fullmatch(r"(?:0[xX])?[0-9A-Fa-f]{1,8}", high) is None:
         raise _Bad(9, "not a high half", "give up to 8 hex digits, 0 for none")
     esn = words[8] == "64-bit"
-    return esn, int(words[9], 16) if esn else 0
+    return esn, int(high, 16) if esn else 0
 
 
 # --------------------------------------------------------------------------------------------------- writing
 def render(sas: Iterable[SecurityAssociation], newer: bool) -> tuple[str, list[str]]:
     """The text of a table, and a sentence for each SA that it cannot hold, or not fully."""
-    names = {integ: name for name, integ in AUTHENTICATION.items()}
+    names = {integ: name for name, integ in WIRESHARK_AUTHENTICATION.items()}
     lines: list[str] = []
     notes: list[str] = []
     for sa in sas:
         who = f"{sa.proto} SA 0x{sa.spi:08x}"
-        found = [n for n in ENCRYPTION if n.encr == sa.encr and n.icv in (None, sa.icv_len) and (newer or not n.newer)]
+        fits = [n for n in WIRESHARK_ENCRYPTION if n.encr == sa.encr and n.icv in (None, sa.icv_len)]
+        found = [n for n in fits if newer or not n.newer]
         if sa.proto == "ah":
             notes.append(f"{who} is left out: Wireshark does not check AH")
         elif not found or sa.integ not in names:
             missing = sa.integ if found else sa.encr
             notes.append(f"{who} is left out: the table has no name for {missing}")
         else:
-            lines += _lines(sa, found[0].name, names[sa.integ], newer)
+            unchecked = sa.integ == "none" and sa.icv_len and not sa.is_aead
+            integ = f"ANY {8 * sa.icv_len} bit authentication [no checking]" if unchecked else names[sa.integ]
+            lines += _lines(sa, found[0].name, integ, newer)
             if sa.esn and not newer:
                 notes.append(f"{who}: tables of Wireshark 4.0 cannot say ESN, its ICVs will show as incorrect")
     return "".join(line + "\n" for line in lines), notes

@@ -1,4 +1,5 @@
-"""The project's SA file: JSON, `{"sas": [ {proto, spi, src, dst, …}, … ]}`. Unknown keys are refused by name.
+"""The project's SA file: JSON, `{"sas": [ {proto, spi, src, dst, …}, … ]}`. Unknown keys are refused by name, and cost
+their SA; wrong syntax costs the file.
 
 Keys and salt are hex; addresses are text, `*` or null for any; ports are a number or `"LOW-HIGH"`. Only `proto` and
 `spi` must be there. An absent `mode` means that the next header decides.
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qfp.sa import NATT_ANY, Address, AddressRange, PortRange, SaError, SecurityAssociation, Selectors
+from qfp.trace.keyfile_book import Book
 from qfp.trace.keyfile_error import KeyFileError
 
 KEYS = ("proto", "spi", "src", "dst", "mode", "encr", "encr_key", "salt", "integ", "integ_key", "icv_len", "esn",
@@ -61,12 +63,12 @@ class Source:
             at = self.skip(at + 1) if self.text[at] == "," else at
 
 
-def parse(path: Path, text: str, allow_null: bool = False) -> list[SecurityAssociation]:
-    """The SAs of an SA file. Raises `KeyFileError`."""
-    source = Source(path, text)
+def parse(book: Book, text: str) -> None:
+    """The SAs of an SA file. Raises `KeyFileError` for what is no SA file, or where the reading is strict."""
+    source = Source(book.path, text)
     try:
         json.loads(text)  # the whole syntax first, so that what follows need not check it
-        return _file(source, allow_null)
+        _file(book, source)
     except json.JSONDecodeError as error:
         raise source.error(error.pos, f"not JSON: {error.msg}", "correct the syntax") from None
     except KeyFileError:
@@ -75,14 +77,19 @@ def parse(path: Path, text: str, allow_null: bool = False) -> list[SecurityAssoc
         raise source.error(0, "not an SA file: nested too deep, or a number too long", 'write {"sas": [ … ]}') from None
 
 
-def _file(source: Source, allow_null: bool) -> list[SecurityAssociation]:
+def _file(book: Book, source: Source) -> None:
     start = source.skip(0)
     if source.text[start] != "{":
         raise source.error(start, "an SA file is one object", 'write {"sas": [ … ]}')
     for _, name, value_at, value in _checked(source, start, ("sas",), "the file"):
         if not isinstance(value, list):
             raise source.error(value_at, f"{name} is not an array", 'write {"sas": [ … ]}')
-        return [_association(source, at, sa, allow_null) for at, sa in source.values(value_at)]
+        for at, sa in source.values(value_at):
+            try:
+                book.take(_association(source, at, sa, book.allow_null))
+            except KeyFileError as error:
+                book.refuse(error)
+        return
     raise source.error(start, "there is no key 'sas'", 'write {"sas": [ … ]}')
 
 
