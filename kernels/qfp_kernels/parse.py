@@ -1,5 +1,7 @@
 """parse: find the IP header behind the link layer, check it, and fill the columns that later stages trust.
 
+Usual link layers are known here (`link_length`), rare ones and, with key files alone, tunnels to `dissect`.
+
 After this stage every offset and length in the columns lies inside the frame; no later stage believes a length taken
 from packet bytes again (decapsulated packets come back through `parse_ip`). Rows that carry ESP, AH or UDP on the
 NAT-T port go on the INBOUND list, the others on the OUTBOUND list; fragments wait for `reassemble`, on a list of their
@@ -10,15 +12,21 @@ import numpy as np
 
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
+from qfp_kernels.dissect import carries, note
+from qfp_kernels.dissect_words import ETHERTYPE, FRAGMENT_OF, LENGTH_MAX, NO_CHECKSUM, NO_LENGTH
 from qfp_kernels.drops import STAGES, Drop, Verdict
-from qfp_kernels.jit import inlined, outlined
+from qfp_kernels.jit import inlined, outlined, run_step
 from qfp_kernels.layout import (
+    CTL_MODE,
     CTL_NATT,
     CTL_NATT_FROM,
+    CTL_OFFLOAD,
+    CTL_UDP_WHOLE,
     FRAG,
     FRAG_DF,
     FRAG_LATER,
     FRAME_MAX,
+    MODE_DECRYPT,
     NOTE_FRAGMENT,
     ROWS_MAX,
     ST_AH,
@@ -26,14 +34,17 @@ from qfp_kernels.layout import (
     ST_ER,
     ST_FR,
     ST_IC,
+    ST_NOTED,
+    ST_RESULT,
     ST_ROWS,
     ST_RX,
     ST_RX0,
     ST_RX_SEEN,
     ST_TU,
     ST_TX,
+    STEP_DISSECT,
 )
-from qfp_kernels.simd import bswap16i, bswap32i, bswap64i, ld8, ld16, ld32, ld64
+from qfp_kernels.simd import bswap16i, bswap32i, bswap64i, ld8, ld16, ld32, ld64, st16
 
 DROPPED, PUNTED = np.uint8(Verdict.DROPPED), np.uint8(Verdict.PUNTED)
 CUT_SHORT, BAD_HEADER = int(Drop.CUT_SHORT), int(Drop.BAD_HEADER)
@@ -45,6 +56,12 @@ STAGE_PARSE = STAGES.index("parse")
 LINK_NULL, LINK_ETHERNET, LINK_LOOP, LINK_SLL, LINK_SLL2 = 0, 1, 108, 113, 276
 VLAN_TAGS_MAX = 4
 HEADERS_MAX = 8  # IPv6 extension headers that are walked
+# Of Ethernet frames, those that come with nearly every capture and hold no IP: ARP, LLDP, EAPOL, slow protocols, loops
+NO_IP = (0x0806, 0x88CC, 0x888E, 0x8809, 0x9000)
+LENGTH_ZERO = -1  # what `_parse6` says of a packet without payload in front of many bytes: the length may not be set
+PADDING = 10  # bytes that may follow an IPv6 header in the shortest Ethernet frame, FCS included
+HOP_BY_HOP, NO_NEXT_HEADER = 0, 59
+M16 = np.uint64(0xFFFF)
 
 
 @inlined
@@ -164,7 +181,7 @@ def _parse4(p, i, at, off, room):
 
 @outlined
 def _parse6(p, i, at, off, room):
-    """IPv6 (RFC 8200) with its extension headers; returns a drop cause or 0."""
+    """IPv6 (RFC 8200) with its extension headers; returns a drop cause, 0 or LENGTH_ZERO."""
     if room < 40:
         return CUT_SHORT
     total = be16(at + 4) + 40
@@ -211,12 +228,13 @@ def _parse6(p, i, at, off, room):
     p.tr_nh[i] = off + tr_nh
     p.tr_at[i] = off + tr_at
     _ports(p, i, at + k, total - k)
-    return 0
+    bare = total == 40 and room > 40 + PADDING and nh != HOP_BY_HOP and nh != NO_NEXT_HEADER
+    return LENGTH_ZERO if bare else 0
 
 
 @inlined
-def parse_ip(p, i, off, room):
-    """Check the IP packet at arena offset `off` with `room` bytes and fill the row; returns a drop cause or 0."""
+def _parse(p, i, off, room):
+    """As `parse_ip`, or LENGTH_ZERO: what was parsed then is right if the length is."""
     p.fam[i] = np.uint8(0)
     if room < 1:
         return BAD_HEADER
@@ -227,6 +245,12 @@ def parse_ip(p, i, off, room):
     if version == 6:
         return _parse6(p, i, at, off, room)
     return BAD_HEADER
+
+
+@inlined
+def parse_ip(p, i, off, room):
+    """Check the IP packet at arena offset `off` with `room` bytes and fill the row; returns a drop cause or 0."""
+    return max(_parse(p, i, off, room), 0)
 
 
 @inlined
@@ -265,14 +289,100 @@ def tells_size(p, i):
     return (proto == 1 and p.sport[i] == 3 and p.dport[i] == 4) or (proto == 58 and p.sport[i] == 2)
 
 
-@inlined
-def sort_in(p, t, i, rx, tx):
-    """Put a row on the INBOUND or the OUTBOUND list, of rx and tx rows so far; returns the new lengths."""
-    if is_inbound(p, t, i):
-        p.rx[rx] = i
-        return rx + 1, tx
-    p.tx[tx] = i
-    return rx, tx + 1
+# ------------------------------------------------------------------------------------- offload, rare link layers
+@outlined
+def _mend4(at, room):
+    """Fill in what a sending host left to its network card: returns what that was (NO_ numbers), 0 = nothing.
+
+    A checksum or total length of 0 on a header that is sound otherwise; with segmentation offload the frame is the
+    packet. A checksum that is there must be right, for either length.
+    """
+    ihl = np.int64(ld8(at) & 15) * 4 if room >= 20 else np.int64(0)
+    total = be16(at + 2) if ihl >= 20 else np.int64(0)
+    if ihl < 20 or ihl >= room or room > 65535 or (total != 0 and (total < ihl or total > room or ld16(at + 10) != 0)):
+        return 0
+    right = ld16(at + 10) == 0 or header_sum(at, ihl >> 2) == np.uint64(0xFFFF)
+    if total == 0:
+        st16(at + 2, bswap16i(np.uint16(room)))
+        if not right and header_sum(at, ihl >> 2) != np.uint64(0xFFFF):
+            st16(at + 2, np.uint16(0))
+            return 0
+    st16(at + 10, np.uint16(0))
+    st16(at + 10, np.uint16(~header_sum(at, ihl >> 2) & M16))
+    return NO_LENGTH if total == 0 else NO_CHECKSUM
+
+
+@outlined
+def _mend6(at, room):
+    """The same for the payload length of IPv6."""
+    if room - 40 > 65535:
+        return 0
+    st16(at + 4, bswap16i(np.uint16(room - 40)))
+    return NO_LENGTH
+
+
+@outlined
+def _odd(p, t, i, off, room, cause):
+    """What becomes of a packet that `_parse` objected to: a drop cause, or 0 and the row is filled."""
+    cut = p.wire[i] > p.cap[i]
+    at = base(p.arena) + off
+    version = ld8(at) >> 4 if room > 0 else 0
+    offload = t.ctl[CTL_MODE] == MODE_DECRYPT or t.ctl[CTL_OFFLOAD] != 0
+    mended = 0
+    if offload and cause == LENGTH_ZERO:
+        mended = 0 if cut else _mend6(at, room)
+        if mended == 0:
+            return CUT_SHORT if cut else BAD_HEADER
+    elif offload and version == 4 and (cause == BAD_CHECKSUM or cause == BAD_HEADER):
+        if cut and room >= 4 and ld16(at + 2) == 0:
+            return CUT_SHORT  # nobody knows how long it was
+        mended = _mend4(at, room)
+    if mended != 0:
+        cause = _parse(p, i, off, room)
+        if cause == 0:
+            note(p, i, mended)
+    if cause == CUT_SHORT and not cut:
+        return BAD_HEADER  # nothing was cut: the length field is wrong
+    return max(cause, 0)
+
+
+@outlined
+def _rare(p, t, i, cap):
+    """Bytes before IP in a frame that `link_length` does not know, -1 = it holds none; st[ST_RESULT]: where the packet
+    must end. With key files alone this is the packet that matters, behind tunnels."""
+    deep = t.ctl[CTL_MODE] == MODE_DECRYPT
+    if p.link[i] == LINK_ETHERNET and cap >= 14:
+        kind = be16(base(p.arena) + np.int64(p.off[i]) + 12)
+        if kind in NO_IP:
+            if deep:
+                note(p, i, ETHERTYPE << 16 | kind)
+            return np.int64(-1)
+        if not deep and kind > LENGTH_MAX and kind not in (0x8100, 0x88A8, 0x9100):
+            return np.int64(-1)
+    found = run_step(p, t, STEP_DISSECT, i)
+    return -2 - found if found <= -2 else found
+
+
+@outlined
+def _inside(p, t, i):
+    """Look into a clear packet that may carry others (key files alone): where there is ESP or AH in it, that packet
+    becomes the row's. Returns a drop cause or 0."""
+    off = np.int64(p.off[i])
+    if (p.frag[i] & FRAG) != 0:
+        proto = p.proto[i]
+        if proto != 17 and carries(proto, 0, 0):
+            note(p, i, FRAGMENT_OF << 16 | np.int64(proto))
+        elif proto == 17 and t.ctl[CTL_UDP_WHOLE] == 0 and carries(proto, p.sport[i], p.dport[i]):
+            note(p, i, FRAGMENT_OF << 16 | np.int64(proto))
+        return 0
+    if not carries(p.proto[i], p.sport[i], p.dport[i]):
+        return 0
+    k = run_step(p, t, STEP_DISSECT, i)
+    if k < 0:
+        return 0
+    room = p.st[ST_RESULT] - k
+    cause = _parse(p, i, off + k, room)
+    return _odd(p, t, i, off + k, room, cause) if cause != 0 else 0
 
 
 @inlined
@@ -310,6 +420,8 @@ def _fresh(p, n):
 def parse(p, t, n):
     arena = base(p.arena)
     rx, tx, fr, ic = 0, 0, 0, 0
+    deep = t.ctl[CTL_MODE] == MODE_DECRYPT
+    p.st[ST_NOTED] = 0
     _fresh(p, n)
     for i in range(n):
         cap = np.int64(p.cap[i])
@@ -317,15 +429,21 @@ def parse(p, t, n):
         if cap > FRAME_MAX:
             drop(p, i, TOO_LONG, STAGE_PARSE)
             continue
-        l2 = link_length(p.link[i], arena + off, cap)
+        l2, end, seen = link_length(p.link[i], arena + off, cap), cap, False
         if l2 < 0 or l2 >= cap:
-            p.verdict[i] = PUNTED
-            p.fam[i] = np.uint8(0)
-            continue
-        cause = parse_ip(p, i, off + l2, cap - l2)
+            l2, end, seen = _rare(p, t, i, cap), p.st[ST_RESULT], True
+            if l2 < 0:
+                p.verdict[i] = PUNTED
+                p.fam[i] = np.uint8(0)
+                continue
+        cause = _parse(p, i, off + l2, end - l2)
         if cause != 0:
-            if cause == CUT_SHORT and p.wire[i] <= p.cap[i]:
-                cause = BAD_HEADER  # nothing was cut: the length field is wrong
+            cause = _odd(p, t, i, off + l2, end - l2, cause)
+        inbound = is_inbound(p, t, i)
+        if deep and not inbound and not seen and cause == 0:
+            cause = _inside(p, t, i)
+            inbound = is_inbound(p, t, i)
+        if cause != 0:
             drop(p, i, cause, STAGE_PARSE)
             continue
         if (p.frag[i] & FRAG) != 0:
@@ -336,7 +454,12 @@ def parse(p, t, n):
         if tells_size(p, i):
             p.ic[ic] = i
             ic += 1
-        rx, tx = sort_in(p, t, i, rx, tx)
+        if inbound:
+            p.rx[rx] = i
+            rx += 1
+        else:
+            p.tx[tx] = i
+            tx += 1
     p.st[ST_ROWS] = n
     p.st[ST_RX] = rx
     p.st[ST_TX] = tx

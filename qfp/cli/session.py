@@ -101,7 +101,7 @@ class Session:
         views = {}
         if log.wanted() and not special(self.trace):  # a pipe cannot be read twice: its addresses stay unknown
             with open_source(self.trace) as again:
-                views = packet_views(Walker(again), log.wanted())
+                views = packet_views(Walker(again), log.wanted(), self.owner.tables)
         text = "".join(line + "\n" for line in log.lines(views))
         if file is not None:
             file.write(text.encode())
