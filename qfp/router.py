@@ -43,6 +43,7 @@ from qfp_kernels.layout import (
     CTL_GEN,
     CTL_IN_IF,
     CTL_MODE,
+    CTL_OFFLOAD,
     CTL_POLICIES,
     CTL_V6_OFF,
     IF_GRE,
@@ -84,6 +85,7 @@ class Router(Unpicklable):
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
         engine: str | None = None, threads: int = 1, batch: int = 0, seed: int = 1, rekey: bool = True,
+        offload: bool = False,
     ):  # fmt: skip
         if not config.ok:
             bad = [str(i) for i in config.issues if i.severity == "error"]
@@ -91,12 +93,13 @@ class Router(Unpicklable):
         self.config = config
         self._options: dict[str, Any] = {
             "keying": keying, "keys": keys, "engine": engine, "threads": threads, "batch": batch, "seed": seed,
-            "rekey": rekey,
+            "rekey": rekey, "offload": offload,
         }  # fmt: skip
         self.issues: list[Issue] = list(config.issues)
         self.tables = Tables()
         t = self.tables.t
         t.ctl[CTL_MODE], t.ctl[CTL_V6_OFF] = MODE_ROUTER, not config.unicast_routing6
+        t.ctl[CTL_OFFLOAD] = offload
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)

@@ -14,6 +14,7 @@ import numpy as np
 from qfp.batch import Array
 from qfp.trace import open_source
 from qfp.trace.errors import Damage
+from qfp.trace.noted import Noted
 from qfp.trace.walker import Walker
 from qfp_kernels import observe as K
 from qfp_kernels.columns import Columns
@@ -239,6 +240,7 @@ class Observed:
     counts: Counts
     damage: Damage | None
     scratch: Scratch
+    noted: Noted = field(default_factory=Noted)  # what the capture held besides
     _order: Array | None = field(default=None, repr=False)
     _starts: Array | None = field(default=None, repr=False)
 
@@ -281,13 +283,15 @@ def observe(path: Path, progress: Progress = None, scratch: Scratch | None = Non
             observer.put_away()
             if progress is not None:
                 progress(source.position(walker.t))
-        damage = source.damage(walker.t)
+        damage, noted = source.damage(walker.t), Noted.of(observer.noted, source)
     ctl = observer.o.ctl
     counts = Counts(
         frames=int(ctl[K.O_FRAMES]), later_fragments=int(ctl[K.O_LATER]), cut_short=int(ctl[K.O_SHORT]),
         other=int(ctl[K.O_OTHER]),
     )  # fmt: skip
-    return observer.observed(counts, damage)
+    found = observer.observed(counts, damage)
+    found.noted = noted
+    return found
 
 
 def pieces(size: int, step: int = CHUNK) -> Iterator[slice]:

@@ -37,6 +37,9 @@ def run(
     platform: o.Platform = None,
     release: o.Release = None,
     allow_null: o.AllowNull = False,
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Take packets whose sender left checksum or length to its network card.")
+    ] = False,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
@@ -53,8 +56,9 @@ def run(
     outputs.check([path for path in (config, trace, keys) if path is not None])
     with compile_note():
         router = make_router(
-            cfg, keying=keying.value, keys=keys, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey
-        )
+            cfg, keying=keying.value, keys=keys, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey,
+            offload=offload,
+        )  # fmt: skip
         name = router.interface(ingress)
 
         def through(source: Any, sink: Any, takers: Any, progress: Any) -> None:
