@@ -77,7 +77,8 @@ class Router(Unpicklable):
     keys only). keys: SAs of a key file, used instead. engine: native, openssl or None for the best there is. threads,
     batch: see Engine; one packet at a time where a GRE tunnel has sequence numbers. Raises RouterError when the
     configuration has errors, KeyingError, EngineError. rekey: False = no peer answers a rekey, so SAs end at their hard
-    limits. seed: of all that is derived.
+    limits. seed: of all that is derived. offload: IPv4 packets with a checksum or total length of 0, and IPv6 packets
+    without a payload length, are taken as their sender's network card would have completed them.
     """
 
     remedy = "build it again from its configuration (Router.load) in each process"

@@ -105,6 +105,7 @@ from qfp_kernels.dissect_words import (
     LLC,
     MALFORMED,
     NLPID,
+    NOT,
     NSH_NEXT,
     PLAIN,
     PPP,
@@ -391,8 +392,8 @@ def dissect(at, link, cap, deep, natt):
             what, k, end = _turn_tunnel(kind, at, k, end)
         else:
             what, k, end = _turn_link(kind, at, k, end)
-        if what < 0:
-            return np.int64(PLAIN), k, end, first, first_end
+        if what < 0 or what & NOT:
+            return np.int64(PLAIN) if what < 0 else what ^ NOT, k, end, first, first_end
     return np.int64(DEEP), k, end, first, first_end
 
 

@@ -27,6 +27,7 @@ from qfp_kernels.dissect_words import (
     le16,
     le32,
     looks_like_ethernet,
+    said,
     typed,
     u8,
     u16,
@@ -55,7 +56,7 @@ def llc(at, k, end):
             return go(K_IP, k + 3, end)
         if saps == 0xFEFE and u8(at, k + 3, end) >= 0:
             return behind(NLPID << 16 | u8(at, k + 3, end), k + 4, end)
-    return behind(LLC << 16 | saps, k, end)
+    return said(LLC << 16 | saps, k, end)
 
 
 @outlined
@@ -68,7 +69,7 @@ def snap(at, k, end):
         return behind(ETHERTYPE << 16 | pid, k + 5, end)
     if oui == 0x80C2 and (pid == 1 or pid == 7):
         return go(K_ETHERNET, k + 5 if looks_like_ethernet(at, k + 5, end) else k + 7, end)
-    return behind(LLC << 16 | 0xAAAA, k, end)
+    return said(LLC << 16 | 0xAAAA, k, end)
 
 
 @outlined
@@ -111,13 +112,13 @@ def ppp_pppd(at, k, end):
 @outlined
 def ppp_multilink(at, k, end):
     """Multilink PPP with long sequence numbers (RFC 1990): packets that are whole in one fragment."""
-    return go(K_PPP, k + 4, end) if u8(at, k, end) & 0xC0 == 0xC0 and end > k + 4 else behind(PPP << 16 | 0x3D, k, end)
+    return go(K_PPP, k + 4, end) if u8(at, k, end) & 0xC0 == 0xC0 and end > k + 4 else said(PPP << 16 | 0x3D, k, end)
 
 
 @outlined
 def ppp_bridged(at, k, end):
     """Bridging control protocol (RFC 3518): an Ethernet frame behind flags and MAC type."""
-    return go(K_ETHERNET, k + 2, end) if u8(at, k + 1, end) == 1 else behind(PPP << 16 | 0x31, k, end)
+    return go(K_ETHERNET, k + 2, end) if u8(at, k + 1, end) == 1 else said(PPP << 16 | 0x31, k, end)
 
 
 @outlined

@@ -16,6 +16,7 @@ from qfp_kernels.dissect_words import (
     behind,
     go,
     looks_like_ethernet,
+    said,
     u8,
     u16,
     u32,
@@ -50,7 +51,7 @@ def mpls(at, k, end):
         if bottom:
             break
     if bottom == 0:
-        return behind(ETHERTYPE << 16 | 0x8847, k, end)
+        return said(ETHERTYPE << 16 | 0x8847, k, end)
     first = u8(at, k, end) >> 4
     wire = looks_like_ethernet(at, k, end)
     if first == 6 or first == 4:
@@ -61,7 +62,7 @@ def mpls(at, k, end):
         return go(K_ETHERNET, k + 4, end)  # behind a control word
     if first == 1 and not wire:
         return behind(PLAIN, k, end)  # associated channel: OAM
-    return go(K_ETHERNET, k, end) if wire else behind(ETHERTYPE << 16 | 0x8847, k, end)
+    return go(K_ETHERNET, k, end) if wire else said(ETHERTYPE << 16 | 0x8847, k, end)
 
 
 @outlined
@@ -76,7 +77,7 @@ def gre(at, k, end):
         start = k + 8 + 4 * words
         return go(K_PPP, start, min(end, start + size)) if size > 0 else behind(PLAIN, k, end)
     if flags & 7 != 0 or flags & 0x4000:  # source routing (RFC 1701) is gone
-        return behind(PROTOCOL << 16 | 47, k, end)
+        return said(PROTOCOL << 16 | 47, k, end)
     start = k + 4 + 4 * words
     if kind == 0:
         return behind(PLAIN, k, end)  # a keepalive
@@ -96,7 +97,7 @@ def erspan3(at, k, end):
     start, kind = k + 12 + 8 * (word & 1), word >> 10 & 31
     if kind == 0:
         return go(K_ETHERNET, start, end)
-    return go(K_IP, start, end) if kind == 2 else behind(ETHERTYPE << 16 | 0x22EB, k, end)
+    return go(K_IP, start, end) if kind == 2 else said(ETHERTYPE << 16 | 0x22EB, k, end)
 
 
 @outlined
@@ -106,7 +107,7 @@ def vxlan(at, k, end):
     if kind < 0:
         return behind(CUT, k, end)
     if flags & 0x08 == 0:
-        return behind(UDP_PORT << 16 | 4789, k, end)
+        return said(UDP_PORT << 16 | 4789, k, end)
     return behind(NSH_NEXT << 16 | kind, k + 8, end) if flags & 0x04 else go(K_ETHERNET, k + 8, end)
 
 
@@ -126,7 +127,7 @@ def geneve(at, k, end):
     if kind < 0:
         return behind(CUT, k, end)
     if head >> 6 != 0:
-        return behind(UDP_PORT << 16 | 6081, k, end)
+        return said(UDP_PORT << 16 | 6081, k, end)
     return behind(ETHERTYPE << 16 | kind, k + 8 + 4 * (head & 0x3F), end)
 
 
@@ -154,7 +155,7 @@ def gtpu(at, k, end):
     version = u8(at, start, end) >> 4
     if version == 4 or version == 6:
         return go(K_IP, start, end)
-    return go(K_ETHERNET, start, end) if looks_like_ethernet(at, start, end) else behind(UDP_PORT << 16 | 2152, k, end)
+    return go(K_ETHERNET, start, end) if looks_like_ethernet(at, start, end) else said(UDP_PORT << 16 | 2152, k, end)
 
 
 @outlined
@@ -178,7 +179,7 @@ def tzsp(at, k, end):
     for number, link in TZSP_LINKS:
         if kind == number:
             return behind(LINK << 16 | link, k, end)
-    return behind(UDP_PORT << 16 | 37008, k, end)
+    return said(UDP_PORT << 16 | 37008, k, end)
 
 
 @inlined
@@ -188,7 +189,7 @@ def _session(at, k, end):
     for skip in range(0, 16, 4):
         if looks_like_ethernet(at, k + skip, end):
             return go(K_ETHERNET, k + skip, end)
-    return behind(PROTOCOL << 16 | 115, k, end)
+    return said(PROTOCOL << 16 | 115, k, end)
 
 
 @outlined
@@ -209,7 +210,7 @@ def l2tp(at, k, end):
     if flags & 15 == 3:
         return _session(at, k + 8, end)
     if flags & 15 != 2:
-        return behind(UDP_PORT << 16 | 1701, k, end)
+        return said(UDP_PORT << 16 | 1701, k, end)
     k += 6 + 2 * (flags >> 14 & 1) + 4 * (flags >> 11 & 1)
     if flags & 0x0200:
         k += 2 + max(u16(at, k, end), 0)
@@ -235,7 +236,7 @@ def capwap(at, k, end):
     if word < 0:
         return behind(CUT, k, end)
     if word >> 24 != 0 or word & 0x80:
-        return behind(UDP_PORT << 16 | 5247, k, end)
+        return said(UDP_PORT << 16 | 5247, k, end)
     if word & 0x08:
         return behind(PLAIN, k, end)
     start = k + 4 * (word >> 19 & 31)

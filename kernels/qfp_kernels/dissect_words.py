@@ -2,7 +2,7 @@
 
 A dissector is a function (at, k, end) -> (what, k, end): `at` is the address of the frame, k the offset of the header
 to read, `end` the offset behind the last byte that may belong to it. `what` is a space and a number, looked up in
-`dissect.TABLE`; GO and the number of a dissector; or PLAIN. Offsets only grow, and every load is checked against `end`
+`dissect.TABLE`; GO and the number of a dissector; PLAIN; or `said`: a space and a number to be counted. Offsets only grow, and every load is checked against `end`
 and gives -1 beyond it, so no length that is taken from a packet can lead out of the frame.
 """
 
@@ -25,6 +25,7 @@ NO_CHECKSUM, NO_LENGTH = OFFLOAD << 16 | 1, OFFLOAD << 16 | 2
  K_PPPOE, K_MPLS, K_GRE, K_ERSPAN3, K_VXLAN, K_NSH, K_GENEVE, K_GTPU, K_TZSP, K_L2TP, K_L2TP3, K_TEREDO,
  K_CAPWAP) = range(40)  # fmt: skip
 K_TUNNELS = K_PPPOE  # from here on: what a router does not look into
+NOT = 1 << 32  # bit of an answer: this is where the walk ends, though the number is known
 LENGTH_MAX = 1500  # of an IEEE 802.3 length field; larger values are EtherTypes
 
 
@@ -68,6 +69,12 @@ def typed(at, k, after, end):
 def behind(what, k, end):
     """A dissector's answer."""
     return np.int64(what), np.int64(k), np.int64(end)
+
+
+@inlined
+def said(what, k, end):
+    """A dissector's answer: known, but not looked into."""
+    return np.int64(what | NOT), np.int64(k), np.int64(end)
 
 
 @inlined

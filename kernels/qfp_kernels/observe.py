@@ -98,6 +98,14 @@ def identify(o, spi, dst, proto, first, count):
 
 # ---------------------------------------------------------------------------------------------------- packets
 @inlined
+def _later(proto):
+    """What a later fragment is."""
+    if proto in (ESP, AH, UDP):
+        return LATER
+    return CARRIER if carries(proto, 0, 0) else PLAIN
+
+
+@inlined
 def _find4(at, room):
     """(protocol or what `_find` says, offset of its header) of an IPv4 packet with `room` captured bytes."""
     if room < 20:
@@ -108,7 +116,7 @@ def _find4(at, room):
     if ihl < 20 or (total < ihl and total != 0):
         return PLAIN, 0
     if be16(at + 6) & 0x1FFF:
-        return LATER if proto in (ESP, AH, UDP) else PLAIN, 0
+        return _later(proto), 0
     return proto, ihl
 
 
@@ -128,7 +136,7 @@ def _find6(at, room):
         later = proto == 44 and be16(at + k + 2) & 0xFFF8 != 0
         proto = np.int64(ld8(at + k))
         if later:
-            return LATER if proto in (ESP, AH, UDP) else PLAIN, 0
+            return _later(proto), 0
         k += size
     return proto, k
 

@@ -322,6 +322,12 @@ def _mend6(at, room):
 
 
 @outlined
+def _again(p, i, off, room):
+    """`_parse` for rare callers, which need no copy of it."""
+    return _parse(p, i, off, room)
+
+
+@outlined
 def _odd(p, t, i, off, room, cause):
     """What becomes of a packet that `_parse` objected to: a drop cause, or 0 and the row is filled."""
     cut = p.wire[i] > p.cap[i]
@@ -338,7 +344,7 @@ def _odd(p, t, i, off, room, cause):
             return CUT_SHORT  # nobody knows how long it was
         mended = _mend4(at, room)
     if mended != 0:
-        cause = _parse(p, i, off, room)
+        cause = _again(p, i, off, room)
         if cause == 0:
             note(p, i, mended)
     if cause == CUT_SHORT and not cut:
@@ -381,7 +387,7 @@ def _inside(p, t, i):
     if k < 0:
         return 0
     room = p.st[ST_RESULT] - k
-    cause = _parse(p, i, off + k, room)
+    cause = _again(p, i, off + k, room)
     return _odd(p, t, i, off + k, room, cause) if cause != 0 else 0
 
 
