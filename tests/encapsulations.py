@@ -1,6 +1,7 @@
 """Every way in which a capture may carry an IP packet, by name: link type, and what wraps the packet.
 
-Plain bytes, no library. `tshark`: whether tshark looks there with its defaults, too.
+Plain bytes, no library. `tshark`: whether tshark looks there with its defaults, too (it guesses what a pseudo-wire holds
+by other means, and knows fewer link types).
 """
 
 import hashlib
@@ -221,19 +222,19 @@ LINK_FORMS = (
     Form("SLL2 with VLAN", 276, lambda p: sll2(1, b"\x81\0", vlan(of(p), p))),
     Form("SLL2 with MPLS", 276, lambda p: sll2(1, b"\x88\x47", labels(p))),
     Form("PPP", 9, lambda p: _mac_ppp(p)), Form("PPP without address", 9, ppp_of),
-    Form("PPP, short protocol", 9, _short_ppp, tshark=False), Form("PPP in HDLC", 50, _mac_ppp),
+    Form("PPP, short protocol", 9, _short_ppp), Form("PPP in HDLC", 50, _mac_ppp),
     Form("Cisco HDLC as PPP", 50, lambda p: b"\x0f\0" + of(p) + p),
-    Form("PPPoE link", 51, pppoe, tshark=False),
+    Form("PPPoE link", 51, pppoe),
     Form("PPP of pppd", 166, lambda p: b"\1\x03" + ppp_of(p), tshark=False),
     Form("PPP with direction", 204, lambda p: b"\1" + _mac_ppp(p)),
     Form("Cisco HDLC", 104, lambda p: b"\x0f\0" + of(p) + p),
-    Form("Cisco HDLC with direction", 205, lambda p: b"\0\x0f\0" + of(p) + p),
+    Form("Cisco HDLC with direction", 205, lambda p: b"\0\x0f\0" + of(p) + p, tshark=False),
     Form("frame relay NLPID", 107, lambda p: b"\x18\x41\x03\xcc" + p),
     Form("frame relay SNAP", 107, lambda p: b"\x18\x41\x03\0\x80\0\0\0" + of(p) + p),
     Form("frame relay Cisco", 107, lambda p: b"\x18\x41" + of(p) + p),
     Form("frame relay, four bytes of address", 107, lambda p: b"\x18\x40\x40\x41\x03\xcc" + p),
     Form("frame relay bridged", 107, lambda p: b"\x18\x41\x03\0\x80\0\x80\xc2\0\x07" + ethernet(p)),
-    Form("frame relay with direction", 206, lambda p: b"\0\x18\x41\x03\xcc" + p),
+    Form("frame relay with direction", 206, lambda p: b"\0\x18\x41\x03\xcc" + p, tshark=False),
     Form("NFLOG", 239, nflog), Form("NFLOG big endian", 239, lambda p: nflog(p, ">"), tshark=False),
     Form("BSD null", 0, lambda p: b"\2\0\0\0" + p), Form("BSD null, other order", 0, lambda p: b"\0\0\0\2" + p),
     Form("BSD loop", 108, lambda p: b"\0\0\0\2" + p),
@@ -250,7 +251,7 @@ LINK_FORMS = (
     Form("IP over IEEE 1394", 138, lambda p: bytes(16) + of(p) + p),
     Form("IP over InfiniBand", 242, lambda p: bytes(40) + of(p) + b"\0\0" + p),
     Form("FDDI", 10, lambda p: b"\x50" + MACS + llc_snap(p)), Form("token ring", 6, lambda p: b"\x10\x40" + MACS + llc_snap(p)),
-    Form("RFC 1483", 100, llc_snap), Form("MPLS link", 219, labels),
+    Form("RFC 1483", 100, llc_snap), Form("MPLS link", 219, labels, tshark=False),
     Form("netANALYZER", 240, lambda p: bytes(4) + ethernet(p), tshark=False),
 )  # fmt: skip
 # Carried over Ethernet, or over IPv4 over Ethernet
@@ -259,8 +260,8 @@ TUNNEL_FORMS = (
     Form("PPPoE behind a VLAN tag", 1, lambda p: ether(b"\x81\0", vlan(b"\x88\x64", pppoe(p)))),
     Form("MPLS", 1, lambda p: ether(b"\x88\x47", labels(p))),
     Form("MPLS, three labels", 1, lambda p: ether(b"\x88\x48", labels(p, 3))),
-    Form("MPLS pseudo-wire", 1, lambda p: ether(b"\x88\x47", labels(ethernet(p), 2))),
-    Form("MPLS pseudo-wire with control word", 1, lambda p: ether(b"\x88\x47", labels(bytes(4) + ethernet(p)))),
+    Form("MPLS pseudo-wire", 1, lambda p: ether(b"\x88\x47", labels(ethernet(p), 2)), tshark=False),
+    Form("MPLS pseudo-wire with control word", 1, lambda p: ether(b"\x88\x47", labels(bytes(4) + ethernet(p))), tshark=False),
     Form("GRE", 1, tunnelled(47, lambda p: gre(int.from_bytes(of(p)), p)), outer=1),
     Form("GRE with checksum, key, number", 1, tunnelled(47, lambda p: gre(int.from_bytes(of(p)), p, 0xB000)), outer=1),
     Form("GRE with Ethernet", 1, tunnelled(47, lambda p: gre(0x6558, ethernet(p), 0x2000)), outer=1),
@@ -303,7 +304,7 @@ TUNNEL_FORMS = (
     Form("LISP", 1, over_udp(4341, lambda p: b"\x80" + bytes(7) + p), outer=1),
     Form("GRE in UDP", 1, over_udp(4754, lambda p: gre(int.from_bytes(of(p)), p)), outer=1),
     Form("MPLS in UDP", 1, over_udp(6635, labels), outer=1),
-    Form("CAPWAP", 1, over_udp(5247, lambda p: capwap(ethernet(p))), tshark=False, outer=1),
+    Form("CAPWAP", 1, over_udp(5247, lambda p: capwap(ethernet(p))), outer=1),
     Form("CAPWAP wireless", 1, over_udp(5247, lambda p: capwap(wlan(p), True)), tshark=False, outer=1),
     Form("PPPoE in VXLAN in MPLS", 1, lambda p: ether(b"\x88\x47", labels(ip4(udp(4789, vxlan(
         ether(b"\x88\x64", pppoe(p)))), 17))), outer=1),

@@ -14,7 +14,7 @@ sender that captures its own packets may not have filled them in yet.
 
 import numpy as np
 
-from qfp_kernels.dissect import SOURCE, carries, note
+from qfp_kernels.dissect import SOURCE, carries, may_carry, note
 from qfp_kernels.dissect_words import ETHERTYPE, NO_CHECKSUM, NO_LENGTH
 from qfp_kernels.jit import call, inlined, kernel, outlined
 from qfp_kernels.layout import ST_NOTED, ST_RESULT, STEP_DISSECT
@@ -98,11 +98,17 @@ def identify(o, spi, dst, proto, first, count):
 
 # ---------------------------------------------------------------------------------------------------- packets
 @inlined
+def _clear(proto, sport, dport):
+    """What a packet without ESP or AH of its own is."""
+    return CARRIER if may_carry(proto, sport, dport) and carries(proto, sport, dport) else PLAIN
+
+
+@inlined
 def _later(proto):
     """What a later fragment is."""
     if proto in (ESP, AH, UDP):
         return LATER
-    return CARRIER if carries(proto, 0, 0) else PLAIN
+    return _clear(proto, 0, 0)
 
 
 @inlined
@@ -208,16 +214,16 @@ def _packet(p, o, i, ts, at, room, wire):
         if k + 4 > room:
             return PLAIN
         if be16(at + k) != NATT and be16(at + k + 2) != NATT:
-            return CARRIER if carries(UDP, be16(at + k), be16(at + k + 2)) else PLAIN
+            return _clear(UDP, be16(at + k), be16(at + k + 2))
         if k + 8 > room:
             return SHORT
         if be16(at + k + 4) < 16:
             return PLAIN  # a keepalive (RFC 3948 section 2.3) or less
         proto, k = ESP, k + 8  # IKE has a marker of zeros where ESP has its SPI
     if proto == TCP and k + 4 <= room:
-        return CARRIER if carries(TCP, be16(at + k), be16(at + k + 2)) else PLAIN
+        return _clear(TCP, be16(at + k), be16(at + k + 2))
     if proto != ESP and proto != AH:
-        return proto if proto < 0 else CARRIER if carries(proto, 0, 0) else PLAIN
+        return proto if proto < 0 else _clear(proto, 0, 0)
     if version == 4:
         dst, size = np.uint64(bswap32i(ld32(at + 16))), be16(at + 2)
         if size == 0 or ld16(at + 10) == 0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
-from qfp_kernels.dissect import carries, note
+from qfp_kernels.dissect import carries, may_carry, note
 from qfp_kernels.dissect_words import ETHERTYPE, FRAGMENT_OF, LENGTH_MAX, NO_CHECKSUM, NO_LENGTH
 from qfp_kernels.drops import STAGES, Drop, Verdict
 from qfp_kernels.jit import inlined, outlined, run_step
@@ -44,6 +44,7 @@ from qfp_kernels.layout import (
     ST_TX,
     STEP_DISSECT,
 )
+from qfp_kernels.rows import merge
 from qfp_kernels.simd import bswap16i, bswap32i, bswap64i, ld8, ld16, ld32, ld64, st16
 
 DROPPED, PUNTED = np.uint8(Verdict.DROPPED), np.uint8(Verdict.PUNTED)
@@ -58,6 +59,7 @@ VLAN_TAGS_MAX = 4
 HEADERS_MAX = 8  # IPv6 extension headers that are walked
 # Of Ethernet frames, those that come with nearly every capture and hold no IP: ARP, LLDP, EAPOL, slow protocols, loops
 NO_IP = (0x0806, 0x88CC, 0x888E, 0x8809, 0x9000)
+NOTHING = -2  # what `_inside` says of a packet that carries no ESP or AH
 LENGTH_ZERO = -1  # what `_parse6` says of a packet without payload in front of many bytes: the length may not be set
 PADDING = 10  # bytes that may follow an IPv6 header in the shortest Ethernet frame, FCS included
 HOP_BY_HOP, NO_NEXT_HEADER = 0, 59
@@ -289,6 +291,16 @@ def tells_size(p, i):
     return (proto == 1 and p.sport[i] == 3 and p.dport[i] == 4) or (proto == 58 and p.sport[i] == 2)
 
 
+@inlined
+def sort_in(p, t, i, rx, tx):
+    """Put a row on the INBOUND or the OUTBOUND list, of rx and tx rows so far; returns the new lengths."""
+    if is_inbound(p, t, i):
+        p.rx[rx] = i
+        return rx + 1, tx
+    p.tx[tx] = i
+    return rx, tx + 1
+
+
 # ------------------------------------------------------------------------------------- offload, rare link layers
 @outlined
 def _mend4(at, room):
@@ -370,25 +382,57 @@ def _rare(p, t, i, cap):
 
 
 @outlined
+def _note_fragment(p, t, i):
+    """Note a fragment of a tunnel's packet: what it carries is not looked into."""
+    proto = p.proto[i]
+    whole = proto == 50 or proto == 51 or (proto == 17 and t.ctl[CTL_UDP_WHOLE] != 0)
+    if not whole and carries(proto, p.sport[i], p.dport[i]):
+        note(p, i, FRAGMENT_OF << 16 | np.int64(proto))
+
+
+@outlined
 def _inside(p, t, i):
-    """Look into a clear packet that may carry others (key files alone): where there is ESP or AH in it, that packet
-    becomes the row's. Returns a drop cause or 0."""
-    off = np.int64(p.off[i])
-    if (p.frag[i] & FRAG) != 0:
-        proto = p.proto[i]
-        if proto != 17 and carries(proto, 0, 0):
-            note(p, i, FRAGMENT_OF << 16 | np.int64(proto))
-        elif proto == 17 and t.ctl[CTL_UDP_WHOLE] == 0 and carries(proto, p.sport[i], p.dport[i]):
-            note(p, i, FRAGMENT_OF << 16 | np.int64(proto))
-        return 0
-    if not carries(p.proto[i], p.sport[i], p.dport[i]):
-        return 0
+    """Look into a clear packet that may carry others: where there is ESP or AH in it, that packet becomes the row's.
+    Returns a drop cause, 0, or NOTHING."""
+    off, cap = np.int64(p.off[i]), np.int64(p.cap[i])
+    l2 = link_length(p.link[i], base(p.arena) + off, cap)
+    if l2 < 0 or l2 >= cap or not carries(p.proto[i], p.sport[i], p.dport[i]):
+        return NOTHING  # or `_rare` has looked there already
     k = run_step(p, t, STEP_DISSECT, i)
     if k < 0:
-        return 0
+        return NOTHING
     room = p.st[ST_RESULT] - k
     cause = _again(p, i, off + k, room)
     return _odd(p, t, i, off + k, room, cause) if cause != 0 else 0
+
+
+@outlined
+def _look_inside(p, t):
+    """With key files alone: clear packets that carry ESP or AH move from the OUTBOUND list to the INBOUND one, or to
+    the fragments. In a pass of its own, so that others do not pay for it."""
+    for k in range(p.st[ST_FR]):
+        _note_fragment(p, t, np.int64(p.fr[k]))
+    kept, rx, fr = 0, 0, 0
+    for k in range(p.st[ST_TX]):
+        i = np.int64(p.tx[k])
+        cause = _inside(p, t, i) if may_carry(p.proto[i], p.sport[i], p.dport[i]) else NOTHING
+        if cause == NOTHING:
+            p.tx[kept] = i
+            kept += 1
+        elif cause != 0:
+            drop(p, i, cause, STAGE_PARSE)
+        elif (p.frag[i] & FRAG) != 0:
+            p.notes[i] = np.uint8(NOTE_FRAGMENT)
+            p.tu[fr] = i
+            fr += 1
+        else:
+            p.work[rx] = i
+            rx += 1
+    p.st[ST_TX] = kept
+    if rx + fr > 0:
+        p.st[ST_RX] = merge(p.rx, p.st[ST_RX], p.work, rx)
+        p.st[ST_FR] = merge(p.fr, p.st[ST_FR], p.tu, fr)
+        p.st[ST_RX_SEEN] = p.st[ST_RX]
 
 
 @inlined
@@ -426,7 +470,6 @@ def _fresh(p, n):
 def parse(p, t, n):
     arena = base(p.arena)
     rx, tx, fr, ic = 0, 0, 0, 0
-    deep = t.ctl[CTL_MODE] == MODE_DECRYPT
     p.st[ST_NOTED] = 0
     _fresh(p, n)
     for i in range(n):
@@ -435,23 +478,21 @@ def parse(p, t, n):
         if cap > FRAME_MAX:
             drop(p, i, TOO_LONG, STAGE_PARSE)
             continue
-        l2, end, seen = link_length(p.link[i], arena + off, cap), cap, False
-        if l2 < 0 or l2 >= cap:
-            l2, end, seen = _rare(p, t, i, cap), p.st[ST_RESULT], True
+        l2 = link_length(p.link[i], arena + off, cap)
+        room = cap - l2
+        if l2 < 0 or room <= 0:
+            l2 = _rare(p, t, i, cap)
+            room = p.st[ST_RESULT] - l2
             if l2 < 0:
                 p.verdict[i] = PUNTED
                 p.fam[i] = np.uint8(0)
                 continue
-        cause = _parse(p, i, off + l2, end - l2)
+        cause = _parse(p, i, off + l2, room)
         if cause != 0:
-            cause = _odd(p, t, i, off + l2, end - l2, cause)
-        inbound = is_inbound(p, t, i)
-        if deep and not inbound and not seen and cause == 0:
-            cause = _inside(p, t, i)
-            inbound = is_inbound(p, t, i)
-        if cause != 0:
-            drop(p, i, cause, STAGE_PARSE)
-            continue
+            cause = _odd(p, t, i, off + l2, room, cause)
+            if cause != 0:
+                drop(p, i, cause, STAGE_PARSE)
+                continue
         if (p.frag[i] & FRAG) != 0:
             p.notes[i] = np.uint8(NOTE_FRAGMENT)
             p.fr[fr] = i
@@ -460,12 +501,7 @@ def parse(p, t, n):
         if tells_size(p, i):
             p.ic[ic] = i
             ic += 1
-        if inbound:
-            p.rx[rx] = i
-            rx += 1
-        else:
-            p.tx[tx] = i
-            tx += 1
+        rx, tx = sort_in(p, t, i, rx, tx)
     p.st[ST_ROWS] = n
     p.st[ST_RX] = rx
     p.st[ST_TX] = tx
@@ -477,4 +513,6 @@ def parse(p, t, n):
     p.st[ST_RX_SEEN] = rx
     p.st[ST_AH] = 0
     p.st[ST_ASK_ROW] = ROWS_MAX
+    if t.ctl[CTL_MODE] == MODE_DECRYPT and tx + fr > 0:
+        _look_inside(p, t)
     return n

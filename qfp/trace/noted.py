@@ -54,13 +54,16 @@ USUAL = {
 @dataclass
 class Noted:
     """Counts of a capture. frames: by (space, number) of dissect_words, of what was not looked into; no_checksum,
-    no_length: packets taken without; untimed: simple packet blocks; beyond: times that do not fit 64-bit ns."""
+    no_length: packets taken without; untimed: simple packet blocks; beyond: times that do not fit 64-bit ns;
+    other_kinds, other_frames: what `frames` does not list one by one, where facts of another run were taken over."""
 
     frames: dict[tuple[int, int], int] = field(default_factory=dict)
     no_checksum: int = 0
     no_length: int = 0
     untimed: int = 0
     beyond: int = 0
+    other_kinds: int = 0
+    other_frames: int = 0
 
     @classmethod
     def of(cls, counts: Array, source: Source | None = None) -> Noted:
@@ -69,6 +72,18 @@ class Noted:
         checksum, length = (found.pop((W.OFFLOAD, what & 0xFFFF), 0) for what in (W.NO_CHECKSUM, W.NO_LENGTH))
         untimed, beyond = (0, 0) if source is None else (int(source.state[w]) for w in (C.W_UNTIMED, C.W_BEYOND))
         return cls(found, checksum, length, untimed, beyond)
+
+    @classmethod
+    def from_facts(cls, facts: Any) -> Noted:
+        """Back from what `facts` gave. Raises ValueError, KeyError, TypeError for anything else."""
+        spaces = {key: space for space, (key, _, _) in enumerate(SPACES)}
+        told, offload = facts["not_looked_into"], facts["offload"]
+        frames = {(spaces[kind["kind"]], int(kind["number"])): int(kind["frames"]) for kind in told["kinds"]}
+        if any(not 0 <= number <= (len(REASONS) - 1 if space == W.WHY else 0xFFFF) for space, number in frames):
+            raise ValueError("a number of another kind")
+        numbers = (offload["no_checksum"], offload["no_length"], facts["without_time"], facts["time_beyond_range"],
+                   told["other_kinds"], told["other_frames"])  # fmt: skip
+        return cls(frames, *(int(number) for number in numbers))
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it: the commonest kinds, and how many more there are."""
@@ -80,8 +95,9 @@ class Noted:
         rest = ranked[MOST:]
         return {
             "not_looked_into": {
-                "frames": sum(self.frames.values()), "kinds": kinds, "other_kinds": len(rest),
-                "other_frames": sum(count for _, count in rest),
+                "frames": sum(self.frames.values()) + self.other_frames, "kinds": kinds,
+                "other_kinds": len(rest) + self.other_kinds,
+                "other_frames": sum(count for _, count in rest) + self.other_frames,
             },
             "offload": {"no_checksum": self.no_checksum, "no_length": self.no_length},
             "without_time": self.untimed, "time_beyond_range": self.beyond,
@@ -109,10 +125,11 @@ class Noted:
 
     def _not_looked_into(self) -> str:
         strange = self._strange()
-        total, rest = sum(count for _, count in strange), sum(count for _, count in strange[SAID:])
+        rest = sum(count for _, count in strange[SAID:]) + self.other_frames
+        total = sum(count for _, count in strange[:SAID]) + rest
         listed = [f"{count:,} of {_words(*kind)}" for kind, count in strange[:SAID]]
         if rest:
-            listed.append(f"{rest:,} of {len(strange) - SAID} more kinds")
+            listed.append(f"{rest:,} of {max(0, len(strange) - SAID) + self.other_kinds} more kinds")
         return f"{total:,} frame{'' if total == 1 else 's'} not looked into: {', '.join(listed)}"
 
 
