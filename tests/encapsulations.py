@@ -1,7 +1,7 @@
 """Every way in which a capture may carry an IP packet, by name: link type, and what wraps the packet.
 
-Plain bytes, no library. `tshark`: whether tshark looks there with its defaults, too (it guesses what a pseudo-wire holds
-by other means, and knows fewer link types).
+Plain bytes, no library. `tshark`: whether tshark looks there with its defaults, too (it guesses what a
+pseudo-wire holds by other means, and knows fewer link types).
 """
 
 import hashlib
@@ -37,7 +37,12 @@ def ip4(payload: bytes, proto: int, src: str = NEAR, dst: str = FAR, flags: int 
 
 
 def ip6(payload: bytes, proto: int, src: str = "2001:db8::1", dst: str = "2001:db8::2") -> bytes:
-    return struct.pack("!IHBB", 6 << 28, len(payload), proto, 64) + ip_address(src).packed + ip_address(dst).packed + payload
+    return (
+        struct.pack("!IHBB", 6 << 28, len(payload), proto, 64)
+        + ip_address(src).packed
+        + ip_address(dst).packed
+        + payload
+    )
 
 
 def udp(dport: int, data: bytes, sport: int = 50000) -> bytes:
@@ -207,7 +212,8 @@ LINK_FORMS = (
     Form("six VLAN tags", 1, lambda p: ether(b"\x81\0", vlan(b"\x81\0", vlan(b"\x81\0", vlan(
         b"\x81\0", vlan(b"\x81\0", vlan(of(p), p))))))),
     Form("802.3 SNAP", 1, lambda p: ether(struct.pack("!H", len(p) + 8), llc_snap(p))),
-    Form("802.3 SNAP behind a VLAN tag", 1, lambda p: ether(b"\x81\0", vlan(struct.pack("!H", len(p) + 8), llc_snap(p)))),
+    Form("802.3 SNAP behind a VLAN tag", 1,
+         lambda p: ether(b"\x81\0", vlan(struct.pack("!H", len(p) + 8), llc_snap(p)))),
     Form("802.2 SAP of IP", 1, lambda p: ether(struct.pack("!H", len(p) + 3), b"\x06\x06\x03" + p)),
     Form("MAC in MAC", 1, lambda p: ether(b"\x88\xe7", b"\0\0\0\7" + ethernet(p))),
     Form("Cisco metadata", 1, lambda p: ether(b"\x89\x09", bytes([1, 1, 0, 1, 0, 9]) + of(p) + p)),
@@ -250,7 +256,8 @@ LINK_FORMS = (
     Form("Prism", 119, _prism), Form("AVS", 163, _avs), Form("AVS as Prism", 119, _avs),
     Form("IP over IEEE 1394", 138, lambda p: bytes(16) + of(p) + p),
     Form("IP over InfiniBand", 242, lambda p: bytes(40) + of(p) + b"\0\0" + p),
-    Form("FDDI", 10, lambda p: b"\x50" + MACS + llc_snap(p)), Form("token ring", 6, lambda p: b"\x10\x40" + MACS + llc_snap(p)),
+    Form("FDDI", 10, lambda p: b"\x50" + MACS + llc_snap(p)),
+    Form("token ring", 6, lambda p: b"\x10\x40" + MACS + llc_snap(p)),
     Form("RFC 1483", 100, llc_snap), Form("MPLS link", 219, labels, tshark=False),
     Form("netANALYZER", 240, lambda p: bytes(4) + ethernet(p), tshark=False),
 )  # fmt: skip
@@ -261,17 +268,20 @@ TUNNEL_FORMS = (
     Form("MPLS", 1, lambda p: ether(b"\x88\x47", labels(p))),
     Form("MPLS, three labels", 1, lambda p: ether(b"\x88\x48", labels(p, 3))),
     Form("MPLS pseudo-wire", 1, lambda p: ether(b"\x88\x47", labels(ethernet(p), 2)), tshark=False),
-    Form("MPLS pseudo-wire with control word", 1, lambda p: ether(b"\x88\x47", labels(bytes(4) + ethernet(p))), tshark=False),
+    Form("MPLS pseudo-wire with control word", 1,
+         lambda p: ether(b"\x88\x47", labels(bytes(4) + ethernet(p))), tshark=False),
     Form("GRE", 1, tunnelled(47, lambda p: gre(int.from_bytes(of(p)), p)), outer=1),
     Form("GRE with checksum, key, number", 1, tunnelled(47, lambda p: gre(int.from_bytes(of(p)), p, 0xB000)), outer=1),
     Form("GRE with Ethernet", 1, tunnelled(47, lambda p: gre(0x6558, ethernet(p), 0x2000)), outer=1),
     Form("GRE with MPLS", 1, tunnelled(47, lambda p: gre(0x8847, labels(p))), outer=1),
-    Form("PPTP", 1, tunnelled(47, pptp), outer=1), Form("PPTP with ack", 1, tunnelled(47, lambda p: pptp(p, True)), outer=1),
+    Form("PPTP", 1, tunnelled(47, pptp), outer=1),
+    Form("PPTP with ack", 1, tunnelled(47, lambda p: pptp(p, True)), outer=1),
     Form("ERSPAN I", 1, tunnelled(47, lambda p: gre(0x88BE, ethernet(p))), outer=1),
     Form("ERSPAN II", 1, tunnelled(47, lambda p: gre(0x88BE, b"\x10\x01" + bytes(6) + ethernet(p), 0x1000)), outer=1),
     Form("ERSPAN III", 1, tunnelled(47, lambda p: gre(0x22EB, b"\x20\x01" + bytes(10) + ethernet(p), 0x1000)), outer=1),
     Form("ERSPAN III with subheader", 1,
-         tunnelled(47, lambda p: gre(0x22EB, b"\x20\x01" + bytes(8) + b"\0\1" + bytes(8) + ethernet(p), 0x1000)), outer=1),
+         tunnelled(47, lambda p: gre(0x22EB, b"\x20\x01" + bytes(8) + b"\0\1" + bytes(8) + ethernet(p), 0x1000)),
+         outer=1),
     Form("WCCP", 1, tunnelled(47, lambda p: gre(0x883E, b"\0\0\0\0" + p)), outer=1),
     Form("IP in IP", 1, tunnelled(4, bytes), outer=1),
     Form("IP in IP in IP in GRE", 1, tunnelled(47, lambda p: gre(0x0800, ip4(ip4(p, 4), 4))), outer=3),
@@ -290,7 +300,8 @@ TUNNEL_FORMS = (
     Form("VXLAN-GPE NSH", 1, over_udp(4790, lambda p: vxlan(nsh(p, 1), 0x0C, 4)), outer=1),
     Form("NSH", 1, lambda p: ether(b"\x89\x4f", nsh(ethernet(p), 3))),
     Form("GENEVE", 1, over_udp(6081, lambda p: geneve(0x6558, ethernet(p))), outer=1),
-    Form("GENEVE with options", 1, over_udp(6081, lambda p: geneve(0x6558, ethernet(p), bytes([1, 2, 3, 1]) + bytes(4))),
+    Form("GENEVE with options", 1,
+         over_udp(6081, lambda p: geneve(0x6558, ethernet(p), bytes([1, 2, 3, 1]) + bytes(4))),
          outer=1),
     Form("GENEVE IP", 1, over_udp(6081, lambda p: geneve(int.from_bytes(of(p)), p)), outer=1),
     Form("GTP-U", 1, over_udp(2152, gtpu), outer=1),
@@ -300,7 +311,8 @@ TUNNEL_FORMS = (
     Form("L2TPv2", 1, over_udp(1701, lambda p: struct.pack("!HHH", 2, 1, 1) + _mac_ppp(p)), outer=1),
     Form("L2TPv2 with length and numbers", 1, over_udp(1701, lambda p: struct.pack(
         "!HHHHHH", 0x4802, 12 + len(p) + 4, 1, 1, 0, 0) + _mac_ppp(p)), outer=1),
-    Form("L2TPv3 over UDP", 1, over_udp(1701, lambda p: struct.pack("!HHI", 3, 0, 5) + ethernet(p)), tshark=False, outer=1),
+    Form("L2TPv3 over UDP", 1,
+         over_udp(1701, lambda p: struct.pack("!HHI", 3, 0, 5) + ethernet(p)), tshark=False, outer=1),
     Form("LISP", 1, over_udp(4341, lambda p: b"\x80" + bytes(7) + p), outer=1),
     Form("GRE in UDP", 1, over_udp(4754, lambda p: gre(int.from_bytes(of(p)), p)), outer=1),
     Form("MPLS in UDP", 1, over_udp(6635, labels), outer=1),
@@ -313,6 +325,7 @@ TUNNEL_FORMS = (
 SIX_FORMS = (
     Form("6in4", 1, tunnelled(41, bytes), outer=1),
     Form("Teredo", 1, over_udp(3544, bytes), outer=1),
-    Form("Teredo with indications", 1, over_udp(3544, lambda p: b"\0\1\0\0" + bytes(9) + b"\0\0" + bytes(6) + p), outer=1),
+    Form("Teredo with indications", 1,
+         over_udp(3544, lambda p: b"\0\1\0\0" + bytes(9) + b"\0\0" + bytes(6) + p), outer=1),
 )  # fmt: skip
 FORMS = LINK_FORMS + TUNNEL_FORMS

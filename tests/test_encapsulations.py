@@ -60,7 +60,8 @@ interface Gi0/0/1
 
 def sa(**fields: object) -> SecurityAssociation:
     return SecurityAssociation(
-        spi=SPI, src=None, dst=None, proto="esp", encr="null", integ="hmac-sha1-96", integ_key=KEY, **fields)  # type: ignore[arg-type]
+        spi=SPI, src=None, dst=None, proto="esp", encr="null", integ="hmac-sha1-96", integ_key=KEY, **fields
+    )  # type: ignore[arg-type]
 
 
 @kernel
@@ -166,7 +167,9 @@ def test_mutated_frames_give_what_the_twin_gives(at_end: bool) -> None:
         for _ in range(60):
             frame = bytearray(form.wrap(rng.choice(packets)))
             for _ in range(rng.randrange(4)):
-                frame[rng.randrange(min(len(frame), 90))] = rng.choice([0, 1, 3, 4, 6, 8, 0x45, 0x60, 0x81, 255, rng.randrange(256)])
+                frame[rng.randrange(min(len(frame), 90))] = rng.choice(
+                    [0, 1, 3, 4, 6, 8, 0x45, 0x60, 0x81, 255, rng.randrange(256)]
+                )
             size = len(frame) if rng.random() < 0.5 else rng.randrange(1, len(frame) + 1)
             found += check(form.link, bytes(frame[:size]), at_end)
     assert found > 2000
@@ -207,7 +210,8 @@ SAID = [
     ("private link type", 147, bytes(60), ("link_type", 147)),
     ("MACsec", 1, ether(b"\x88\xe5", bytes(60)), ("ethertype", 0x88E5)),
     ("ARP", 1, ether(b"\x08\x06", bytes(46)), ("ethertype", 0x0806)),
-    ("unknown type behind VLAN in cooked", 113, bytes(14) + b"\x81\0" + vlan(b"\x12\x34", bytes(9)), ("ethertype", 0x1234)),
+    ("unknown type behind VLAN in cooked", 113,
+     bytes(14) + b"\x81\0" + vlan(b"\x12\x34", bytes(9)), ("ethertype", 0x1234)),
     ("spanning tree", 1, ether(b"\0\x26", b"\x42\x42\x03" + bytes(40)), ("llc_saps", 0x4242)),
     ("IPComp", 1, ethernet(ip4(bytes(40), 108)), ("ip_protocol", 108)),
     ("WireGuard", 1, ethernet(ip4(udp(51820, bytes(40)), 17)), ("udp_port", 51820)),
@@ -221,7 +225,9 @@ SAID = [
 
 
 @pytest.mark.parametrize(("name", "link", "frame", "kind"), SAID, ids=[row[0] for row in SAID])
-def test_what_is_not_looked_into_is_counted(tmp_path: Path, name: str, link: int, frame: bytes, kind: tuple[str, int]) -> None:
+def test_what_is_not_looked_into_is_counted(
+    tmp_path: Path, name: str, link: int, frame: bytes, kind: tuple[str, int]
+) -> None:
     """By link type, EtherType, protocol or port, the same in decrypt and replay-lab."""
     opener = Decryptor([sa()])
     opener.open(Batch.from_frames([frame] * 3, link=link))
@@ -250,7 +256,11 @@ def test_stderr_names_kinds_and_a_capture_without_ipsec_says_so(tmp_path: Path) 
     path, keys = tmp_path / "in.pcap", tmp_path / "keys.json"
     write_trace(path, Batch.from_frames([ether(b"\x88\xe5", bytes(60)), ether(b"\x08\x06", bytes(46))], link=1))
     write_sas(keys, [sa()])
-    for command in (("decrypt", path, "--keys", keys), ("replay-lab", path), ("strip", path, "-o", tmp_path / "t.arrow")):
+    for command in (
+        ("decrypt", path, "--keys", keys),
+        ("replay-lab", path),
+        ("strip", path, "-o", tmp_path / "t.arrow"),
+    ):
         done = qfp(*command)
         assert done.status == 0
         assert "1 frame not looked into: 1 of EtherType 0x88e5 (MACsec)" in done.err
@@ -310,8 +320,16 @@ def test_a_router_strips_link_layers_and_leaves_tunnels_alone() -> None:
     packet = ip4(udp(53, bytes(8)), 17, "10.1.0.9", "203.0.113.9")
     router = Router.loads(ROUTER)
     for form in LINK_FORMS:
-        if form.name in ("PPPoE link", "MPLS link", "SLL with PPPoE", "SLL2 with MPLS", "MAC in MAC", "RFC 1483", "VN-tag",
-                         "Cisco metadata"):
+        if form.name in (
+            "PPPoE link",
+            "MPLS link",
+            "SLL with PPPoE",
+            "SLL2 with MPLS",
+            "MAC in MAC",
+            "RFC 1483",
+            "VN-tag",
+            "Cisco metadata",
+        ):
             continue
         result = router.forward(Batch.from_frames([form.wrap(packet)], link=form.link), "Gi0/0/1")
         assert len(result.packets) == 1, form.name

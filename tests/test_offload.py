@@ -7,7 +7,7 @@ import naive_capture as naive
 import numpy as np
 import pytest
 from cli_help import qfp
-from encapsulations import ether, ethernet, esp_packets, gre, ip4, ip6, esp, tunnelled, udp
+from encapsulations import esp, esp_packets, ether, ethernet, gre, ip4, ip6, of, tunnelled, udp
 from test_encapsulations import ROUTER, sa
 
 from qfp.antireplay import columns
@@ -53,7 +53,7 @@ CASES = [
 
 @pytest.mark.req("USE-3")
 @pytest.mark.parametrize(("name", "packet", "counts"), CASES, ids=[case[0] for case in CASES])
-@pytest.mark.parametrize("wrap", [ethernet, lambda p: p, tunnelled(47, lambda p: gre(0x86DD if p[0] >> 4 == 6 else 0x0800, p))],
+@pytest.mark.parametrize("wrap", [ethernet, bytes, tunnelled(47, lambda p: gre(int.from_bytes(of(p)), p))],
                          ids=["ethernet", "raw", "gre"])  # fmt: skip
 def test_taken_and_counted(tmp_path: Path, name: str, packet: bytes, counts: dict[str, int], wrap: object) -> None:
     """Decryption and study take them; a router drops them unless it is told."""
@@ -70,7 +70,8 @@ def test_taken_and_counted(tmp_path: Path, name: str, packet: bytes, counts: dic
 
 @pytest.mark.parametrize(("name", "packet", "cause"), [
     ("wrong checksum", esp_packets(1)[0][:10] + b"\x12\x34" + esp_packets(1)[0][12:], "BAD_CHECKSUM"),
-    ("no length, wrong checksum", without(long_packet(), length=True)[:10] + b"\x12\x34" + long_packet()[12:], "BAD_HEADER"),
+    ("no length, wrong checksum",
+     without(long_packet(), length=True)[:10] + b"\x12\x34" + long_packet()[12:], "BAD_HEADER"),
     ("no checksum, length beyond the frame", without(ip4(bytes(40), 50), checksum=True)[:50], "BAD_HEADER"),
     ("no checksum, short header", b"\x44" + without(ip4(bytes(40), 50), checksum=True)[1:], "BAD_HEADER"),
 ])  # fmt: skip
@@ -92,7 +93,9 @@ def test_a_cut_packet_without_length_is_cut() -> None:
 def test_a_router_takes_them_when_told(tmp_path: Path) -> None:
     """`run --offload`; without it the cause of the drop names the option."""
     sent = ip4(udp(53, bytes(64)), 17, "10.1.0.9", "203.0.113.9")
-    batch = Batch.from_frames([ethernet(without(sent, checksum=True)), ethernet(without(sent, checksum=True, length=True))], link=1)
+    batch = Batch.from_frames(
+        [ethernet(without(sent, checksum=True)), ethernet(without(sent, checksum=True, length=True))], link=1
+    )
     plain = Router.loads(ROUTER).forward(batch, "Gi0/0/1")
     assert [drop["cause"] for drop in plain.drops.to_pylist()] == ["BAD_HEADER", "BAD_CHECKSUM"]
     assert all("--offload" in drop["meaning"] for drop in plain.drops.to_pylist())
@@ -137,8 +140,10 @@ def test_simple_packet_blocks_are_read_and_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("block", "ticks", "beyond"), [
-    (naive.idb("<", res=0), 2**33, False), (naive.idb("<", res=0), 2**34, True), (naive.idb("<", res=0), 2**64 - 1, True),
-    (naive.idb("<", res=9), 2**63, True), (naive.idb("<", res=3), 2**63, True), (naive.idb("<", res=12), 2**64 - 1, False),
+    (naive.idb("<", res=0), 2**33, False), (naive.idb("<", res=0), 2**34, True),
+    (naive.idb("<", res=0), 2**64 - 1, True),
+    (naive.idb("<", res=9), 2**63, True), (naive.idb("<", res=3), 2**63, True),
+    (naive.idb("<", res=12), 2**64 - 1, False),
     (naive.idb("<", res=0x80), 2**40, True), (naive.idb("<", res=0xA0), 2**64 - 1, False),
     (naive.idb("<", offset=2**40), 0, True), (naive.idb("<", offset=-(2**40)), 5, True),
     (naive.idb("<", offset=9_000_000_000), 400_000_000_000_000, True), (naive.idb("<", offset=-5), 1, False),
@@ -179,6 +184,9 @@ def test_pcap_magics(tmp_path: Path) -> None:
 
 def test_nothing_to_say_about_a_usual_capture(tmp_path: Path) -> None:
     path = tmp_path / "in.pcap"
-    write_trace(path, Batch.from_frames([ethernet(packet) for packet in esp_packets()] + [ether(b"\x08\x06", bytes(46))], link=1))
+    write_trace(
+        path,
+        Batch.from_frames([ethernet(packet) for packet in esp_packets()] + [ether(b"\x08\x06", bytes(46))], link=1),
+    )
     assert noted(path).sentences() == []
     assert qfp("replay-lab", path).err == ""

@@ -57,7 +57,6 @@ from qfp_kernels.dissect_words import (
     CUT,
     DEEP,
     ETHERTYPE,
-    FAMILY,
     FRAGMENT_OF,
     GO,
     K_AVS,
@@ -102,7 +101,6 @@ from qfp_kernels.dissect_words import (
     K_WLAN,
     K_WLAN_PADDED,
     LINK,
-    LLC,
     MALFORMED,
     NLPID,
     NOT,
@@ -261,11 +259,11 @@ def _ip(at, k, end):
 def _upper(at, k, end, what, fragment, natt):
     """(FOUND, PLAIN or what comes next, and where) behind an IP header that names `what`."""
     proto = what & 0xFFFF
-    if proto == ESP or proto == AH:
+    if proto in (ESP, AH):
         return FOUND, k
     if fragment == 2:
         return PLAIN if proto in PLAIN_PROTOCOLS else FRAGMENT_OF << 16 | proto, k
-    if proto == UDP or proto == TCP:
+    if proto in (UDP, TCP):
         sport, dport = u16(at, k, end), u16(at, k + 2, end)
         if dport < 0:
             return CUT, k

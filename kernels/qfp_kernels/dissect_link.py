@@ -1,7 +1,5 @@
 """Dissectors of link layers and of what capture tools put in front of them. See dissect_words for the contract."""
 
-import numpy as np
-
 from qfp_kernels.dissect_words import (
     CUT,
     ENCRYPTED,
@@ -9,7 +7,6 @@ from qfp_kernels.dissect_words import (
     FAMILY,
     K_AVS,
     K_ETHERNET,
-    K_FRAME_RELAY,
     K_IP,
     K_LLC,
     K_PPP,
@@ -28,7 +25,6 @@ from qfp_kernels.dissect_words import (
     le32,
     looks_like_ethernet,
     said,
-    typed,
     u8,
     u16,
     u32,

@@ -3,7 +3,6 @@
 from qfp_kernels.dissect_words import (
     CUT,
     ETHERTYPE,
-    K_ERSPAN3,
     K_ETHERNET,
     K_IP,
     K_PPP,

@@ -2,8 +2,9 @@
 
 A dissector is a function (at, k, end) -> (what, k, end): `at` is the address of the frame, k the offset of the header
 to read, `end` the offset behind the last byte that may belong to it. `what` is a space and a number, looked up in
-`dissect.TABLE`; GO and the number of a dissector; PLAIN; or `said`: a space and a number to be counted. Offsets only grow, and every load is checked against `end`
-and gives -1 beyond it, so no length that is taken from a packet can lead out of the frame.
+`dissect.TABLE`; GO and the number of a dissector; PLAIN; or `said`: a space and a number to be counted. Offsets only
+grow, and every load is checked against `end` and gives -1 beyond it, so no length that is taken from a packet can lead
+out of the frame.
 """
 
 import numpy as np

@@ -351,7 +351,7 @@ def _odd(p, t, i, off, room, cause):
         mended = 0 if cut else _mend6(at, room)
         if mended == 0:
             return CUT_SHORT if cut else BAD_HEADER
-    elif offload and version == 4 and (cause == BAD_CHECKSUM or cause == BAD_HEADER):
+    elif offload and version == 4 and cause in (BAD_CHECKSUM, BAD_HEADER):
         if cut and room >= 4 and ld16(at + 2) == 0:
             return CUT_SHORT  # nobody knows how long it was
         mended = _mend4(at, room)

@@ -58,7 +58,8 @@ class Tables(Unpicklable):
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
             "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "pieces": len(drops.CAUSES),
-            "noted": SPACES << 16, "icmp": CLASSES, "rsm": INSTANCES, "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
+            "noted": SPACES << 16, "icmp": CLASSES, "rsm": INSTANCES,
+            "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         for name in LEADS:

@@ -37,8 +37,9 @@ NAMES = {
     (W.ETHERTYPE, 0x883E): "WCCP", (W.ETHERTYPE, 0x88E1): "HomePlug", (W.ETHERTYPE, 0x893A): "IEEE 1905",
     (W.PROTOCOL, 47): "GRE", (W.PROTOCOL, 55): "minimal encapsulation", (W.PROTOCOL, 98): "ENCAP",
     (W.PROTOCOL, 108): "IPComp", (W.PROTOCOL, 115): "L2TPv3",
-    (W.FRAGMENT_OF, 4): "IP in IP", (W.FRAGMENT_OF, 17): "UDP", (W.FRAGMENT_OF, 41): "6in4", (W.FRAGMENT_OF, 47): "GRE",
-    (W.FRAGMENT_OF, 50): "ESP inside a tunnel", (W.FRAGMENT_OF, 51): "AH inside a tunnel", (W.FRAGMENT_OF, 115): "L2TPv3",
+    (W.FRAGMENT_OF, 4): "IP in IP", (W.FRAGMENT_OF, 17): "UDP", (W.FRAGMENT_OF, 41): "6in4",
+    (W.FRAGMENT_OF, 47): "GRE", (W.FRAGMENT_OF, 50): "ESP in a tunnel", (W.FRAGMENT_OF, 51): "AH in a tunnel",
+    (W.FRAGMENT_OF, 115): "L2TPv3",
     (W.UDP_PORT, 1701): "L2TP", (W.UDP_PORT, 2152): "GTP-U", (W.UDP_PORT, 4789): "VXLAN", (W.UDP_PORT, 5247): "CAPWAP",
     (W.UDP_PORT, 6081): "GENEVE", (W.UDP_PORT, 6343): "sFlow", (W.UDP_PORT, 37008): "TZSP",
     (W.UDP_PORT, 51820): "WireGuard", (W.TCP_PORT, 4500): "ESP in TCP, RFC 8229", (W.PPP, 0x00FD): "compressed",
@@ -113,8 +114,8 @@ class Noted:
         if self.untimed:
             said.append(f"{_packets(self.untimed)} without a time (simple packet blocks): taken as of 1970-01-01")
         if self.beyond:
-            said.append(f"{_packets(self.beyond)} with a time beyond 64-bit nanoseconds (the years 1677 to 2262): taken "
-                        "as of the nearest that fits")  # fmt: skip
+            said.append(f"{_packets(self.beyond)} with a time beyond 64-bit nanoseconds (before 1677, after 2262): "
+                        "taken as of the nearest that fits")  # fmt: skip
         return said
 
     def _ranked(self) -> list[tuple[tuple[int, int], int]]:
