@@ -376,7 +376,7 @@ class Engine(Unpicklable):
 def zero_counters(tables: Tables) -> None:
     """Start counting from zero: interfaces, causes, verdicts, statistics (not those of SAs and SPD entries)."""
     t = tables.t
-    for name in ("causes", "cause_bytes", "verdicts", "stats", "late", "pieces"):
+    for name in ("causes", "cause_bytes", "verdicts", "stats", "late", "pieces", "noted"):
         getattr(t, name)[:] = 0
     for field in ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in"):
         t.ifs[field] = 0

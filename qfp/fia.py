@@ -16,6 +16,7 @@ from qfp_kernels import (
     compress,
     decap,
     deliver,
+    dissect,
     encap,
     forward,
     icmp,
@@ -45,6 +46,7 @@ from qfp_kernels.layout import (
     LIST_TU,
     LIST_TX,
     STEP_CLASSIFY,
+    STEP_DISSECT,
     STEP_EXPAND,
     STEP_HOLD,
     STEP_SIZE,
@@ -73,13 +75,14 @@ STEPS: dict[int, Callable[..., Any]] = {
     STEP_SIZE: plan.size_row,
     STEP_THROUGH: tunnel.through_row,
     STEP_EXPAND: compress.expand_row,
+    STEP_DISSECT: dissect.dissect_row,
 }
 
 FILL = Stage("fill", capture.fill, LIST_ROWS, reads=("src_at", "cap", "off"), writes=("arena",))
 PARSE = Stage(
     "parse", parse.parse, LIST_ROWS, reads=("arena", "cap", "link"),
     writes=("l3", "ip_len", "l4", "fam", "proto", "tos", "ttl", "frag", "sport", "dport", "src1", "dst1"),
-    drops=(Drop.TOO_LONG, Drop.CUT_SHORT, Drop.BAD_HEADER, Drop.BAD_CHECKSUM),
+    drops=(Drop.TOO_LONG, Drop.CUT_SHORT, Drop.BAD_HEADER, Drop.BAD_CHECKSUM), calls=(STEP_DISSECT,),
 )  # fmt: skip
 REASSEMBLE = Stage(
     "reassemble", reassemble.reassemble, LIST_FR, serial=True, reads=("frag", "src1", "dst1", "ts"),

@@ -45,6 +45,7 @@ from qfp_kernels.layout import (
     CTL_GEN,
     CTL_IN_IF,
     CTL_MODE,
+    CTL_OFFLOAD,
     CTL_POLICIES,
     CTL_V6_OFF,
     HELD,
@@ -81,8 +82,9 @@ class Router(Unpicklable):
     keys only). keys: SAs of a key file, used instead. engine: native, openssl or None for the best there is. threads,
     batch: see Engine; one packet at a time where a GRE tunnel has sequence numbers. rekey: False = no peer answers a
     rekey, so SAs end at their hard limits. seed: of all that is derived. strict: a configuration with errors is
-    refused; without, what is refused in it is missing, and what would leave in clear for that is held down. Raises
-    RouterError, KeyingError, EngineError.
+    refused; without, what is refused in it is missing, and what would leave in clear for that is held down. offload:
+    IPv4 packets with a checksum or total length of 0, and IPv6 packets without a payload length, are taken as their
+    sender's network card would have completed them. Raises RouterError, KeyingError, EngineError.
     """
 
     remedy = "build it again from its configuration (Router.load) in each process"
@@ -90,19 +92,20 @@ class Router(Unpicklable):
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
         engine: str | None = None, threads: int = 1, batch: int = 0, seed: int = 1, rekey: bool = True,
-        strict: bool = False,
+        strict: bool = False, offload: bool = False,
     ):  # fmt: skip
         if strict and not config.ok:
             raise RouterError("\n".join(str(issue) for issue in config.errors))
         self.config = config
         self._options: dict[str, Any] = {
             "keying": keying, "keys": keys, "engine": engine, "threads": threads, "batch": batch, "seed": seed,
-            "rekey": rekey, "strict": strict,
+            "rekey": rekey, "strict": strict, "offload": offload,
         }  # fmt: skip
         self.issues: list[Issue] = list(config.issues)
         self.tables = Tables()
         t = self.tables.t
         t.ctl[CTL_MODE], t.ctl[CTL_V6_OFF] = MODE_ROUTER, not config.unicast_routing6
+        t.ctl[CTL_OFFLOAD] = offload
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
+from naive_dissect import locate
+
 Packet = tuple[int, int]
 HALF = 1 << 32
 
@@ -143,6 +145,15 @@ def loss_free(packets: Sequence[Packet], scheme: str) -> int:
 
 # -------------------------------------------------------------------------------------------------- packets
 def observed(frame: bytes, whole: int) -> list[tuple[str, str, int, int, int, int]] | str:
+    """As `outermost`, or what a tunnel in the packet carries."""
+    told, found = outermost(frame, whole), locate(101, frame)
+    if told != "other" or not found.found or found.at == 0:
+        return told
+    size = found.size + (whole - len(frame) if found.at + found.size == len(frame) else 0)
+    return outermost(frame[found.at : found.at + found.size], size)
+
+
+def outermost(frame: bytes, whole: int) -> list[tuple[str, str, int, int, int, int]] | str:
     """(protocol, destination, SPI, number, length, TOS) of the ESP and AH headers of a raw IP packet of which only
     `frame` was captured; or other, short, later."""
     version = frame[0] >> 4 if frame else 0
@@ -151,8 +162,9 @@ def observed(frame: bytes, whole: int) -> list[tuple[str, str, int, int, int, in
             return "short"
         k, size, proto, tos = 4 * (frame[0] & 15), int.from_bytes(frame[2:4]), frame[9], frame[1]
         dst = str(ip_address(frame[16:20]))
-        if k < 20 or size < k:
+        if k < 20 or 0 < size < k:
             return "other"
+        size = size or min(whole, 65535)
         if int.from_bytes(frame[6:8]) & 0x1FFF:
             return "later" if proto in (50, 51, 17) else "other"
     elif version == 6:
@@ -160,6 +172,8 @@ def observed(frame: bytes, whole: int) -> list[tuple[str, str, int, int, int, in
             return "short"
         k, size, proto, tos = 40, 40 + int.from_bytes(frame[4:6]), frame[6], int.from_bytes(frame[:2]) >> 4 & 255
         dst = str(ip_address(frame[24:40]))
+        if size == 40 and whole > 50:
+            size = min(whole, 65575)
         for _ in range(8):
             if proto not in (0, 43, 44, 60, 135):
                 break

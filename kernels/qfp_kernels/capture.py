@@ -90,6 +90,9 @@ from qfp_kernels.simd import bswap32i, bswap64i, ld32, ld64, prefetch, st32, st6
     W_B_BEHIND,  # batch: address behind those of its columns that lie in the mapped file, 0 = none
     W_LEFT_OUT,  # pcapng: blocks passed over, a word for each of LEFT_OUT_KINDS and one for all others
 ) = range(32)
+W_UNTIMED = W_LEFT_OUT + 4  # pcapng: simple packet blocks, which have no time
+W_BEYOND = W_LEFT_OUT + 5  # pcapng: packets whose time does not fit 64-bit ns
+W_TOLD = W_LEFT_OUT + 6  # pcapng: stream position up to which these two are counted, whoever goes back
 W_N = 40
 
 # DUE: a timer of the control plane comes before the next record; TURN: it belongs to the next turn of the driver
@@ -111,7 +114,8 @@ WALKING, NEED_MORE, END, DAMAGED, DUE, TURN = range(6)
     L_SWAP,  # byte order of its section
     L_SECTION_AT,  # stream position of its section's header
     L_FIRST,  # first interface of its section
-) = range(12)
+    L_BEYOND,  # 1 = its offset alone is beyond 64-bit ns
+) = range(13)
 L_N = 16  # words a row of t.links
 
 BLOCK_MAX = 16 << 20  # longer blocks are damage: one credible limit for mapped and for streamed sources
@@ -125,6 +129,7 @@ _BYTE_ORDER = 0x1A2B3C4D
 _AHEAD = 8192  # bytes: the walk would wait for memory at every header, and `fill` needs the bytes anyway
 _SECOND = 1_000_000_000
 _TS_MAX = (1 << 63) - 1
+_SECONDS_MAX = _TS_MAX // _SECOND
 _U64_SECOND = np.uint64(_SECOND)
 _U64_1 = np.uint64(1)
 _U64_32 = np.uint64(32)
@@ -453,11 +458,9 @@ def _resolution(t, r, value):
 
 @inlined
 def _seconds(at, swap):
-    """if_tsoffset: signed seconds, as ns within 64 bits."""
+    """if_tsoffset: signed seconds."""
     v = ld64(at)
-    if swap != 0:
-        v = bswap64i(v)
-    return max(min(np.int64(v), 9223372036), -9223372036) * _SECOND
+    return np.int64(bswap64i(v) if swap != 0 else v)
 
 
 @inlined
@@ -475,7 +478,10 @@ def _options(t, r, at, stop, swap):
             if bad != D_NONE:
                 return bad
         elif code == 14 and size >= 8:
-            t.links[r + L_OFFSET] = _seconds(at + 4, swap)
+            seconds = _seconds(at + 4, swap)
+            held = max(min(seconds, _SECONDS_MAX), -_SECONDS_MAX)
+            t.links[r + L_OFFSET] = held * _SECOND
+            t.links[r + L_BEYOND] = held != seconds
         at += 4 + ((size + 3) & ~3)
     return D_NONE
 
@@ -494,7 +500,7 @@ def _interface(t, at, pos, length):
     swap = t.walk[W_SWAP]
     r = seen * L_N
     t.links[r + L_LINK] = _u16(at + 8, swap)
-    t.links[r + L_OFFSET] = 0
+    t.links[r + L_OFFSET] = t.links[r + L_BEYOND] = 0
     t.links[r + L_SNAP] = _u32(at + 12, swap)
     t.links[r + L_SECTION] = t.walk[W_SECTION]
     t.links[r + L_AT] = t.walk[W_STREAM] + pos
@@ -536,6 +542,15 @@ def _nanoseconds(t, r, ticks):
     if offset > 0 and ns > _TS_MAX - offset:
         return _TS_MAX
     return ns + offset
+
+
+@outlined
+def _odd_time(t, pos, untimed):
+    """Count a packet without a time, or one whose time is not what the capture says, the first time it is walked."""
+    at = t.walk[W_STREAM] + pos
+    if at >= t.walk[W_TOLD]:
+        t.walk[W_UNTIMED if untimed else W_BEYOND] += 1
+        t.walk[W_TOLD] = at + 1
 
 
 @inlined
@@ -646,6 +661,8 @@ def walk_pcapng(p, t, n):
                     earliest, until = ts, _until(until, ts, span)
                     bound = min(bound, until)
                 left -= 3 * cap + cost
+                if kind == _SPB or ts == _TS_MAX or t.links[r + L_BEYOND] != 0:
+                    _odd_time(t, pos, kind == _SPB)
                 _row(p, t, k, ts, at + lead, pos, cap, wire, interface, t.links[r + L_LINK], off)
                 p.frame[k] = frame + k
                 _stream(at + _AHEAD, length)

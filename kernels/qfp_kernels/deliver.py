@@ -24,6 +24,7 @@ from qfp_kernels.layout import (
     NOTE_FRAGMENT,
     NOTE_INCOMPRESSIBLE,
     NOTE_REASSEMBLED,
+    ST_NOTED,
     ST_ROWS,
     ST_SPARE,
     STAT_ECN_ALARM,
@@ -159,6 +160,14 @@ def _unsealed(p):
     return found & np.uint8(JOB_DUE) != 0
 
 
+@outlined
+def _count_noted(p, t, rows):
+    """What was noted about the rows that are still here: see dissect.note."""
+    for k in range(p.st[ST_NOTED]):
+        if p.noted_row[k] < rows:
+            t.noted[p.noted[k]] += U1
+
+
 def deliver(p, t, n):
     if _unsealed(p):
         t.ctl[CTL_FAILED] = FAILED_UNSEALED
@@ -192,6 +201,8 @@ def deliver(p, t, n):
         if keep:
             _verdict_row(p, t, i, v + i, packets, sent)
     _came_in(t, ingress, run, run_bytes)
+    if p.st[ST_NOTED] != 0:
+        _count_noted(p, t, rows)
     t.stats[STAT_IN_BYTES] += total
     if keep:
         t.ctl[CTL_V_POS] = v + rows

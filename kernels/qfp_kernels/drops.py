@@ -42,9 +42,11 @@ _ROWS = (
     ("CUT_SHORT", "parse", None, "BadIpLen", "XfrmInBufferError",
      "The capture holds fewer bytes of the packet than its IP header says (snap length), so it cannot be processed."),
     ("BAD_HEADER", "parse", 89, "IN_PKT_IPVER_INVALID", "XfrmInHdrError",
-     "An IP header or extension header is malformed: version, header length, or total length."),
+     "An IP header or extension header is malformed: version, header length, or total length (0 from a sender with "
+     "segmentation offload: `qfp run --offload` takes it)."),
     ("BAD_CHECKSUM", "parse", None, "BadIpChecksum", "InHdrErrors",
-     "The IPv4 header checksum is wrong."),
+     "The IPv4 header checksum is wrong (0 from a sender that leaves it to its network card: `qfp run --offload` takes "
+     "it)."),
     ("TTL_EXPIRED", "forward", None, "Ipv4TtlExpired", "InHdrErrors",
      "TTL or hop limit would reach zero at this router."),
     ("NO_ROUTE", "spd", None, "Ipv4NoRoute", "OutNoRoutes",

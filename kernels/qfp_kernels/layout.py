@@ -140,6 +140,8 @@ PACKET_FIELDS = (
     _f("fr", "i4", "rows that are fragments, in order: some are for this router"),
     _f("ic", "i4", "rows with an ICMP error about a packet's size, in order"),
     _f("tu", "i4", "rows that enter or leave a GRE tunnel, in order"),
+    _f("noted_row", "i4", "rows about which something is counted: see `noted`"),
+    _f("noted", "i4", "what: a space and a number (dissect_words)"),
     _f("mark", "u1", "1 = on the list that is being put in order"),
     _f("work", "i4", "rows of the crypto job at hand, sorted by sealer", 2),
     _f("key", "u4", "sort keys of the crypto job at hand", 2),
@@ -154,7 +156,7 @@ PACKET_FIELDS = (
 (ST_ROWS, ST_RX, ST_TX, ST_AH, ST_VECTOR, ST_LIMIT, ST_OUT_AT, ST_OUT_SEQ, ST_WORK, ST_RX0, ST_L3_ALIGN, ST_FLOW_HIT,
  ST_FLOW_MISS, ST_RX_SEEN, ST_FLOW_MASK, ST_SPARE, ST_SLOT, ST_JUMBO, ST_FR, ST_IC, ST_TU, ST_ER, ST_END_POS,
  ST_END_FRAME, ST_CUT_VECTOR, ST_CUT_POS, ST_CUT_FRAME, ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS,
- ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT, ST_ASK_ROW, ST_ASK) = range(37)  # fmt: skip
+ ST_LEFT, ST_ADDED, ST_ARG, ST_RESULT, ST_ASK_ROW, ST_ASK, ST_NOTED) = range(38)  # fmt: skip
 
 JOB_BAD, JOB_DONE, JOB_DUE = 0, 1, 2  # column `c_ok`
 FRAG, FRAG_LATER, FRAG_DF = 1, 2, 4
@@ -503,6 +505,7 @@ TABLE_DTYPES: dict[str, object] = {
     "late": "u8",  # fragments by the cause for which they were lost after they had been taken in
     "cause_bytes": "u8",
     "verdicts": "u8",  # packets by verdict
+    "noted": "u8",  # frames by space and number (dissect_words): what was not looked into, and offload
     "stats": "u8",  # see STAT_
     **{"v_" + f.name: f.dtype for f in VERDICT_FIELDS},
 }
@@ -513,12 +516,12 @@ TABLE_DTYPES: dict[str, object] = {
  CTL_OUT_LIMIT, CTL_PREFETCH, CTL_ROOM, CTL_MSS, CTL_FRAME_ROWS, CTL_DUE, CTL_V6_OFF, CTL_TUNS, CTL_VFR_MASK, CTL_UNDO,
  CTL_SAD_OUT_MASK, CTL_ICMP_ID, CTL_UDP_WHOLE, CTL_TUNH_MASK, CTL_SNS_BITS, CTL_SNS_LSB,
  CTL_POLICIES, CTL_ICMP_ID6, CTL_TOLD_OUT, CTL_TOLD_IN, CTL_SPAN, CTL_BUDGET, CTL_FRAME_COST, CTL_NATT_FROM,
- CTL_AWAITED, CTL_FAILED, CTL_NBMA_MASK) = range(45)  # fmt: skip
+ CTL_AWAITED, CTL_FAILED, CTL_NBMA_MASK, CTL_OFFLOAD) = range(46)  # fmt: skip
 
 NEVER = 2**63 - 1  # ns in ctl[CTL_DUE]: no timer
 NO_BUDGET = 2**62  # bytes in ctl[CTL_BUDGET]: a turn may take any number
 NO_LIMIT = 2**64 - 1  # bytes that no SA gets to
-STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND = range(5)
+STEP_CLASSIFY, STEP_HOLD, STEP_SIZE, STEP_THROUGH, STEP_EXPAND, STEP_DISSECT = range(6)
 STEPS = 8
 FAILED_STAGE, FAILED_CRYPTO, FAILED_UNSEALED = 1, 2, 3  # ctl[CTL_FAILED]: why the run cannot go on; 0 = it can
 LIST_ROWS, LIST_RX, LIST_TX, LIST_AH, LIST_SOURCE, LIST_FR, LIST_IC, LIST_TU, LIST_ER = range(9)

@@ -1,5 +1,7 @@
 """parse: find the IP header behind the link layer, check it, and fill the columns that later stages trust.
 
+Usual link layers are known here (`link_length`), rare ones and, with key files alone, tunnels to `dissect`.
+
 After this stage every offset and length in the columns lies inside the frame; no later stage believes a length taken
 from packet bytes again (decapsulated packets come back through `parse_ip`). Rows that carry ESP, AH or UDP on the
 NAT-T port go on the INBOUND list, the others on the OUTBOUND list; fragments wait for `reassemble`, on a list of their
@@ -10,15 +12,21 @@ import numpy as np
 
 from qfp_kernels.checksum import fold, header_sum
 from qfp_kernels.columns import base
+from qfp_kernels.dissect import carries, may_carry, note
+from qfp_kernels.dissect_words import ETHERTYPE, FRAGMENT_OF, LENGTH_MAX, NO_CHECKSUM, NO_LENGTH
 from qfp_kernels.drops import STAGES, Drop, Verdict
-from qfp_kernels.jit import inlined, outlined
+from qfp_kernels.jit import inlined, outlined, run_step
 from qfp_kernels.layout import (
+    CTL_MODE,
     CTL_NATT,
     CTL_NATT_FROM,
+    CTL_OFFLOAD,
+    CTL_UDP_WHOLE,
     FRAG,
     FRAG_DF,
     FRAG_LATER,
     FRAME_MAX,
+    MODE_DECRYPT,
     NOTE_FRAGMENT,
     ROWS_MAX,
     ST_AH,
@@ -26,14 +34,18 @@ from qfp_kernels.layout import (
     ST_ER,
     ST_FR,
     ST_IC,
+    ST_NOTED,
+    ST_RESULT,
     ST_ROWS,
     ST_RX,
     ST_RX0,
     ST_RX_SEEN,
     ST_TU,
     ST_TX,
+    STEP_DISSECT,
 )
-from qfp_kernels.simd import bswap16i, bswap32i, bswap64i, ld8, ld16, ld32, ld64
+from qfp_kernels.rows import merge
+from qfp_kernels.simd import bswap16i, bswap32i, bswap64i, ld8, ld16, ld32, ld64, st16
 
 DROPPED, PUNTED = np.uint8(Verdict.DROPPED), np.uint8(Verdict.PUNTED)
 CUT_SHORT, BAD_HEADER = int(Drop.CUT_SHORT), int(Drop.BAD_HEADER)
@@ -45,6 +57,13 @@ STAGE_PARSE = STAGES.index("parse")
 LINK_NULL, LINK_ETHERNET, LINK_LOOP, LINK_SLL, LINK_SLL2 = 0, 1, 108, 113, 276
 VLAN_TAGS_MAX = 4
 HEADERS_MAX = 8  # IPv6 extension headers that are walked
+# Of Ethernet frames, those that come with nearly every capture and hold no IP: ARP, LLDP, EAPOL, slow protocols, loops
+NO_IP = (0x0806, 0x88CC, 0x888E, 0x8809, 0x9000)
+NOTHING = -2  # what `_inside` says of a packet that carries no ESP or AH
+LENGTH_ZERO = -1  # what `_parse6` says of a packet without payload in front of many bytes: the length may not be set
+PADDING = 10  # bytes that may follow an IPv6 header in the shortest Ethernet frame, FCS included
+HOP_BY_HOP, NO_NEXT_HEADER = 0, 59
+M16 = np.uint64(0xFFFF)
 
 
 @inlined
@@ -164,7 +183,7 @@ def _parse4(p, i, at, off, room):
 
 @outlined
 def _parse6(p, i, at, off, room):
-    """IPv6 (RFC 8200) with its extension headers; returns a drop cause or 0."""
+    """IPv6 (RFC 8200) with its extension headers; returns a drop cause, 0 or LENGTH_ZERO."""
     if room < 40:
         return CUT_SHORT
     total = be16(at + 4) + 40
@@ -211,12 +230,13 @@ def _parse6(p, i, at, off, room):
     p.tr_nh[i] = off + tr_nh
     p.tr_at[i] = off + tr_at
     _ports(p, i, at + k, total - k)
-    return 0
+    bare = total == 40 and room > 40 + PADDING and nh != HOP_BY_HOP and nh != NO_NEXT_HEADER
+    return LENGTH_ZERO if bare else 0
 
 
 @inlined
-def parse_ip(p, i, off, room):
-    """Check the IP packet at arena offset `off` with `room` bytes and fill the row; returns a drop cause or 0."""
+def _parse(p, i, off, room):
+    """As `parse_ip`, or LENGTH_ZERO: what was parsed then is right if the length is."""
     p.fam[i] = np.uint8(0)
     if room < 1:
         return BAD_HEADER
@@ -227,6 +247,12 @@ def parse_ip(p, i, off, room):
     if version == 6:
         return _parse6(p, i, at, off, room)
     return BAD_HEADER
+
+
+@inlined
+def parse_ip(p, i, off, room):
+    """Check the IP packet at arena offset `off` with `room` bytes and fill the row; returns a drop cause or 0."""
+    return max(_parse(p, i, off, room), 0)
 
 
 @inlined
@@ -275,6 +301,140 @@ def sort_in(p, t, i, rx, tx):
     return rx, tx + 1
 
 
+# ------------------------------------------------------------------------------------- offload, rare link layers
+@outlined
+def _mend4(at, room):
+    """Fill in what a sending host left to its network card: returns what that was (NO_ numbers), 0 = nothing.
+
+    A checksum or total length of 0 on a header that is sound otherwise; with segmentation offload the frame is the
+    packet. A checksum that is there must be right, for either length.
+    """
+    ihl = np.int64(ld8(at) & 15) * 4 if room >= 20 else np.int64(0)
+    total = be16(at + 2) if ihl >= 20 else np.int64(0)
+    if ihl < 20 or ihl >= room or room > 65535 or (total != 0 and (total < ihl or total > room or ld16(at + 10) != 0)):
+        return 0
+    right = ld16(at + 10) == 0 or header_sum(at, ihl >> 2) == np.uint64(0xFFFF)
+    if total == 0:
+        st16(at + 2, bswap16i(np.uint16(room)))
+        if not right and header_sum(at, ihl >> 2) != np.uint64(0xFFFF):
+            st16(at + 2, np.uint16(0))
+            return 0
+    st16(at + 10, np.uint16(0))
+    st16(at + 10, np.uint16(~header_sum(at, ihl >> 2) & M16))
+    return NO_LENGTH if total == 0 else NO_CHECKSUM
+
+
+@outlined
+def _mend6(at, room):
+    """The same for the payload length of IPv6."""
+    if room - 40 > 65535:
+        return 0
+    st16(at + 4, bswap16i(np.uint16(room - 40)))
+    return NO_LENGTH
+
+
+@outlined
+def _again(p, i, off, room):
+    """`_parse` for rare callers, which need no copy of it."""
+    return _parse(p, i, off, room)
+
+
+@outlined
+def _odd(p, t, i, off, room, cause):
+    """What becomes of a packet that `_parse` objected to: a drop cause, or 0 and the row is filled."""
+    cut = p.wire[i] > p.cap[i]
+    at = base(p.arena) + off
+    version = ld8(at) >> 4 if room > 0 else 0
+    offload = t.ctl[CTL_MODE] == MODE_DECRYPT or t.ctl[CTL_OFFLOAD] != 0
+    mended = 0
+    if offload and cause == LENGTH_ZERO:
+        mended = 0 if cut else _mend6(at, room)
+        if mended == 0:
+            return CUT_SHORT if cut else BAD_HEADER
+    elif offload and version == 4 and cause in (BAD_CHECKSUM, BAD_HEADER):
+        if cut and room >= 4 and ld16(at + 2) == 0:
+            return CUT_SHORT  # nobody knows how long it was
+        mended = _mend4(at, room)
+    if mended != 0:
+        cause = _again(p, i, off, room)
+        if cause == 0:
+            note(p, i, mended)
+    if cause == CUT_SHORT and not cut:
+        return BAD_HEADER  # nothing was cut: the length field is wrong
+    return max(cause, 0)
+
+
+@outlined
+def _rare(p, t, i, cap):
+    """Bytes before IP in a frame that `link_length` does not know, -1 = it holds none; st[ST_RESULT]: where the packet
+    must end. With key files alone this is the packet that matters, behind tunnels."""
+    deep = t.ctl[CTL_MODE] == MODE_DECRYPT
+    if p.link[i] == LINK_ETHERNET and cap >= 14:
+        kind = be16(base(p.arena) + np.int64(p.off[i]) + 12)
+        if kind in NO_IP:
+            if deep:
+                note(p, i, ETHERTYPE << 16 | kind)
+            return np.int64(-1)
+        if not deep and kind > LENGTH_MAX and kind not in (0x8100, 0x88A8, 0x9100):
+            return np.int64(-1)
+    found = run_step(p, t, STEP_DISSECT, i)
+    return -2 - found if found <= -2 else found
+
+
+@outlined
+def _note_fragment(p, t, i):
+    """Note a fragment of a tunnel's packet: what it carries is not looked into."""
+    proto = p.proto[i]
+    whole = proto == 50 or proto == 51 or (proto == 17 and t.ctl[CTL_UDP_WHOLE] != 0)
+    if not whole and carries(proto, p.sport[i], p.dport[i]):
+        note(p, i, FRAGMENT_OF << 16 | np.int64(proto))
+
+
+@outlined
+def _inside(p, t, i):
+    """Look into a clear packet that may carry others: where there is ESP or AH in it, that packet becomes the row's.
+    Returns a drop cause, 0, or NOTHING."""
+    off, cap = np.int64(p.off[i]), np.int64(p.cap[i])
+    l2 = link_length(p.link[i], base(p.arena) + off, cap)
+    if l2 < 0 or l2 >= cap or not carries(p.proto[i], p.sport[i], p.dport[i]):
+        return NOTHING  # or `_rare` has looked there already
+    k = run_step(p, t, STEP_DISSECT, i)
+    if k < 0:
+        return NOTHING
+    room = p.st[ST_RESULT] - k
+    cause = _again(p, i, off + k, room)
+    return _odd(p, t, i, off + k, room, cause) if cause != 0 else 0
+
+
+@outlined
+def _look_inside(p, t):
+    """With key files alone: clear packets that carry ESP or AH move from the OUTBOUND list to the INBOUND one, or to
+    the fragments. In a pass of its own, so that others do not pay for it."""
+    for k in range(p.st[ST_FR]):
+        _note_fragment(p, t, np.int64(p.fr[k]))
+    kept, rx, fr = 0, 0, 0
+    for k in range(p.st[ST_TX]):
+        i = np.int64(p.tx[k])
+        cause = _inside(p, t, i) if may_carry(p.proto[i], p.sport[i], p.dport[i]) else NOTHING
+        if cause == NOTHING:
+            p.tx[kept] = i
+            kept += 1
+        elif cause != 0:
+            drop(p, i, cause, STAGE_PARSE)
+        elif (p.frag[i] & FRAG) != 0:
+            p.notes[i] = np.uint8(NOTE_FRAGMENT)
+            p.tu[fr] = i
+            fr += 1
+        else:
+            p.work[rx] = i
+            rx += 1
+    p.st[ST_TX] = kept
+    if rx + fr > 0:
+        p.st[ST_RX] = merge(p.rx, p.st[ST_RX], p.work, rx)
+        p.st[ST_FR] = merge(p.fr, p.st[ST_FR], p.tu, fr)
+        p.st[ST_RX_SEEN] = p.st[ST_RX]
+
+
 @inlined
 def _set(column, n, value):
     for i in range(n):
@@ -310,6 +470,7 @@ def _fresh(p, n):
 def parse(p, t, n):
     arena = base(p.arena)
     rx, tx, fr, ic = 0, 0, 0, 0
+    p.st[ST_NOTED] = 0
     _fresh(p, n)
     for i in range(n):
         cap = np.int64(p.cap[i])
@@ -318,16 +479,20 @@ def parse(p, t, n):
             drop(p, i, TOO_LONG, STAGE_PARSE)
             continue
         l2 = link_length(p.link[i], arena + off, cap)
-        if l2 < 0 or l2 >= cap:
-            p.verdict[i] = PUNTED
-            p.fam[i] = np.uint8(0)
-            continue
-        cause = parse_ip(p, i, off + l2, cap - l2)
+        room = cap - l2
+        if l2 < 0 or room <= 0:
+            l2 = _rare(p, t, i, cap)
+            room = p.st[ST_RESULT] - l2
+            if l2 < 0:
+                p.verdict[i] = PUNTED
+                p.fam[i] = np.uint8(0)
+                continue
+        cause = _parse(p, i, off + l2, room)
         if cause != 0:
-            if cause == CUT_SHORT and p.wire[i] <= p.cap[i]:
-                cause = BAD_HEADER  # nothing was cut: the length field is wrong
-            drop(p, i, cause, STAGE_PARSE)
-            continue
+            cause = _odd(p, t, i, off + l2, room, cause)
+            if cause != 0:
+                drop(p, i, cause, STAGE_PARSE)
+                continue
         if (p.frag[i] & FRAG) != 0:
             p.notes[i] = np.uint8(NOTE_FRAGMENT)
             p.fr[fr] = i
@@ -348,4 +513,6 @@ def parse(p, t, n):
     p.st[ST_RX_SEEN] = rx
     p.st[ST_AH] = 0
     p.st[ST_ASK_ROW] = ROWS_MAX
+    if t.ctl[CTL_MODE] == MODE_DECRYPT and tx + fr > 0:
+        _look_inside(p, t)
     return n

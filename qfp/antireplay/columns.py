@@ -14,10 +14,12 @@ import numpy as np
 from qfp.batch import Array
 from qfp.trace import open_source
 from qfp.trace.errors import Damage
+from qfp.trace.noted import Noted
 from qfp.trace.walker import Walker
 from qfp_kernels import observe as K
 from qfp_kernels.columns import Columns
-from qfp_kernels.layout import aligned
+from qfp_kernels.dissect_words import SPACES
+from qfp_kernels.layout import ST_NOTED, aligned
 from qfp_kernels.study import group, tally
 
 CHUNK = 1 << 18  # rows that are collected before they are put away
@@ -163,6 +165,7 @@ class Observer:
         self.o.ctl[K.O_MASK] = sizes["slots"] - 1
         self.kept = {name: Gathered(K.OBSERVED[name]) for name in K.ROW_COLUMNS}
         self.rows = 0
+        self.noted = np.zeros(SPACES << 16, np.int64)  # frames by what was not looked into: see qfp.trace.noted
 
     def room_for(self, sas: int) -> None:
         """Make sure that so many SAs more can be named."""
@@ -185,13 +188,22 @@ class Observer:
         """Rows for the ESP and AH headers of a walker's `rows` frames, as far as these were whole."""
         ctl = self.o.ctl
         before = ctl.copy()
-        K.observe(walker.p, self.o, rows)
+        self._observe(walker, rows)
         whole = walker.intact(rows)
         if whole < rows:  # a mapped file became shorter: once more, without what it no longer has
             ctl[:] = before
             self.o.slots[:] = 0
             K.rehash(self.o)
-            K.observe(walker.p, self.o, whole)
+            self._observe(walker, whole)
+        count = int(walker.p.st[ST_NOTED])
+        if count:
+            np.add.at(self.noted, walker.p.noted[:count], 1)
+
+    def _observe(self, walker: Walker, rows: int) -> None:
+        done = K.observe(walker.p, walker.t, self.o, 0, rows)
+        if done < rows:  # the first frame that needs more than the usual headers
+            walker.look_inside()
+            K.observe(walker.p, walker.t, self.o, done, rows)
 
     def put_away(self, least: int = CHUNK) -> None:
         """Take the rows out of the columns, if there are `least` of them."""
@@ -228,6 +240,7 @@ class Observed:
     counts: Counts
     damage: Damage | None
     scratch: Scratch
+    noted: Noted = field(default_factory=Noted)  # what the capture held besides
     _order: Array | None = field(default=None, repr=False)
     _starts: Array | None = field(default=None, repr=False)
 
@@ -270,13 +283,15 @@ def observe(path: Path, progress: Progress = None, scratch: Scratch | None = Non
             observer.put_away()
             if progress is not None:
                 progress(source.position(walker.t))
-        damage = source.damage(walker.t)
+        damage, noted = source.damage(walker.t), Noted.of(observer.noted, source)
     ctl = observer.o.ctl
     counts = Counts(
         frames=int(ctl[K.O_FRAMES]), later_fragments=int(ctl[K.O_LATER]), cut_short=int(ctl[K.O_SHORT]),
         other=int(ctl[K.O_OTHER]),
     )  # fmt: skip
-    return observer.observed(counts, damage)
+    found = observer.observed(counts, damage)
+    found.noted = noted
+    return found
 
 
 def pieces(size: int, step: int = CHUNK) -> Iterator[slice]:

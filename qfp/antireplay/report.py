@@ -29,7 +29,7 @@ MOST = 1000  # SAs that are reported one by one, where nobody asks for more: fac
 @dataclass(frozen=True)
 class Report:
     """What `report` found. sas: the facts of each SA, in order of appearance, of very many the busiest; left_out: how
-    many are not among them; totals: of all."""
+    many are not among them; totals: of all; capture: what it held besides."""
 
     packets: Facts
     windows: list[int]
@@ -38,13 +38,15 @@ class Report:
     left_out: Facts
     totals: Facts
     damage: Damage | None
+    capture: Facts
+    remarks: list[str]  # what of that is remarkable, as sentences
 
     def facts(self) -> Facts:
         """As JSON has it (schema qfp-replay-lab/1), without what the command line adds."""
         return {
             "packets": self.packets, "windows": self.windows, "classes": self.classes,
             "damage": None if self.damage is None else vars(self.damage), "sas": self.sas, "left_out": self.left_out,
-            "totals": self.totals,
+            "totals": self.totals, "capture": self.capture,
         }  # fmt: skip
 
     def table(self) -> pa.Table:
@@ -81,7 +83,15 @@ def report(
     left_out = {"sas": totals["sas"] - len(sas), **{key: totals[key] - sum(sa[key] for sa in sas)
                                                     for key in ("packets", "bytes")}}  # fmt: skip
     return Report(asdict(found.counts), sizes, "dscp" if classes is None else "file", sas, left_out, totals,
-                  found.damage)  # fmt: skip
+                  found.damage, *besides(found))  # fmt: skip
+
+
+def besides(found: Observed) -> tuple[Facts, list[str]]:
+    """What a capture held besides ESP and AH: facts, and what of them is remarkable as sentences."""
+    c = found.counts
+    there = bool(c.headers or c.later_fragments or c.cut_short)
+    remarks = found.noted.sentences() + ([] if there else ["holds no ESP or AH"])
+    return {**found.noted.facts(), "esp_or_ah": there}, remarks
 
 
 def _chosen(path: Path, found: Observed, spis: Sequence[int]) -> Array:

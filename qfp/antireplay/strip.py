@@ -25,6 +25,7 @@ from qfp.batch import Array
 from qfp.trace.errors import MESSAGES, Damage
 from qfp.trace.formats import ARROW, PARQUET
 from qfp.trace.mapping import Mapping
+from qfp.trace.noted import Noted
 from qfp.trace.output import TABLES, OutputFile, suffixes
 from qfp.trace.source import UNREADABLE, arrow_file
 from qfp_kernels import capture as C
@@ -94,7 +95,8 @@ def strip(source: Path, target: Path, salt: str | None = None, progress: Progres
 def _write(target: Path, form: str, found: Observed, spi: Array, dst: Array) -> None:
     proto = found.names.protos
     counts = {key: value for key, value in asdict(found.counts).items() if key in COUNTS}
-    schema = STRIPPED.with_metadata({"qfp.schema": SCHEMA, "qfp.counts": json.dumps(counts)})
+    schema = STRIPPED.with_metadata({"qfp.schema": SCHEMA, "qfp.counts": json.dumps(counts),
+                                     "qfp.capture": json.dumps(found.noted.facts())})  # fmt: skip
     out = OutputFile(target)
     try:
         with out.complaints():
@@ -177,7 +179,9 @@ def read(path: Path, progress: Progress = None, scratch: Scratch | None = None) 
         done += batch.num_rows
         if progress is not None:
             progress(done)
-    return observer.observed(counts, damage)
+    made = observer.observed(counts, damage)
+    made.noted = _noted(schema)
+    return made
 
 
 def _own(path: Path, batch: pa.RecordBatch, done: int) -> dict[str, Array]:
@@ -200,6 +204,13 @@ def _counts(path: Path, schema: pa.Schema) -> Counts:
         given = json.loads(schema.metadata[b"qfp.counts"])
         return Counts(**{name: int(given[name]) for name in COUNTS})
     raise ReplayLabError(f"{path}: the counts in its metadata are missing: strip the capture again")
+
+
+def _noted(schema: pa.Schema) -> Noted:
+    """What the capture held that is no ESP or AH; nothing where an earlier version wrote the table."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return Noted.from_facts(json.loads(schema.metadata[b"qfp.capture"]))
+    return Noted()
 
 
 def _take(path: Path, observer: Observer, given: dict[str, Array], done: int) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from qfp.cli import options as o
 from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded
-from qfp.cli.output import busiest, clean, complain, console, put_json, table
+from qfp.cli.output import busiest, clean, complain, console, note, put_json, table
 from qfp.coerce import shown, whole
 from qfp.naming import together
 
@@ -80,6 +80,7 @@ def replay_lab(
     facts = {"schema": SCHEMA, "status": DONE if found.damage is None else DAMAGED, "source": str(source),
              **found.facts(), "outputs": {k: str(path) for k, path in named.items() if path is not None}}  # fmt: skip
     _tell_damage(source, facts["damage"], "studied")
+    _tell(source, found.remarks)
     if json_out:
         put_json(facts)
     else:
@@ -98,6 +99,7 @@ def strip(
 ) -> int:
     """Write what `replay-lab` needs of a capture, to be shared: no address, no SPI, no payload."""
     from qfp.antireplay import strip as write
+    from qfp.antireplay.report import besides
     from qfp.antireplay.strip import STRIPPED
     from qfp.cli.progress import Bar, compile_note
 
@@ -106,11 +108,13 @@ def strip(
         found = write(source, output, salt, bar.callback)
     damage = None if found.damage is None else vars(found.damage)
     _tell_damage(source, damage, "written")
+    capture, remarks = besides(found)
+    _tell(source, remarks)
     status = DONE if damage is None else DAMAGED
     if json_out:
         put_json({"schema": STRIP_SCHEMA, "status": status, "source": str(source), "target": str(output),
                   "rows": len(found), "sas": len(found.names), "packets": vars(found.counts),
-                  "columns": STRIPPED.names, "damage": damage})  # fmt: skip
+                  "columns": STRIPPED.names, "damage": damage, "capture": capture})  # fmt: skip
     else:
         columns = ", ".join(STRIPPED.names)
         typer.echo(clean(f"{output}: {len(found):,} rows of {_sas(len(found.names))}; columns {columns}"))
@@ -141,6 +145,11 @@ def _tell_damage(source: Path, damage: Facts | None, what: str) -> None:
         where = f"record {damage['record']} at byte {damage['offset']}"
         message = f"{source}: damaged at {where}: {damage['message']}; everything before it was {what}"
         complain(clean(message), style="yellow")
+
+
+def _tell(source: Path, remarks: list[str]) -> None:
+    for remark in remarks:
+        note(f"{source}: {remark}")
 
 
 def _windows(text: str) -> list[int]:

@@ -39,6 +39,9 @@ def run(
     allow_null: o.AllowNull = False,
     strict: o.Strict = False,
     strict_keys: o.StrictKeys = False,
+    offload: Annotated[
+        bool, typer.Option("--offload", help="Take packets whose sender left checksum or length to its network card.")
+    ] = False,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
@@ -57,8 +60,9 @@ def run(
     sas = read(keys, strict_keys, cfg.allow_null, captures=False) if keys is not None else ()
     with compile_note():
         router = make_router(
-            cfg, keying=keying.value, sas=sas, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey
-        )
+            cfg, keying=keying.value, sas=sas, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey,
+            offload=offload,
+        )  # fmt: skip
         name = router.interface(ingress)
 
         def through(source: Any, sink: Any, takers: Any, progress: Any) -> None:

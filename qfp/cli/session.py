@@ -14,7 +14,7 @@ from typing import Any
 
 from qfp.cli.errors import DAMAGED, DONE, CommandError
 from qfp.cli.facts import Facts, run_facts
-from qfp.cli.output import clean, complain
+from qfp.cli.output import clean, complain, note
 from qfp.cli.progress import Bar
 from qfp.control.log import PacketLog, packet_views
 from qfp.engine import NullSink
@@ -22,6 +22,7 @@ from qfp.naming import together
 from qfp.result import words
 from qfp.router import EMITTERS
 from qfp.trace import TraceWriter, VerdictWriter, open_source
+from qfp.trace.noted import Noted
 from qfp.trace.output import OutputFile, special
 from qfp.trace.walker import Walker
 from qfp_kernels.compiletime import WATCH
@@ -86,12 +87,14 @@ class Session:
             seconds = time.perf_counter() - begun - (WATCH.seconds() - compiling)
             damage = source.damage(owner.tables.t)
             facts = run_facts(owner, seconds)
+            noted = Noted.of(owner.tables.t.noted, source)
             if log:
                 facts["log"] = {"packets": log.totals, "suppressed": log.suppressed()}
                 self._write_log(log, log_file, log_to_stderr)
             if self.write_keys:
                 self.write_keys()
         facts["outputs"] = outputs.named()
+        facts["capture"] = capture_facts(self.trace, noted, facts)
         facts["damage"] = None
         if damage is not None:
             facts["damage"] = {"record": damage.record, "offset": damage.offset, "message": damage.message}
@@ -101,12 +104,35 @@ class Session:
         views = {}
         if log.wanted() and not special(self.trace):  # a pipe cannot be read twice: its addresses stay unknown
             with open_source(self.trace) as again:
-                views = packet_views(Walker(again), log.wanted())
+                views = packet_views(Walker(again), log.wanted(), self.owner.tables)
         text = "".join(line + "\n" for line in log.lines(views))
         if file is not None:
             file.write(text.encode())
         else:
             print(text, end="", file=sys.stderr if to_stderr else sys.stdout)
+
+
+def capture_facts(trace: Path, noted: Noted, facts: Facts) -> Facts:
+    """What the capture held besides: facts of JSON, the remarkable of them told on stderr. A router does not look into
+    tunnels, so that is no fact of its run."""
+    found = noted.facts()
+    for sentence in noted.sentences():
+        note(f"{trace}: {sentence}")
+    if "not_written" in facts["balance"]["out"]:
+        found["esp_or_ah"] = holds_ipsec(facts)
+        if not found["esp_or_ah"]:
+            note(f"{trace}: holds no ESP or AH")
+    else:
+        del found["not_looked_into"]
+    return found
+
+
+def holds_ipsec(facts: Facts) -> bool:
+    """Whether a decryptor saw a packet of ESP or AH: opened, refused, or waiting for fragments."""
+    refused = any(drop["stage"] != "parse" for drop in facts["drops"])
+    taken = facts["balance"]["out"]
+    opened = facts["verdicts"].get("forwarded", 0) or any(sa["packets"] for sa in facts["sas"])
+    return bool(opened or refused or taken["merged"] or taken["fragments_waiting"] or taken["fragments_lost"])
 
 
 def _each(takers: list[Any]) -> Any:

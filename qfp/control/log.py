@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qfp_kernels.drops import Drop
+from qfp_kernels.layout import CTL_MODE, CTL_NATT, CTL_NATT_FROM, CTL_OFFLOAD, CTL_UDP_WHOLE, MODE_ROUTER
 
 Array = npt.NDArray[Any]
 SECOND = 10**9  # ns
@@ -29,6 +30,7 @@ INTERVAL_INVALID_SPI = 60 * SECOND  # as IOS: one a minute, whatever the SPI
 INTERVAL_NOT_IPSEC = 60 * SECOND  # the same
 INTERVAL_REPLAY = 60 * SECOND  # one a minute and SA: a noisy SA does not silence the others
 INTERVAL_INTEGRITY = 60 * SECOND  # the same
+LOOKED_AT_BY = (CTL_MODE, CTL_NATT, CTL_NATT_FROM, CTL_OFFLOAD, CTL_UDP_WHOLE)  # words of `ctl` that `parse` asks
 EVENTS_MAX = 100_000  # events kept; more are only counted, so that hostile timestamps cannot fill memory
 CONNECTION_BASE = 2000  # connection id = 2000 + flow id
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -209,10 +211,11 @@ def _address(entry: Any, side: str) -> str | None:
     return str(IPv4Address(value) if entry["fam"] == 4 else IPv6Address(value))
 
 
-def packet_views(walker: Any, frames: Iterable[int]) -> dict[int, PacketView]:
+def packet_views(walker: Any, frames: Iterable[int], tables: Any = None) -> dict[int, PacketView]:
     """Headers of some frames (ascending) of a trace: walks until the last of them.
 
-    `walker`: qfp.trace.walker.Walker over a fresh source.
+    `walker`: qfp.trace.walker.Walker over a fresh source. `tables`: of the run (Tables), None = a router's: where it
+    looked for the packet of a frame.
     """
     from qfp_kernels import capture, parse
     from qfp_kernels.jit import compile_stage
@@ -222,6 +225,12 @@ def packet_views(walker: Any, frames: Iterable[int]) -> dict[int, PacketView]:
     if not wanted:
         return views
     p, t = walker.p, walker.t
+    walker.look_inside()
+    if tables is None:
+        t.ctl[CTL_MODE] = MODE_ROUTER
+    else:
+        for word in LOOKED_AT_BY:
+            t.ctl[word] = tables.t.ctl[word]
     for rows in walker:
         first, last = int(p.frame[0]), int(p.frame[rows - 1])
         here = [f for f in wanted if first <= f <= last]

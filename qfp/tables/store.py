@@ -9,6 +9,7 @@ from qfp.unpicklable import Unpicklable
 from qfp_kernels import drops
 from qfp_kernels.awaited import NOT_ASKED
 from qfp_kernels.columns import Columns
+from qfp_kernels.dissect_words import SPACES
 from qfp_kernels.drive import TICKET_STRIDE
 from qfp_kernels.gcm import COUNTERS
 from qfp_kernels.icmp import CLASSES
@@ -57,7 +58,8 @@ class Tables(Unpicklable):
             "fia_serial": FIA_MAX, "ticket": FIA_MAX * TICKET_STRIDE, "walk": 64, "causes": len(drops.CAUSES),
             "cause_bytes": len(drops.CAUSES), "verdicts": len(drops.Verdict), "stats": STAT_N,
             "counters": COUNTERS.nbytes, "late": len(drops.CAUSES), "pieces": len(drops.CAUSES),
-            "icmp": CLASSES, "rsm": INSTANCES, "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
+            "noted": SPACES << 16, "icmp": CLASSES, "rsm": INSTANCES,
+            "steps": STEPS, "makers": STEPS + FIA_MAX, "fib_root": 2,
         }  # fmt: skip
         arrays = {name: aligned(sizes.get(name, 1), dtype) for name, dtype in TABLE_TYPES.items()}
         for name in LEADS:

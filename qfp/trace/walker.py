@@ -8,15 +8,21 @@ from typing import Any
 from qfp.trace.source import Source
 from qfp_kernels import capture as C
 from qfp_kernels.columns import Columns
+from qfp_kernels.dissect import NATT, dissect_row
 from qfp_kernels.jit import compile_stage
 from qfp_kernels.layout import (
     CTL_DUE,
     CTL_IN_IF,
+    CTL_MODE,
+    CTL_NATT_FROM,
     CTL_ROOM,
     CTL_SPAN,
     FRAME_MAX,
+    MODE_DECRYPT,
     NEVER,
     ST_LIMIT,
+    STEP_DISSECT,
+    STEPS,
     TABLE_TYPES,
     VECTOR_MAX,
     aligned,
@@ -33,7 +39,7 @@ class Walker:
         self.source = source
         self.p: Any = workspace(flows=1)
         tables = {name: aligned(1, dtype) for name, dtype in TABLE_TYPES.items()}
-        tables["ctl"] = aligned(64, "i8")
+        tables["ctl"], tables["steps"] = aligned(64, "i8"), aligned(STEPS, "i8")
         tables["out"] = aligned(OUT_BLOCK, "u1")
         self.t: Any = Columns("T", tables)
         self.t.ctl[CTL_IN_IF], self.t.ctl[CTL_ROOM], self.t.ctl[CTL_DUE] = -1, FRAME_MAX, NEVER
@@ -41,6 +47,11 @@ class Walker:
         self.p.st[ST_LIMIT] = rows
         self.rows = 0  # that `run` wrote
         self.rebind(source)
+
+    def look_inside(self) -> None:
+        """Have frames searched for ESP and AH as `decrypt` does: behind every link layer, and in tunnels."""
+        self.t.ctl[CTL_MODE], self.t.ctl[CTL_NATT_FROM] = MODE_DECRYPT, NATT
+        self.t.steps[STEP_DISSECT] = compile_stage(dissect_row).address
 
     def rebind(self, source: Source) -> None:
         """Walk another source from here on."""
