@@ -253,10 +253,10 @@ def test_classes_of_a_file(tmp_path: Any) -> None:
     "text, message",
     [
         ("voice ef\nbulk ef\n", r":2: DSCP ef is in a class already"),
-        ("voice\n", r":1: voice: give each class once, followed by its DSCPs"),
-        ("voice ef\nvoice cs5\n", r":2: voice: give each class once"),
-        ("voice 64\n", r":1: 64 is no DSCP: give 0 to 63"),
-        ("voice loud\n", r":1: loud is no DSCP"),
+        ("voice\n", r":1: 'voice': give each class once, followed by its DSCPs"),
+        ("voice ef\nvoice cs5\n", r":2: 'voice': give each class once"),
+        ("voice 64\n", r":1: '64' is no DSCP: give 0 to 63"),
+        ("voice loud\n", r":1: 'loud' is no DSCP"),
         ("# nothing\n", r"names no class"),
     ],
 )
