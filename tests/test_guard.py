@@ -6,6 +6,7 @@ index outside a column.
 """
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from encapsulations import FORMS, esp_packets
 from test_damage import random_frames, some_sas
 from test_path_batches import disturbed, lists, mixed_frames
 from test_path_policy import office
@@ -69,6 +71,20 @@ def outcome(result: Result) -> tuple[Any, ...]:
     return result.packets.frames(), {k: v.tobytes() for k, v in result.verdicts.items()}, result.counters
 
 
+def encapsulated(count: int, seed: int) -> Batch:
+    """Frames of every form that captures hold, cut and changed, all link types mixed."""
+    rng = random.Random(seed)
+    forms = [rng.choice(FORMS) for _ in range(count)]
+    frames = []
+    for form in forms:
+        frame = bytearray(form.wrap(esp_packets(1)[0]))
+        for _ in range(rng.randrange(3)):
+            frame[rng.randrange(len(frame))] = rng.randrange(256)
+        frames.append(bytes(frame[: rng.choice([len(frame), rng.randrange(1, len(frame) + 1)])]))
+    batch = Batch.from_frames(frames)
+    return Batch(batch.arena, {**batch.columns, "link": np.array([form.link for form in forms])}, batch.interfaces)
+
+
 def traffic() -> list[tuple[Any, Any]]:
     """(a fresh device, what to do with it): decryption, and a router from both sides."""
     clear = Batch.from_frames(mixed_frames(600, 8))
@@ -77,6 +93,7 @@ def traffic() -> list[tuple[Any, Any]]:
     noise = random_frames(20_000, 7)
     return [
         (lambda: Decryptor(some_sas()), lambda d: d.open(noise)),
+        (lambda: Decryptor(some_sas()), lambda d: d.open(encapsulated(3000, 11))),
         (lambda: Router.loads(office(1, lists(1), "OLD")), lambda r: r.forward(clear, "gi0/0/1")),
         (lambda: Router.loads(office(2, lists(2), "OLD")), lambda r: r.forward(wire, "gi0/0/0")),
         (lambda: Router.loads(office(2, lists(2))), lambda r: r.forward(noise, "gi0/0/0")),
