@@ -16,7 +16,7 @@ from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
 from qfp.config.ends import GRE_MODES, own_address, tunnel_way
 from qfp.config.routing import Routing
-from qfp.control import classes, tunnels
+from qfp.control import classes, forwarding, tunnels
 from qfp.control.lifetimes import Lifetimes
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
@@ -30,7 +30,7 @@ from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
 from qfp.sa import SecurityAssociation
-from qfp.tables import fib, reassembly
+from qfp.tables import reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies
@@ -97,7 +97,7 @@ class Router:
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)
-        fib.build(self.tables, self.routing.routes, len(self.routing.vrfs))
+        forwarding.build(self.tables, self.routing.forwarding(), len(self.routing.vrfs))
         self.policies = Policies(self.tables)
         self._builder = PolicyBuilder(config, self.policies)
         self._gre: list[GreTunnel] = []

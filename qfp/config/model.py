@@ -6,11 +6,13 @@ where a command overrides a more general one means "inherit".
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
 from .issues import Issue
 from .lex import MASK, mask_secrets
+from .route_list import Routes
 from .transforms import TransformSet
 
 Address = IPv4Address | IPv6Address
@@ -558,7 +560,7 @@ class Configuration:
     ipsec: IpsecGlobals = field(default_factory=IpsecGlobals)
     isakmp: IsakmpConfig = field(default_factory=IsakmpConfig)
     gdoi_groups: list[Kept] = field(default_factory=list)
-    routes: list[StaticRoute] = field(default_factory=list)
+    routes: MutableSequence[StaticRoute] = field(default_factory=Routes)
     vrfs: dict[str, Vrf] = field(default_factory=dict)
     unicast_routing6: bool = False
     icmp: IcmpLimits = field(default_factory=IcmpLimits)
