@@ -12,9 +12,10 @@ from .grammar import Failure, Match
 from .issues import ConfigError
 from .lex import MASK, mask_columns, mask_secrets
 from .load import Load
-from .model import Configuration, Kept, LineVerdict
+from .model import Configuration, Kept
 from .platforms import check_platform, platform_of
 from .tree import Statement, TreeReader
+from .verdicts import LineVerdicts
 
 # Kept commands that `show running-config` prints before all others.
 _FIRST = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
@@ -53,12 +54,13 @@ def loads(
     state = Load(file)
     state.cfg.platform.model, state.cfg.platform.release = platform_of(model, release)
     state.cfg.allow_null = allow_null
-    root = TreeReader(grammar()).read(text)
-    verdicts: list[LineVerdict] = []
-    _apply(state, root, state.cfg, "", verdicts)
+    verdicts = LineVerdicts(text.count("\n") + 1)
+    _apply(state, TreeReader(grammar()).read(text), state.cfg, "", verdicts)
     _finish(state)
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
-    state.cfg.lines = _with_issues(verdicts, state)
+    _judge(verdicts, state)
+    verdicts.seal(text)
+    state.cfg.lines = verdicts
     return state.cfg
 
 
@@ -81,7 +83,7 @@ def _order(kept: Kept) -> int:
 # --- applying the tree
 
 
-def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: list[LineVerdict]) -> None:
+def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: LineVerdicts) -> None:
     """Apply the statements of a section, and of the sections that they open."""
     for statement in parent.children:
         state.statement = statement
@@ -89,6 +91,10 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
         inner: Any = None
         here = path
         verdict, text = "comment", statement.text
+        if statement.run is not None:
+            statement.run.apply(state, section)
+            verdicts.add(statement.line, "applied", _under(path, statement), count=statement.run.count)
+            continue
         if statement.kind == "raw":
             verdict, text = "kept", mask_secrets(text)
             _keep_raw(section, statement)
@@ -96,15 +102,23 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
             verdict = "applied"
         elif isinstance(found, Match):
             verdict, text = found.command.verdict, _masked(statement, found)
-            here = f"{path} > {found.command.pattern}" if path else found.command.pattern
+            here = _under(path, statement)
             inner = found.command.handler(state, section, found.args)
             state.remember(section if section is not None else state.cfg, found.args)
         elif isinstance(found, Failure):
             verdict, text = _report(state, statement, found), _cut(statement, found)
-        verdicts.append(LineVerdict(statement.line, text, verdict, here))
-        verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", here) for i, line in enumerate(statement.block)]
+        verdicts.add(statement.line, verdict, here, None if text is statement.text else text)
+        if statement.block:
+            verdicts.add(statement.line + 1, "kept", here, count=len(statement.block))
         if statement.children:
             _apply(state, statement, inner, here, verdicts)
+
+
+def _under(path: str, statement: Statement) -> str:
+    """The path of commands of a statement that is one."""
+    assert isinstance(statement.found, Match)
+    pattern = statement.found.command.pattern
+    return f"{path} > {pattern}" if path else pattern
 
 
 def _keep_raw(section: Any, statement: Statement) -> None:
@@ -142,14 +156,11 @@ def _report(state: Load, statement: Statement, failure: Failure) -> str:
     return severity
 
 
-def _with_issues(verdicts: list[LineVerdict], state: Load) -> list[LineVerdict]:
+def _judge(verdicts: LineVerdicts, state: Load) -> None:
     """Let the gravest issue of a line decide its verdict."""
     worst = dict.fromkeys(state.without_effect, "kept")
     for issue in state.cfg.issues:
         if issue.severity == "error" or (issue.severity == "warning" and worst.get(issue.line) != "error"):
             worst[issue.line] = issue.severity
-    found = [
-        LineVerdict(each.line, each.text, worst[each.line], each.command) if each.line in worst else each
-        for each in verdicts
-    ]
-    return sorted(found, key=lambda each: each.line)
+    for line, verdict in worst.items():
+        verdicts.judge(line, verdict)

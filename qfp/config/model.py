@@ -6,7 +6,7 @@ where a command overrides a more general one means "inherit".
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
@@ -14,6 +14,7 @@ from .issues import Issue
 from .lex import MASK, mask_secrets
 from .route_list import Routes
 from .transforms import TransformSet
+from .verdicts import LineVerdict
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -531,19 +532,6 @@ class Platform:
 # --- the whole --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LineVerdict:
-    """What became of one line: "applied", "kept", "comment", "warning" or "error"; keys in `text` are masked.
-
-    `command` is the path of commands that the line came under, the innermost last.
-    """
-
-    line: int
-    text: str
-    verdict: str
-    command: str
-
-
 @dataclass(repr=False)
 class Configuration:
     """A whole configuration. Two are equal when they configure the same; issues and lines do not count."""
@@ -571,7 +559,7 @@ class Configuration:
     allow_null: bool = field(default=False, compare=False)  # ESP that neither encrypts nor authenticates is taken
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)
-    lines: list[LineVerdict] = field(default_factory=list, compare=False)
+    lines: Sequence[LineVerdict] = field(default_factory=list, compare=False)
 
     def __repr__(self) -> str:
         return (

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from .grammar import Failure, Grammar, Match
 from .lex import Word, indent_of, words_of
+from .plain import RUNS, Run
 
 GLOBAL = "global"
 OPAQUE = "opaque"  # the mode of sections whose children are kept unread
@@ -41,6 +42,7 @@ class Statement:
     children: list[Statement] = field(default_factory=list)
     block: list[str] = field(default_factory=list)  # raw lines of a banner
     mode: str = GLOBAL  # of the section in which the statement stands
+    run: Run | None = None  # the line and those behind it, read together; `found` is then that of the first
 
     @property
     def indent(self) -> int:
@@ -72,8 +74,22 @@ class TreeReader:
         lines = text.split("\n")
         number = 0
         while number < len(lines):
-            number += self._line(lines, number)
+            number += self._run(lines, number) or self._line(lines, number)
         return self.root
+
+    def _run(self, lines: list[str], at: int) -> int:
+        """Hang a run of plain lines of the innermost section, if one begins here; return how many lines it took."""
+        section = self.stack[-1]
+        read = RUNS.get(section.mode)
+        run = read(lines, at) if read is not None else None
+        if run is None:
+            return 0
+        statement = Statement(at + 1, "", words_of(lines[at]), "command", run=run)
+        statement.found = self.grammar.match(section.mode, statement.words)
+        if not isinstance(statement.found, Match):
+            return 0
+        self._hang(statement, len(self.stack) - 1)
+        return run.count
 
     def _line(self, lines: list[str], at: int) -> int:
         """Hang one statement; return how many lines it took."""
