@@ -15,6 +15,7 @@ from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
 from qfp.config.ends import GRE_MODES, own_address, tunnel_way
+from qfp.config.pause import uncollected
 from qfp.config.routing import Routing
 from qfp.control import classes, forwarding, tunnels
 from qfp.control.lifetimes import Lifetimes
@@ -132,7 +133,8 @@ class Router:
 
         Raises ConfigError, RouterError.
         """
-        return cls(load(path, model, release, allow_null), **options)
+        with uncollected():
+            return cls(load(path, model, release, allow_null), **options)
 
     @classmethod
     def loads(
@@ -140,7 +142,8 @@ class Router:
         **options: Any,
     ) -> "Router":  # fmt: skip
         """From the text of a configuration; parameters and errors as for `load`."""
-        return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
+        with uncollected():
+            return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))

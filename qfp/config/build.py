@@ -13,6 +13,7 @@ from .issues import ConfigError
 from .lex import MASK, mask_columns, mask_secrets
 from .load import Load
 from .model import Configuration, Kept
+from .pause import uncollected
 from .platforms import check_platform, platform_of
 from .tree import Statement, TreeReader
 from .verdicts import LineVerdicts
@@ -51,6 +52,11 @@ def loads(
     guide's); None is a device with every feature (AR-11). allow_null: take ESP that neither encrypts nor authenticates.
     Raises ConfigError for a model or release that is not known.
     """
+    with uncollected():
+        return _loads(text, file, model, release, allow_null)
+
+
+def _loads(text: str, file: str, model: str | None, release: str | None, allow_null: bool) -> Configuration:
     state = Load(file)
     state.cfg.platform.model, state.cfg.platform.release = platform_of(model, release)
     state.cfg.allow_null = allow_null

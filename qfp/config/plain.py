@@ -12,12 +12,12 @@ from collections.abc import Callable
 from socket import AF_INET6, inet_pton
 from typing import Any, Protocol
 
+from .quads import MASK_LENGTHS, quad
 from .route_list import PlainRows
 
 _TAIL = r"(?: ([1-9][0-9]{0,2}))? *\r*\Z"
 _ROUTE4 = re.compile(r"ip route ([0-9.]+) ([0-9.]+) ([0-9.]+)" + _TAIL).match
 _ROUTE6 = re.compile(r"ipv6 route ([0-9a-fA-F:]+)/(0|[1-9][0-9]{0,2}) ([0-9a-fA-F:]+)" + _TAIL).match
-_OCTETS = {str(value): value for value in range(256)}
 
 
 class Run(Protocol):
@@ -27,20 +27,6 @@ class Run(Protocol):
     def count(self) -> int: ...
 
     def apply(self, load: Any, section: Any) -> None: ...
-
-
-def quad(text: str) -> int:
-    """The number of an IPv4 address in its usual writing. Raises ValueError or KeyError for anything else."""
-    first, second, third, fourth = text.split(".")
-    return _OCTETS[first] << 24 | _OCTETS[second] << 16 | _OCTETS[third] << 8 | _OCTETS[fourth]
-
-
-def dotted(value: int) -> str:
-    """An IPv4 address in its usual writing."""
-    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
-
-
-_MASKS = {dotted((0xFFFFFFFF << 32 - length) & 0xFFFFFFFF): length for length in range(33)}
 
 
 class RouteRun:
@@ -84,7 +70,7 @@ def _row4(text: str, rows: PlainRows, line: int) -> bool:
     if not found:
         return False
     prefix, mask, hop, distance = found.groups()
-    network, length, cost = quad(prefix), _MASKS[mask], int(distance or 1)
+    network, length, cost = quad(prefix), MASK_LENGTHS[mask], int(distance or 1)
     if network << length & 0xFFFFFFFF or cost > 255:
         return False
     rows.add(network, length, quad(hop), cost, line)

@@ -47,7 +47,7 @@ class Statement:
     @property
     def indent(self) -> int:
         """How far the line is indented."""
-        return indent_of(self.text)
+        return self.words[0].column - 1 if self.words else indent_of(self.text)
 
 
 @dataclass
@@ -68,6 +68,9 @@ class TreeReader:
         self.root = Statement(0, "", [], "command")
         self.stack = [_Open(GLOBAL, self.root)]
         self.unterminated: set[str] = set()
+        # What equal lines came to: every second line of a large configuration stands there already
+        self._words: dict[str, list[Word]] = {}
+        self._known: dict[tuple[str, str], Match | Failure] = {}
 
     def read(self, text: str) -> Statement:
         """Return the tree of a whole configuration; its root stands for the global mode."""
@@ -94,7 +97,9 @@ class TreeReader:
     def _line(self, lines: list[str], at: int) -> int:
         """Hang one statement; return how many lines it took."""
         text = lines[at].rstrip("\r")
-        words = words_of(text)
+        words = self._words.get(text)
+        if words is None:
+            words = self._words[text] = words_of(text)
         statement = Statement(at + 1, text, words, "comment")
         if not words or words[0].text.startswith("!") or self._from_terminal(text):
             self._comment(statement)
@@ -108,7 +113,8 @@ class TreeReader:
         return 1 + self._banner(statement, lines, at)
 
     def _from_terminal(self, text: str) -> bool:
-        return self.stack[-1].mode != OPAQUE and bool(_TERMINAL.match(text))
+        likely = text[0] in "BCUL" or "#" in text or ">" in text
+        return likely and self.stack[-1].mode != OPAQUE and bool(_TERMINAL.match(text))
 
     def _comment(self, statement: Statement) -> None:
         self.stack[-1].head.children.append(statement)
@@ -133,7 +139,7 @@ class TreeReader:
                     statement.kind = "raw"
                     return self._hang(statement, depth)
                 continue
-            found = self.grammar.match(section.mode, statement.words)
+            found = self._match(section.mode, statement)
             if isinstance(found, Match):
                 if depth and self._rather_global(section, statement, found):
                     continue
@@ -144,6 +150,16 @@ class TreeReader:
             if nearest is None or found.depth > nearest[1].depth:
                 nearest = (depth, found)
         self._unknown(statement, nearest)
+
+    def _match(self, mode: str, statement: Statement) -> Match | Failure:
+        """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list of values."""
+        key = (mode, statement.text)
+        found = self._known.get(key)
+        if found is None:
+            found = self.grammar.match(mode, statement.words)
+            if isinstance(found, Failure) or not any(isinstance(value, list) for value in found.args.values()):
+                self._known[key] = found
+        return found
 
     def _rather_global(self, section: _Open, statement: Statement, found: Match) -> bool:
         """Tell whether a command that a section knows was meant for the global mode, which knows it too.
