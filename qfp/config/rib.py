@@ -145,6 +145,10 @@ class Rib:
         while gone:
             self._bury(gone, users)
             gone = self._circles()
+        for candidate, distance in enumerate(self.distances):
+            hop = self.hops[candidate]
+            if distance >= MAX_DISTANCE and hop != NONE:  # never in force, so that nothing hangs on it
+                self.alive[candidate] = self.parents[hop] not in (NONE, self.prefixes[candidate])
 
     def _users(self) -> dict[int, list[int]]:
         """Next hops that each prefix holds."""
@@ -161,7 +165,8 @@ class Rib:
         """Candidates over a next hop that leads nowhere, or back into their own prefix."""
         parent = self.parents[hop]
         return [each for each in self.over[hop]
-                if self.alive[each] and (parent == NONE or parent == self.prefixes[each])]  # fmt: skip
+                if self.alive[each] and (parent == NONE or parent == self.prefixes[each])
+                and self.distances[each] < MAX_DISTANCE]  # fmt: skip
 
     def _bury(self, gone: list[int], users: dict[int, list[int]]) -> None:
         """Take candidates out, and whatever has no way without them."""
@@ -186,12 +191,12 @@ class Rib:
         """The last candidate of every circle of prefixes that lead to one another."""
         found = []
         seen = array("q", [0]) * len(self.nets)  # the walk that came by
-        for start in self.parents:
+        for start in set(self.parents) - {NONE}:
             at = start
             while at != NONE and not seen[at]:
                 seen[at] = start + 1
                 at = self._onward(at)
-            if at != NONE and seen[at] == start + 1 and self._onward(at) != NONE:
+            if at != NONE and seen[at] == start + 1:
                 found.append(max(self.best[prefix] for prefix in self._ring(at)))
         return found
 
