@@ -349,17 +349,21 @@ def test_routes_load_in_time_and_memory(count: int, seconds: float, size: int, t
     assert found["routes"] == count and found["seconds"] < seconds and found["MiB"] < size
 
 
-@pytest.mark.slow
-def test_ten_thousand_peers_load_in_time(tmp_path: Path) -> None:
+def peers(count: int) -> str:
+    """A crypto map with an entry, an access list and a key for each peer."""
     text = "crypto isakmp policy 10\n authentication pre-share\ncrypto ipsec transform-set T esp-aes esp-sha256-hmac\n"
-    for k in range(10_000):
+    for k in range(count):
         peer = f"198.18.{k >> 8}.{k & 255}" if k else "198.19.0.1"
         text += f"crypto isakmp key K{k} address {peer}\ncrypto map M {k + 1} ipsec-isakmp\n set peer {peer}\n"
         text += f" set transform-set T\n match address A{k}\nip access-list extended A{k}\n"
         text += f" permit ip 10.0.0.0 0.0.0.255 11.{k >> 8}.{k & 255}.0 0.0.0.255\n"
-    text += f"interface {HEAD.split()[3]}\n ip address 203.0.113.1 255.255.255.0\n crypto map M\n"
-    child("router", text[:2000] + "\n", tmp_path)
-    assert child("router", text, tmp_path)["seconds"] < 8
+    return text + "interface GigabitEthernet0/0/0\n ip address 203.0.113.1 255.255.255.0\n crypto map M\n"
+
+
+@pytest.mark.slow
+def test_ten_thousand_peers_load_in_time(tmp_path: Path) -> None:
+    child("router", peers(10), tmp_path)
+    assert child("router", peers(10_000), tmp_path)["seconds"] < 6
 
 
 # ---------------------------------------------------------------------------------------------------- check
