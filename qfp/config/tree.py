@@ -157,7 +157,8 @@ class TreeReader:
         found = self._known.get(key)
         if found is None:
             found = self.grammar.match(mode, statement.words)
-            if isinstance(found, Failure) or not any(isinstance(value, list) for value in found.args.values()):
+            values = () if isinstance(found, Failure) else found.args.values()
+            if not any(type(value) is list for value in values):
                 self._known[key] = found
         return found
 
