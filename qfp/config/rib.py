@@ -59,8 +59,11 @@ class Rib:
             self._first.append(NONE)
         return number
 
-    def add(self, prefix: int, distance: int, hop: int | None = None, up: bool = True) -> int:
-        """Add a candidate: to the next hop with an address, or (None) by an interface that is `up` or not."""
+    def add(
+        self, prefix: int, distance: int, hop: int | None = None, up: bool = True, table: int | None = None
+    ) -> int:
+        """Add a candidate: to the next hop with an address, or (None) by an interface that is `up` or not. table: where
+        the next hop is looked up, if not in that of the prefix."""
         number = len(self.prefixes)
         self.prefixes.append(prefix)
         self.distances.append(distance)
@@ -74,7 +77,7 @@ class Rib:
             if up:
                 self._prefer(number)
             return number
-        key = (self.tables[prefix], hop)
+        key = (self.tables[prefix] if table is None else table, hop)
         known = self._hop_ids.setdefault(key, len(self.over))
         if known == len(self.over):
             self.over.append([])

@@ -152,13 +152,13 @@ class TreeReader:
         self._unknown(statement, nearest)
 
     def _match(self, mode: str, statement: Statement) -> Match | Failure:
-        """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list of values."""
+        """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list of values or a dictionary."""
         key = (mode, statement.text)
         found = self._known.get(key)
         if found is None:
             found = self.grammar.match(mode, statement.words)
             values = () if isinstance(found, Failure) else found.args.values()
-            if not any(type(value) is list for value in values):
+            if not any(type(value) in (list, dict) for value in values):
                 self._known[key] = found
         return found
 
