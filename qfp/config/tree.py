@@ -152,7 +152,7 @@ class TreeReader:
         self._unknown(statement, nearest)
 
     def _match(self, mode: str, statement: Statement) -> Match | Failure:
-        """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list of values or a dictionary."""
+        """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list or a dictionary."""
         key = (mode, statement.text)
         found = self._known.get(key)
         if found is None:
