@@ -46,11 +46,16 @@ _CONFIGURATION = re.compile(
 )
 
 
+def container(data: bytes) -> str:
+    """What the magic number of a file says that it is; empty when it has none."""
+    return next((what for magic, what in _MAGIC if data.startswith(magic)), "")
+
+
 def foreign(data: bytes) -> str:
     """What the first bytes of a file given as a configuration show that it is instead; empty when nothing does."""
-    for magic, what in _MAGIC:
-        if data.startswith(magic):
-            return what
+    what = container(data)
+    if what:
+        return what
     head = data.removeprefix(b"\xef\xbb\xbf")[:HEAD].replace(b"\r", b"")
     if head.lstrip()[:1] in (b"{", b"["):
         return "a key file (JSON)" if _JSON_KEYS.search(head) else "a JSON file" if head.lstrip()[:1] == b"{" else ""

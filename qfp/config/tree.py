@@ -222,8 +222,9 @@ class TreeReader:
         if not (outdented or section.separated or found.args.shortened):
             return False
         outer = self.grammar.match(GLOBAL, statement.words)
-        if not isinstance(outer, Match):
-            return False
+        if not isinstance(outer, Match):  # a malformed `ip route` is no `ip route-cache` either
+            typed = " ".join(word.text.lower() for word in statement.words[:2]) + " "
+            return found.args.shortened > 0 and typed.startswith(_PROTECTING_PATTERNS)
         return outdented or section.separated or outer.args.shortened == 0
 
     def _unknown(self, statement: Statement, nearest: tuple[int, Failure] | None) -> None:
