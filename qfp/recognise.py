@@ -57,19 +57,21 @@ _CONFIGURATION = re.compile(
 )
 
 
+def container(data: bytes) -> str:
+    """What the magic number of a file says that it is; empty when it has none."""
+    return next((what for magic, what in _MAGIC if data.startswith(magic)), "")
+
+
 def binary(data: bytes) -> str:
     """What the first bytes of a file that is no text show that it is; empty for text."""
-    for magic, what in _MAGIC:
-        if data.startswith(magic):
-            return what
-    return "a binary file" if b"\0" in data[:HEAD] else ""
+    return container(data) or ("a binary file" if b"\0" in data[:HEAD] else "")
 
 
 def foreign(data: bytes) -> str:
     """What the first bytes of a file given as a configuration show that it is instead; empty when nothing does."""
-    found = binary(data)
-    if found and found != "a binary file":
-        return found
+    what = container(data)
+    if what:
+        return what
     head = data.removeprefix(b"\xef\xbb\xbf")[:HEAD].replace(b"\r", b"")
     if head.lstrip()[:1] in (b"{", b"["):
         return "a key file (JSON)" if _JSON_KEYS.search(head) else "a JSON file" if head.lstrip()[:1] == b"{" else ""

@@ -16,8 +16,9 @@ from qfp import fia
 from qfp.batch import Batch
 from qfp.config import Configuration, Issue, load, loads
 from qfp.config.ends import is_modelled, own_address, own_end, peer_ways, tunnel_way
+from qfp.config.pause import uncollected
 from qfp.config.routing import Routing
-from qfp.control import classes, tunnels
+from qfp.control import classes, forwarding, tunnels
 from qfp.control.lifetimes import Lifetimes
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
@@ -109,7 +110,7 @@ class Router(Unpicklable):
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)
-        fib.build(self.tables, self._routes(), len(self.routing.vrfs) + 1)
+        self._forward()
         self.policies = Policies(self.tables)
         self._builder = PolicyBuilder(config, self.policies)
         self._gre: list[GreTunnel] = []
@@ -145,7 +146,8 @@ class Router(Unpicklable):
 
         Raises ConfigError, RouterError.
         """
-        return cls(load(path, model, release, allow_null), **options)
+        with uncollected():
+            return cls(load(path, model, release, allow_null), **options)
 
     @classmethod
     def loads(
@@ -153,7 +155,8 @@ class Router(Unpicklable):
         **options: Any,
     ) -> "Router":  # fmt: skip
         """From the text of a configuration; parameters and errors as for `load`."""
-        return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
+        with uncollected():
+            return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))
@@ -163,7 +166,14 @@ class Router(Unpicklable):
         """The VRF of interfaces that are held down: nothing that arrives there goes on."""
         return len(self.routing.vrfs)
 
-    def _routes(self) -> list[Route]:
+    def _forward(self) -> None:
+        """Fill in the forwarding table."""
+        if self.config.held:
+            fib.build(self.tables, self._held_and_routes(), len(self.routing.vrfs) + 1)
+        else:
+            forwarding.build(self.tables, self.routing.forwarding(), len(self.routing.vrfs))
+
+    def _held_and_routes(self) -> list[Route]:
         """Routes, in front of them those by which nothing is sent: see qfp.config.held."""
         held = self.config.held
         out = [Route(network, HELD, self.routing.vrfs.get(vrf, 0)) for vrf, network in held.prefixes]

@@ -139,6 +139,18 @@ class SecurityAssociation:
             algorithm = self.encr if self.is_aead else self.integ
             raise SaError("icv_len", f"{algorithm} has no ICV of {self.icv_len} bytes", f"use {_either(allowed)}")
 
+    def keyed(
+        self, spi: int, src: Address, dst: Address, encr_key: bytes, salt: bytes, integ_key: bytes
+    ) -> "SecurityAssociation":
+        """An SA like this one between other ends, with another SPI and other keys. They must be of the kinds and
+        lengths of this one's, because nothing is checked again: of SAs that are derived there are ten thousands."""
+        made = object.__new__(SecurityAssociation)
+        for get, put in _SLOTS:
+            put(made, get(self))
+        for (_, put), value in zip(_KEYED, (spi, src, dst, encr_key, salt, integ_key), strict=True):
+            put(made, value)
+        return made
+
     @property
     def cipher(self) -> Cipher:
         """The registry's entry of `encr`."""
@@ -206,6 +218,16 @@ class SecurityAssociation:
         more = (" esn" if self.esn else "") + (f" comp-{self.comp}" if self.comp else "")
         what = f"{self.encr}/{self.integ} icv {self.icv_len}{more}"
         return f"<SecurityAssociation {self.proto} 0x{self.spi:08x} {ends} {self.mode} {what}>"
+
+
+def _slots(*names: str) -> list[tuple[Any, Any]]:
+    """How the slots of an SA are read and written past its being frozen."""
+    slots = [vars(SecurityAssociation)[name] for name in names]
+    return [(slot.__get__, slot.__set__) for slot in slots]
+
+
+_SLOTS = _slots(*(each.name for each in dataclasses.fields(SecurityAssociation)))
+_KEYED = _slots("spi", "src", "dst", "encr_key", "salt", "integ_key")
 
 
 def _either(values: "tuple[int, ...] | range") -> str:

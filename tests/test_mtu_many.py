@@ -179,9 +179,9 @@ def test_a_look_up_finds_the_longest_prefix_then_the_nearest_then_the_first(
     text += "".join(f"ip route {prefix} {hop}\n" for prefix, hop in routes)
     cfg, address = loads(text), ip_address(to)
     routing = Routing(cfg, {name: k for k, name in enumerate(cfg.interfaces)})
-    fits = [(-r.prefix.prefixlen, distance, k, r) for k, (distance, r) in enumerate(routing._candidates)
+    fits = [(-r.prefix.prefixlen, k, r) for k, r in enumerate(routing.routes)
             if r.vrf == 0 and r.prefix.version == address.version and address in r.prefix]  # fmt: skip
-    assert routing.lookup(address) == (min(fits)[3] if fits else None)
+    assert routing.lookup(address) == (min(fits)[2] if fits else None)
 
 
 # ------------------------------------------------------------------------------------------ wrong and odd input

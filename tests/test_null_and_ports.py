@@ -62,7 +62,7 @@ def test_a_transform_set_of_esp_null_alone_is_refused(transform: str) -> None:
     cfg = loads(config(transform))
     assert [(i.line, "RFC 4303 3.2" in i.message, "--allow-null" in i.hint) for i in cfg.errors] == [(2, True, True)]
     with pytest.raises(RouterError, match="RFC 4303"):
-        Router(cfg)
+        Router(cfg, strict=True)
     allowed = loads(config(transform), allow_null=True)
     assert allowed.ok and any(i.line == 2 and i.severity == "warning" for i in allowed.issues)
     for with_one in ("esp-null esp-sha256-hmac", "esp-sha-hmac", "esp-aes", "esp-gmac"):
@@ -96,7 +96,8 @@ def test_every_command_has_the_option(tmp_path: Path) -> None:
         ["lab", lab], ["run", cfg, trace, "--in", "gi1", "--keys", keys],
     ]  # fmt: skip
     for command in commands:
-        said = qfp(*command)
+        configured = command[1] == cfg or command[0] == "lab"
+        said = qfp(*command, *["--strict"] * configured)
         assert (said.status, "RFC 4303 3.2" in said.err, "--allow-null" in said.err) in ((2, True, True),) or (
             not keys.exists() and "s.json" in said.err
         ), (command, said.err)

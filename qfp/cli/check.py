@@ -135,14 +135,17 @@ def _print(cfg: Any, config: Path, only_problems: bool) -> None:
 
     from qfp.config.check import VERDICTS, verdict_counts, verdict_rows
 
-    out = console()
-    for each in verdict_rows(cfg):
-        if only_problems and each.verdict not in ("warning", "error"):
-            continue
-        line = Text(f"{each.line:>5} ", style="dim")
-        line.append(f"{each.verdict:<8}", style=COLOURS[each.verdict])
-        line.append(clean(each.text.rstrip()), style="default")
-        out.print(line, soft_wrap=True)
+    out, rows = console(), verdict_rows(cfg)
+    if only_problems:
+        rows = [each for each in rows if each.verdict in ("warning", "error")]
+    if out.color_system is None:  # rich takes 65 us a line, for no colour
+        out.file.writelines(f"{each.line:>5} {each.verdict:<8}{clean(each.text.rstrip())}\n" for each in rows)
+    else:
+        for each in rows:
+            line = Text(f"{each.line:>5} ", style="dim")
+            line.append(f"{each.verdict:<8}", style=COLOURS[each.verdict])
+            line.append(clean(each.text.rstrip()), style="default")
+            out.print(line, soft_wrap=True)
     counts = verdict_counts(cfg)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     out.print(Text(clean(f"{config}: {told}"), style="bold"), soft_wrap=True)

@@ -61,6 +61,9 @@ def put_json(facts: Any) -> None:
 def show_issues(issues: Iterable[Any]) -> None:
     """Issues of a configuration on stderr, one a line: FILE:LINE:COLUMN: severity: message (hint)."""
     out = console(err=True)
+    if out.color_system is None:
+        out.file.writelines(clean(str(issue)) + "\n" for issue in issues)
+        return
     for issue in issues:
         text = Text(clean(str(issue)))
         word = f": {issue.severity}: "

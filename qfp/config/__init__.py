@@ -23,7 +23,6 @@ from .model import (
     Keepalive,
     Kept,
     Keyring,
-    LineVerdict,
     Peer,
     Platform,
     Police,
@@ -39,6 +38,7 @@ from .model import (
 )  # fmt: skip
 from .references import pair_issues
 from .transforms import TransformSet
+from .verdicts import LineVerdict
 
 __all__ = [
     "AccessList", "Ace", "Address6", "ClassMap", "ClassMatch", "ClassPolicy", "ConfigError", "Configuration",

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 from typing import Any, NamedTuple
 
 from .lex import MASK, Word
+from .quads import MASK_LENGTHS, quad
 
 Address = IPv4Address | IPv6Address
 
@@ -91,6 +92,10 @@ def shown(text: str) -> str:
 
 
 def _address(text: str) -> Address | Bad | None:
+    try:
+        return IPv4Address(quad(text))
+    except (ValueError, KeyError):
+        pass  # not in the usual writing of IPv4
     if not (_LIKE_V4.match(text) or _LIKE_V6.match(text)):
         return None
     try:
@@ -127,6 +132,9 @@ def _take_mac(words: Sequence[Word], at: int) -> Taken | Bad | None:
 
 def _take_mask(words: Sequence[Word], at: int) -> Taken | Bad | None:
     text = words[at].text
+    usual = MASK_LENGTHS.get(text)
+    if usual is not None:
+        return Taken(usual)
     found = _address(text)
     if not isinstance(found, IPv4Address):
         return found if isinstance(found, Bad) else None

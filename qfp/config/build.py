@@ -10,10 +10,12 @@ from .commands import grammar
 from .grammar import Failure, Match
 from .lex import MASK, mask_columns, mask_secrets
 from .load import Load
-from .model import AccessList, Configuration, Kept, LineVerdict
+from .model import AccessList, Configuration, Kept
+from .pause import uncollected
 from .platforms import check_platform, platform_of
 from .read import text_of
 from .tree import Statement, TreeReader, walk
+from .verdicts import LineVerdicts
 
 # Kept commands that `show running-config` prints before all others.
 _FIRST = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
@@ -45,19 +47,26 @@ def loads(
     guide's); None is a device with every feature (AR-11). allow_null: take ESP that neither encrypts nor authenticates.
     Raises ConfigError for a model or release that is not known.
     """
+    with uncollected():
+        return _loads(text, file, model, release, allow_null)
+
+
+def _loads(text: str, file: str, model: str | None, release: str | None, allow_null: bool) -> Configuration:
     state = Load(file)
     state.cfg.platform.model, state.cfg.platform.release = platform_of(model, release)
     state.cfg.allow_null = allow_null
     reader = TreeReader(grammar())
     root = reader.read(text)
-    verdicts: list[LineVerdict] = []
+    verdicts = LineVerdicts(text.count("\n") + 1)
     _apply(state, root, state.cfg, "", verdicts)
     _finish(state)
     if reader.after_end:
         told = f"behind 'end', {len(reader.after_end)} lines are no commands: they are left out"
         state.report("note", told, "commands belong before 'end'", line=reader.after_end[0])
     state.cfg.issues = sorted(state.issues, key=lambda issue: (issue.line or 1 << 60, issue.column))
-    state.cfg.lines = _with_issues(verdicts, state)
+    _judge(verdicts, state)
+    verdicts.seal(text)
+    state.cfg.lines = verdicts
     return state.cfg
 
 
@@ -89,7 +98,7 @@ def _order(kept: Kept) -> int:
 # --- applying the tree
 
 
-def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: list[LineVerdict]) -> None:
+def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: LineVerdicts) -> None:
     """Apply the statements of a section, and of the sections that they open."""
     for statement in parent.children:
         state.statement = statement
@@ -97,6 +106,10 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
         inner: Any = None
         here = path
         verdict, text = "comment", statement.text
+        if statement.run is not None:
+            statement.run.apply(state, section)
+            verdicts.add(statement.line, "applied", _under(path, statement), count=statement.run.count)
+            continue
         if statement.kind == "raw":
             verdict, text = "kept", mask_secrets(text)
             _keep_raw(section, statement, statement.indent - parent.indent)
@@ -104,18 +117,32 @@ def _apply(state: Load, parent: Statement, section: Any, path: str, verdicts: li
             verdict = "applied"
         elif isinstance(found, Match):
             verdict, text = found.command.verdict, _masked(statement, found)
-            here = f"{path} > {found.command.pattern}" if path else found.command.pattern
+            here = _under(path, statement)
             inner = _handle(state, parent, section, found)
             state.remember(section if section is not None else state.cfg, found.args)
         elif isinstance(found, Failure):
             verdict, text = _report(state, statement, section, found), _cut(statement, found)
             refused.note(state, parent, section, found)
-        verdicts.append(LineVerdict(statement.line, text, verdict, here))
-        verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", here) for i, line in enumerate(statement.block)]
+        _judged(verdicts, statement, verdict, text, here)
         if isinstance(found, Failure):
             _pass_over(statement, verdicts)
         elif statement.children:
             _apply(state, statement, inner, here, verdicts)
+
+
+def _judged(verdicts: LineVerdicts, statement: Statement, verdict: str, text: str, path: str) -> None:
+    """Give a statement its verdict, and the lines of its block theirs. text: the line as it may be shown."""
+    masked = text if statement.cut or text != statement.text else None
+    verdicts.add(statement.line, verdict, path, masked)
+    if statement.block:
+        verdicts.add(statement.line + 1, "kept", path, count=len(statement.block))
+
+
+def _under(path: str, statement: Statement) -> str:
+    """The path of commands of a statement that is one."""
+    assert isinstance(statement.found, Match)
+    pattern = statement.found.command.pattern
+    return f"{path} > {pattern}" if path else pattern
 
 
 def _handle(state: Load, parent: Statement, section: Any, found: Match) -> Any:
@@ -129,8 +156,9 @@ def _handle(state: Load, parent: Statement, section: Any, found: Match) -> Any:
     return inner
 
 
-def _pass_over(head: Statement, verdicts: list[LineVerdict]) -> None:
-    """What a refused head contains is kept unread: it belongs to nothing, and nothing is said of its lines."""
+def _pass_over(head: Statement, verdicts: LineVerdicts) -> None:
+    """What a refused head contains is kept unread: it belongs to nothing, and nothing is said of its lines. No run of
+    lines read together stands there, because those are global commands."""
     for statement in walk(head):
         found = statement.found
         if statement.kind == "comment":
@@ -140,8 +168,7 @@ def _pass_over(head: Statement, verdicts: list[LineVerdict]) -> None:
         else:
             verdict = "kept"
             text = _cut(statement, found) if isinstance(found, Failure) else mask_secrets(statement.text)
-        verdicts.append(LineVerdict(statement.line, text, verdict, ""))
-        verdicts += [LineVerdict(statement.line + 1 + i, line, "kept", "") for i, line in enumerate(statement.block)]
+        _judged(verdicts, statement, verdict, text, "")
 
 
 def _keep_raw(section: Any, statement: Statement, indent: int) -> None:
@@ -184,14 +211,11 @@ def _report(state: Load, statement: Statement, section: Any, failure: Failure) -
     return severity
 
 
-def _with_issues(verdicts: list[LineVerdict], state: Load) -> list[LineVerdict]:
+def _judge(verdicts: LineVerdicts, state: Load) -> None:
     """Let the gravest issue of a line decide its verdict."""
     worst = dict.fromkeys(state.without_effect, "kept")
     for issue in state.cfg.issues:
         if issue.severity == "error" or (issue.severity == "warning" and worst.get(issue.line) != "error"):
             worst[issue.line] = issue.severity
-    found = [
-        LineVerdict(each.line, each.text, worst[each.line], each.command) if each.line in worst else each
-        for each in verdicts
-    ]
-    return sorted(found, key=lambda each: each.line)
+    for line, verdict in worst.items():
+        verdicts.judge(line, verdict)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .model import Configuration, LineVerdict
+from .model import Configuration
+from .verdicts import VERDICTS, LineVerdict, LineVerdicts
 
-VERDICTS = ("applied", "kept", "comment", "warning", "error")
+__all__ = ["VERDICTS", "verdict_counts", "verdict_rows"]
 
 
 def verdict_rows(cfg: Configuration, *, comments: bool = False) -> list[LineVerdict]:
@@ -16,5 +17,7 @@ def verdict_rows(cfg: Configuration, *, comments: bool = False) -> list[LineVerd
 
 def verdict_counts(cfg: Configuration) -> dict[str, int]:
     """Return how many lines came to which verdict; every verdict is there, if with 0."""
+    if isinstance(cfg.lines, LineVerdicts):
+        return cfg.lines.counts()
     counted = Counter(each.verdict for each in cfg.lines)
     return {verdict: counted[verdict] for verdict in VERDICTS}

@@ -97,6 +97,7 @@ class Node:
     arguments: dict[tuple[str, str], tuple[Kind, Node]] = field(default_factory=dict)
     command: Command | None = None
     only: Command | None = None  # the one command that every path from here ends in, if there is one
+    names: tuple[str, ...] | None = None  # of what may follow, once it has been asked for
     short: dict[str, str] = field(default_factory=dict)  # every prefix of a keyword -> keyword, or _AMBIGUOUS
 
     def finish(self) -> Command | None:
@@ -117,7 +118,9 @@ class Node:
 
     def expected(self) -> tuple[str, ...]:
         """Return what may follow, for messages."""
-        return (*self.keywords, *(kind.expects for kind, _ in self.arguments.values()))
+        if self.names is None:
+            self.names = (*self.keywords, *(kind.expects for kind, _ in self.arguments.values()))
+        return self.names
 
 
 class Grammar:
@@ -261,6 +264,8 @@ class _Search:
         return min(columns, default=0)
 
     def _no_way(self, node: Node, at: int, ambiguous: bool) -> None:
+        if at <= self.failure.depth:
+            return
         word = self.words[at]
         secret = self._secret()
         named = "this word" if secret else shown(word.text)

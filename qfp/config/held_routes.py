@@ -14,7 +14,7 @@ from typing import Any
 from .arguments import canonical_interface
 from .load import Load, Lost
 from .model import Interface, Network
-from .routing import RECURSION, Routing
+from .routing import Routing
 from .suspect import any_network, is_address, is_route, largest_network, network_of, protects
 
 Place = tuple[str | None, Network]
@@ -86,18 +86,18 @@ class HeldRoutes:
 
     def _follow(self, routing: Routing, places: _Places) -> None:
         """Routes over next hops to which a worse route leads now."""
-        waiting = [route for route in self.cfg.routes if route.next_hop is not None and route.interface is None]
-        for _ in range(RECURSION):
-            left = []
+        routes = self.cfg.routes if places.found else ()
+        waiting = [route for route in routes if route.next_hop is not None and route.interface is None]
+        before = -1
+        while len(waiting) != before:
+            before, left = len(waiting), []
             for route in waiting:
-                known = routing.lookup(route.next_hop, routing.vrfs.get(route.vrf, 0))
-                lost = places.holds(route.vrf, route.next_hop, known.prefix.prefixlen if known is not None else 0)
+                known = routing.lookup(route.next_hop, routing.vrfs.get(route.home, 0))
+                lost = places.holds(route.home, route.next_hop, known.prefix.prefixlen if known is not None else 0)
                 if lost is None:
                     left.append(route)
                 else:
                     places.add(route.vrf, route.prefix, lost)
-            if len(left) == len(waiting):
-                break
             waiting = left
 
     def _hold_all(self, places: _Places, unread: Lost) -> None:

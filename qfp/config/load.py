@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from .grammar import Args, Handler, Match
 from .issues import Issue
@@ -123,9 +125,15 @@ class Load:
 
 def default_of(section: Any, attribute: str) -> Any:
     """Return the default of a dataclass field."""
-    for each in fields(section):
+    default, factory = _default(cast(Hashable, type(section)), attribute)
+    return default if factory is MISSING else factory()
+
+
+@cache
+def _default(kind: Any, attribute: str) -> tuple[Any, Any]:
+    for each in fields(kind):
         if each.name == attribute:
-            return each.default if each.default_factory is MISSING else each.default_factory()
+            return each.default, each.default_factory
     raise AttributeError(attribute)
 
 

@@ -6,13 +6,16 @@ where a command overrides a more general one means "inherit".
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING
 
 from .issues import Issue
 from .lex import MASK, mask_secrets
+from .route_list import Routes
 from .transforms import TransformSet
+from .verdicts import LineVerdict
 
 if TYPE_CHECKING:
     from .boxes import Box
@@ -561,6 +564,11 @@ class StaticRoute:
     hop_vrf: str | None = None  # the table of the next hop if another: a VRF, or "" for the global one
     line: int = field(default=0, compare=False)
 
+    @property
+    def home(self) -> str | None:
+        """The VRF in which the next hop is looked up; None = the global table."""
+        return self.vrf if self.hop_vrf is None else self.hop_vrf or None
+
 
 @dataclass
 class Vrf:
@@ -675,19 +683,6 @@ class Platform:
 # --- the whole --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LineVerdict:
-    """What became of one line: "applied", "kept", "comment", "warning" or "error"; keys in `text` are masked.
-
-    `command` is the path of commands that the line came under, the innermost last.
-    """
-
-    line: int
-    text: str
-    verdict: str
-    command: str
-
-
 @dataclass
 class Held:
     """What is held down because a refused line asks for its protection: see qfp.config.held.
@@ -698,6 +693,9 @@ class Held:
 
     interfaces: dict[str, str] = field(default_factory=dict)
     prefixes: list[tuple[str | None, Network]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.interfaces or self.prefixes)
 
 
 @dataclass(repr=False)
@@ -717,7 +715,7 @@ class Configuration:
     ipsec: IpsecGlobals = field(default_factory=IpsecGlobals)
     isakmp: IsakmpConfig = field(default_factory=IsakmpConfig)
     gdoi_groups: list[Kept] = field(default_factory=list)
-    routes: list[StaticRoute] = field(default_factory=list)
+    routes: MutableSequence[StaticRoute] = field(default_factory=Routes)
     vrfs: dict[str, Vrf] = field(default_factory=dict)
     unicast_routing6: bool = False
     icmp: IcmpLimits = field(default_factory=IcmpLimits)
@@ -730,7 +728,7 @@ class Configuration:
     held: Held = field(default_factory=Held, compare=False)
     file: str = field(default="", compare=False)
     issues: list[Issue] = field(default_factory=list, compare=False)
-    lines: list[LineVerdict] = field(default_factory=list, compare=False)
+    lines: Sequence[LineVerdict] = field(default_factory=list, compare=False)
 
     def __repr__(self) -> str:
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from qfp.recognise import foreign
+from qfp.recognise import HEAD, container, foreign
 
 from .issues import ConfigError, Issue
 
@@ -33,11 +33,12 @@ def text_of(name: str) -> tuple[str, list[Issue]]:
     except (OSError, ValueError) as failed:
         reason = getattr(failed, "strerror", None) or str(failed)
         raise ConfigError(f"{name}: cannot be read: {reason} (give the path of a readable configuration)") from failed
-    other = foreign(data)
+    text = _decoded(data)
+    # Its words are looked at as text, whatever the encoding; NUL characters are those of a terminal
+    other = container(data) or ("" if text is None else foreign(text[:HEAD].replace("\0", "").encode()))
     if other:
         raise ConfigError(f"{name}: is {other}, not a configuration: nothing of it is shown "
                           "(give a file of IOS-style commands)")  # fmt: skip
-    text = _decoded(data)
     if text is None:
         raise ConfigError(f"{name}: is no text: give the configuration as `show running-config` prints it")
     odd = []

@@ -32,6 +32,7 @@ from .model import (
     TunnelConfig,
 )  # fmt: skip
 from .nearest import Nearest
+from .route_list import PlainRoute, Routes
 from .transforms import KEY_BITS, WEAK, TransformSet
 
 _OTHER_MODES_REFUSED = "tunnel protection is for GRE, multipoint GRE and 'ipsec' modes"
@@ -404,6 +405,16 @@ class _Prefixes:
             key = (network.version, network.prefixlen)
             self.by_length.setdefault(key, set()).add(int(network.network_address))
 
+    def add_routes(self, cfg: Configuration) -> None:
+        """Add the prefixes of all static routes."""
+        for route in Routes.of(cfg.routes).rows():
+            if isinstance(route, PlainRoute):
+                self.by_length.setdefault((route.family, route.length), set()).add(route.network)
+            else:
+                network = route.prefix
+                key = (network.version, network.prefixlen)
+                self.by_length.setdefault(key, set()).add(int(network.network_address))
+
     def holds(self, address: Address) -> bool:
         width = address.max_prefixlen
         return any(
@@ -415,15 +426,19 @@ class _Prefixes:
 def _check_peers(load: Load) -> None:
     """Every peer should have a route, and a key if keys are what policies ask for."""
     cfg = load.cfg
+    peers = dict.fromkeys(_peer_addresses(cfg))
+    if not peers:
+        return
     keys: list[PreSharedKey] = [*cfg.isakmp.keys, *(key for ring in cfg.isakmp.keyrings.values() for key in ring.keys)]
     by_name = any(key.hostname for key in keys)
     shared = any(policy.authentication == "pre-share" for policy in cfg.isakmp.policies.values())
     keyed = _Prefixes(key.network for key in keys if key.network is not None)
     connected = [address.network for each in cfg.interfaces.values() for address in each.addresses4]
     connected6 = [address.interface.network for each in cfg.interfaces.values() for address in each.addresses6]
-    routed = _Prefixes([*connected, *connected6, *(route.prefix for route in cfg.routes)])
+    routed = _Prefixes([*connected, *connected6])
+    routed.add_routes(cfg)
     addressed = {4: bool(connected), 6: bool(connected6)}
-    for address in dict.fromkeys(_peer_addresses(cfg)):
+    for address in peers:
         if shared and not by_name and not keyed.holds(address):
             who = f"{'ipv6 ' if address.version == 6 else ''}{address}"
             load.warn(f"no pre-shared key for peer {address}", f"add crypto isakmp key KEY address {who}", line=0)
@@ -500,7 +515,9 @@ def _check_qos(load: Load, names: _Names) -> None:
 
 def _check_routing(load: Load, names: _Names) -> None:
     cfg = load.cfg
-    for route in cfg.routes:
+    for route in Routes.of(cfg.routes).rows():
+        if isinstance(route, PlainRoute):
+            continue
         if route.vrf is not None and route.vrf not in cfg.vrfs:
             names.check(cfg, "vrf", route.vrf)
         if route.interface is not None and not route.interface.startswith("Null"):

@@ -23,6 +23,7 @@ from .model import (
 )  # fmt: skip
 from .render_acl import access_lists, object_groups
 from .render_crypto import crypto_lines
+from .route_list import PlainRoute, Routes, route_of
 
 _HEAD = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
 
@@ -42,7 +43,7 @@ def render(cfg: Configuration, show_keys: bool = False) -> str:
         *(_policy_map(each) for each in cfg.policy_maps.values()),
         *crypto_lines(cfg, show_keys),
         *(list(_interface(each, show_keys)) for each in cfg.interfaces.values()),
-        [_route(route) for route in cfg.routes],
+        [_route(route_of(row) if isinstance(row, PlainRoute) else row) for row in Routes.of(cfg.routes).rows()],
         *access_lists(cfg),
         *(_kept(each, show_keys) for each in cfg.kept if not _is_head(each)),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from .grammar import Args, Command
 from .load import Load, keep
 from .model import Configuration, StaticRoute, Vrf
+from .route_list import RouteBook
 
 
 def _route4(load: Load, cfg: Configuration, args: Args) -> None:
@@ -45,14 +46,13 @@ def _route(load: Load, cfg: Configuration, args: Args, route: StaticRoute) -> No
         load.warn("addresses by DHCP are not modelled: " + (
             f"{route.prefix} goes out of {route.interface} without a next hop" if route.interface
             else f"{route.prefix} is not installed"), "write the next hop")  # fmt: skip
-    where = load.index.setdefault("routes", {})
-    key = (route.vrf, route.prefix, route.next_hop, route.interface)
-    if args.no:
-        gone = [each for each in where if each[:2] == key[:2] and key[2:] in ((None, None), each[2:])]
-        for each in gone:
-            del where[each]
-    else:
-        where[key] = route
+    (book_of(load).remove if args.no else book_of(load).add)(route)
+
+
+def book_of(load: Load) -> RouteBook:
+    """The static routes that have been read."""
+    found: RouteBook = load.index.setdefault("routes", RouteBook())
+    return found
 
 
 def _no_route(load: Load, cfg: Configuration, args: Args) -> None:
@@ -67,7 +67,8 @@ def _no_route(load: Load, cfg: Configuration, args: Args) -> None:
 
 def finish(load: Load) -> None:
     """Put the routes that are left into the model, in the order of their lines."""
-    load.cfg.routes = list(load.index.get("routes", {}).values())
+    load.cfg.routes = book_of(load).routes()
+    load.index.pop("routes")
 
 
 # --- VRFs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 
@@ -45,6 +46,17 @@ WEAK = {"des-cbc": "DES", "3des-cbc": "3DES", "hmac-md5-96": "MD5"}
 KEY_BITS = dict(_HMACS.values())  # of the authentication algorithms
 
 
+@cache
+def _algorithm(transforms: tuple[str, ...], role: str) -> tuple[str, int] | None:
+    """(algorithm, key bits) that plays a role among transforms; asked again for every SA."""
+    for text in transforms:
+        word, _, size = text.partition(" ")
+        found = TRANSFORMS[word]
+        if found.role == role:
+            return found.algorithm, int(size) if size else found.key_bits
+    return None
+
+
 @dataclass
 class TransformSet:
     """A transform set: up to four transforms, of AH and ESP alone or nested, and a mode.
@@ -60,12 +72,7 @@ class TransformSet:
     line: int = field(default=0, compare=False)
 
     def _algorithm(self, role: str) -> tuple[str, int] | None:
-        for text in self.transforms:
-            word, _, size = text.partition(" ")
-            found = TRANSFORMS[word]
-            if found.role == role:
-                return found.algorithm, int(size) if size else found.key_bits
-        return None
+        return _algorithm(tuple(self.transforms), role)
 
     @property
     def ah(self) -> str | None:

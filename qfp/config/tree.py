@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from .grammar import Failure, Grammar, Match
 from .lex import Word, indent_of, words_of
+from .plain import RUNS, Run
 from .terminal import begins_configuring, command_of
 
 GLOBAL = "global"
@@ -46,11 +47,13 @@ class Statement:
     block: list[str] = field(default_factory=list)  # raw lines of a banner
     mode: str = GLOBAL  # of the section in which the statement stands
     opens: str = ""  # mode of the section that a refused line was to open: its own, or LOST
+    cut: bool = False  # the line has a terminal's own around its `text`
+    run: Run | None = None  # the line and those behind it, read together; `found` is then that of the first
 
     @property
     def indent(self) -> int:
         """How far the line is indented."""
-        return indent_of(self.text)
+        return self.words[0].column - 1 if self.words else indent_of(self.text)
 
 
 @dataclass
@@ -75,29 +78,56 @@ class TreeReader:
         self.keepers: list[Statement] = []  # kept commands above the present line, each further in than the last
         self.ended = False  # `end` came: a terminal may print anything from there on
         self.after_end: list[int] = []  # lines behind `end` that are no commands
+        # What equal lines came to: every second line of a large configuration stands there already
+        self._typed: dict[str, tuple[str | None, list[Word]]] = {}
+        self._known: dict[tuple[str, str], Match | Failure] = {}
 
     def read(self, text: str) -> Statement:
         """Return the tree of a whole configuration; its root stands for the global mode."""
         lines = text.split("\n")
         number = 0
         while number < len(lines):
-            number += self._line(lines, number)
+            number += self._run(lines, number) or self._line(lines, number)
         return self.root
+
+    def _run(self, lines: list[str], at: int) -> int:
+        """Hang a run of plain lines of the innermost section, if one begins here; return how many lines it took."""
+        section = self.stack[-1]
+        read = RUNS.get(section.mode)
+        run = read(lines, at) if read is not None else None
+        if run is None:
+            return 0
+        statement = Statement(at + 1, "", words_of(lines[at]), "command", run=run)
+        statement.found = self.grammar.match(section.mode, statement.words)
+        if not isinstance(statement.found, Match):
+            return 0
+        self._hang(statement, len(self.stack) - 1)
+        return run.count
 
     def _line(self, lines: list[str], at: int) -> int:
         """Hang one statement; return how many lines it took."""
         text = lines[at].rstrip("\r")
-        typed = command_of(text)
-        words = words_of(typed) if typed is not None else []
-        if not words or words[0].text[0] == "!" or words[0].text.lower() == "do" or begins_configuring(typed or ""):
-            self._comment(Statement(at + 1, text, words_of(text), "comment"))
+        typed, words = self._read(text)
+        if typed is None:
+            self._comment(Statement(at + 1, text, words, "comment"))
             self.ended = self.ended and not begins_configuring(text)
             return 1
-        statement = Statement(at + 1, typed or "", words, "command")
+        statement = Statement(at + 1, typed, words, "command", cut=typed is not text)
         if len(words) == 1 and self._leaves(statement, words[0].text.lower()):
             return 1
         self._command(statement)
         return 1 + self._block(statement, lines, at)
+
+    def _read(self, text: str) -> tuple[str | None, list[Word]]:
+        """The command in a line of a terminal, None for none, and its words."""
+        found = self._typed.get(text)
+        if found is None:
+            typed = command_of(text)
+            words = words_of(typed) if typed is not None else []
+            if not words or words[0].text[0] == "!" or words[0].text.lower() == "do" or begins_configuring(typed or ""):
+                typed, words = None, words_of(text)
+            found = self._typed[text] = typed, words
+        return found
 
     def _comment(self, statement: Statement) -> None:
         self.stack[-1].head.children.append(statement)
@@ -140,7 +170,7 @@ class TreeReader:
                     statement.kind = "raw"
                     return self._hang(statement, depth)
                 continue
-            found = self.grammar.match(section.mode, statement.words)
+            found = self._match(section.mode, statement)
             if isinstance(found, Match):
                 if depth and self._rather_global(section, statement, found):
                     continue
@@ -169,6 +199,16 @@ class TreeReader:
             return False
         command = found.command
         return command.enters in _PROTECTING_MODES or command.pattern.startswith(_PROTECTING_PATTERNS)
+    def _match(self, mode: str, statement: Statement) -> Match | Failure:
+        """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list or a dictionary."""
+        key = (mode, statement.text)
+        found = self._known.get(key)
+        if found is None:
+            found = self.grammar.match(mode, statement.words)
+            values = () if isinstance(found, Failure) else found.args.values()
+            if not any(type(value) in (list, dict) for value in values):
+                self._known[key] = found
+        return found
 
     def _rather_global(self, section: _Open, statement: Statement, found: Match) -> bool:
         """Tell whether a command that a section knows was meant for the global mode, which knows it too.
@@ -182,8 +222,9 @@ class TreeReader:
         if not (outdented or section.separated or found.args.shortened):
             return False
         outer = self.grammar.match(GLOBAL, statement.words)
-        if not isinstance(outer, Match):
-            return False
+        if not isinstance(outer, Match):  # a malformed `ip route` is no `ip route-cache` either
+            typed = " ".join(word.text.lower() for word in statement.words[:2]) + " "
+            return found.args.shortened > 0 and typed.startswith(_PROTECTING_PATTERNS)
         return outdented or section.separated or outer.args.shortened == 0
 
     def _unknown(self, statement: Statement, nearest: tuple[int, Failure] | None) -> None:

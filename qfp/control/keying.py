@@ -8,6 +8,8 @@ Nothing else about it is secret: it is for simulation.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from qfp.algorithms import cipher, integrity
@@ -102,6 +104,28 @@ def outermost(want: Want, config: Configuration, seed: int, generation: int) -> 
     return proto, Stream(seed, _label(want, config, transform, proto, False, generation)).spi()
 
 
+@cache
+def _kind(
+    proto: Literal["esp", "ah"], transforms: tuple[str, ...], mode: Literal["tunnel", "transport"], window: int,
+    esn: bool, allow_null: bool, outbound: bool, src_version: int, dst_version: int,
+) -> SecurityAssociation:  # fmt: skip
+    """What the SAs that are derived by the same words have in common, with keys of zeros. Raises SaError."""
+    transform = TransformSet("", list(transforms))
+    ends = [ip_address(1 << 24) if version == 4 else ip_address(1 << 64) for version in (src_version, dst_version)]
+    common: dict[str, Any] = {
+        "proto": proto, "spi": SPI_MIN, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
+        "esn": esn, "allow_null": allow_null, "direction": "out" if outbound else "in",
+    }  # fmt: skip
+    if proto == "ah" and transform.ah:
+        return SecurityAssociation(integ=transform.ah, integ_key=bytes(MAC_KEYS[transform.ah]), **common)
+    encr, integ = transform.cipher or "null", transform.esp_auth or "none"
+    size = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
+    return SecurityAssociation(
+        encr=encr, encr_key=bytes(size), salt=bytes(cipher(encr).salt), integ=integ,
+        integ_key=bytes(MAC_KEYS.get(integ, 0)), comp="lzs" if transform.comp_lzs else None, **common,
+    )  # fmt: skip
+
+
 def auto(
     want: Want, config: Configuration, seed: int, outbound: bool, generation: int = 0,
     transform: TransformSet | None = None,
@@ -118,25 +142,11 @@ def auto(
     out = []
     for proto in _protocols(transform):
         stream = Stream(seed, _label(want, config, transform, proto, outbound, generation))
+        kind = _kind(proto, tuple(transform.transforms), mode, window, transform.esn, config.allow_null, outbound,
+                     ends[0].version, ends[1].version)  # fmt: skip
         spi = stream.spi()
-        common: dict[str, Any] = {
-            "spi": spi, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
-            "esn": transform.esn, "allow_null": config.allow_null, "direction": "out" if outbound else "in",
-        }  # fmt: skip
-        if proto == "ah" and transform.ah:
-            key = stream.take(MAC_KEYS[transform.ah])
-            out.append(SecurityAssociation(proto="ah", integ=transform.ah, integ_key=key, **common))
-            continue
-        encr = transform.cipher or "null"
-        size = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
-        integ = transform.esp_auth or "none"
-        out.append(
-            SecurityAssociation(
-                proto="esp", encr=encr, encr_key=stream.take(size), salt=stream.take(cipher(encr).salt),
-                integ=integ, integ_key=stream.take(MAC_KEYS.get(integ, 0)),
-                comp="lzs" if transform.comp_lzs else None, **common,
-            )
-        )  # fmt: skip
+        keys = [stream.take(len(part)) for part in (kind.encr_key, kind.salt, kind.integ_key)]
+        out.append(kind.keyed(spi, *ends, *keys))
     if len(out) == 2:
         name = f"{want.where} {'out' if outbound else 'in'}"
         out = [replace(sa, bundle=name) for sa in out]

@@ -101,19 +101,19 @@ class Lifetimes:
         self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
         self._wheel, self._entered = Wheel(self._deadlines), np.zeros(count, bool)
         known = sorted(sadb.derived)
-        for k in known:
-            self._begin(k, sadb.pairs[k])
+        self._begin([(k, sadb.pairs[k]) for k in known])
         self._await_peers(known)
         self._awaited = Awaited(tables, sadb, known if rekey else [])
         self._bounds()
 
     # ------------------------------------------------------------------------------------------------- set-up
-    def _begin(self, k: int, pair: Pair) -> None:
-        """A pair that no packet has used."""
-        self.limits[k] = Limits.of(pair.want.settings, self._config)
-        self._current(k, pair)
-        self._mark(k, pair.outbound, True, pair.generation)
-        self._mark(k, pair.inbound, False, pair.generation)
+    def _begin(self, pairs: Sequence[tuple[int, Pair]]) -> None:
+        """Pairs that no packet has used."""
+        for k, pair in pairs:
+            self.limits[k] = Limits.of(pair.want.settings, self._config)
+            self._current(k, pair)
+        self._mark_all([(k, pair.outbound, True, pair.generation) for k, pair in pairs])
+        self._mark_all([(k, pair.inbound, False, pair.generation) for k, pair in pairs])
 
     def limits_of(self, k: int) -> Limits:
         """The limits that hold for the present SAs of pair k."""
@@ -131,14 +131,23 @@ class Lifetimes:
 
     def _mark(self, k: int, handles: tuple[int, ...], outbound: bool, generation: int) -> None:
         """SAs of a generation of pair k, not in use yet. Of a bundle the payload's SA has the limits."""
-        limits = self.limits[k]
-        soft = hard = NO_LIMIT
-        if limits.kilobytes is not None and limits.soft_kilobytes is not None:
-            soft, hard = limits.soft_kilobytes * KILOBYTE, limits.kilobytes * KILOBYTE
-        handle = handles[0]
-        self._sad.set_limits(np.array([handle]), soft, hard, SOFT_NUMBERS if outbound else 100)
-        self._tables.t.life["pair"][handle] = k
-        self._tables.t.life["generation"][list(handles)] = generation
+        self._mark_all([(k, handles, outbound, generation)])
+
+    def _mark_all(self, made: Sequence[tuple[int, tuple[int, ...], bool, int]]) -> None:
+        """The same for many: (pair, SAs, outbound, generation), those of equal limits together."""
+        alike: dict[tuple[int, int, bool], list[int]] = {}
+        life = self._tables.t.life
+        for k, handles, outbound, generation in made:
+            limits = self.limits[k]
+            soft = hard = NO_LIMIT
+            if limits.kilobytes is not None and limits.soft_kilobytes is not None:
+                soft, hard = limits.soft_kilobytes * KILOBYTE, limits.kilobytes * KILOBYTE
+            alike.setdefault((soft, hard, outbound), []).append(handles[0])
+            life["pair"][handles[0]] = k
+            for handle in handles:
+                life["generation"][handle] = generation
+        for (soft, hard, outbound), rows in alike.items():
+            self._sad.set_limits(np.array(rows), soft, hard, SOFT_NUMBERS if outbound else 100)
 
     def _await_peers(self, pairs: Sequence[int]) -> None:
         """Install the inbound SAs of the next generation of these pairs."""
@@ -146,10 +155,11 @@ class Lifetimes:
             return
         known = [self._sadb.pairs[k] for k in pairs]
         made = self._sadb.prepare([(pair.want, pair.generation + 1, False) for pair in known])
-        for k, pair, handles in zip(pairs, known, made, strict=True):
+        for k, handles in zip(pairs, made, strict=True):
             self._coming[k] = handles
-            self._mark(k, handles, False, pair.generation + 1)
             self._tables.t.life["coming"][handles[0]] = 1
+        self._mark_all([(k, handles, False, pair.generation + 1)
+                        for k, pair, handles in zip(pairs, known, made, strict=True)])  # fmt: skip
 
     def _bounds(self) -> None:
         """How far a turn of the driver may go, in time and in bytes, so that all it sets off comes after it."""
@@ -417,7 +427,7 @@ class Lifetimes:
         self._hand_on(old.outbound[0], outbound[0])
         t.sp["sa_out"][want.sp] = outbound[0]
         coming = self._coming.pop(k, ())
-        self._begin(k, Pair(replace(want, sp=old.want.sp), outbound, inbound, generation))
+        self._begin([(k, Pair(replace(want, sp=old.want.sp), outbound, inbound, generation))])
         self._forget_further(k)
         self._await_peers([k])
         for handle in (*old.outbound, *old.inbound, *coming):

@@ -46,6 +46,7 @@ class Sadb:
     def __init__(self, config: Configuration, tables: Tables, sad: Sad, warn: Callable[[int, str, str], None]):
         self._config, self._tables, self._sad, self._warn = config, tables, sad, warn
         self._seed = 0
+        self._comp: dict[tuple[str, ...], bool] = {}  # whether IPComp comes first, by names of transform sets
         self.pairs: list[Pair] = []
         self.derived: set[int] = set()  # pairs whose SAs are derived, and can be derived anew
 
@@ -111,8 +112,11 @@ class Sadb:
 
     def _compresses(self, want: Want) -> bool:
         """Whether the entry's transform set has comp-lzs in front of ESP (PF-9)."""
-        sets = (self._config.transform_sets.get(name) for name in want.settings.transform_sets)
-        return next((found.comp_lzs for found in sets if found is not None), False)
+        names = tuple(want.settings.transform_sets)
+        if names not in self._comp:
+            sets = (self._config.transform_sets.get(name) for name in names)
+            self._comp[names] = next((found.comp_lzs for found in sets if found is not None), False)
+        return self._comp[names]
 
     def _install(self, jobs: Sequence[Job]) -> list[tuple[int, ...]]:
         """Tables of one direction of each entry. A bundle is ESP first, then the AH over it."""

@@ -24,6 +24,7 @@ class Sizes:
         self.mtus: dict[tuple[str, int], int] = {}
         self._homes: dict[int, int] = {}
         self._tunnel_of: dict[int, str] = {}
+        self._mtu_of_map: dict[tuple[str, int], int] = {}
         for name, interface in self._config.interfaces.items():
             if interface.tunnel is None:
                 self._set(name, *(link_mtu(interface, family) for family in (4, 6)))
@@ -49,6 +50,7 @@ class Sizes:
     def _associations(self) -> None:
         """Path MTU of every outbound SA: that of the interface by which its packets leave."""
         gre = dict(zip(self._t.tun["sp"].tolist(), self._t.tun["under"].tolist(), strict=True))
+        alike: dict[int, list[int]] = {}  # MTU -> SAs, whose rows are written together
         for pair in self._router.sadb.pairs:
             if not pair.outbound:
                 continue
@@ -61,9 +63,18 @@ class Sizes:
                 mtu = self._egress(self._router.interfaces.row[want.interface.name], family)
                 self._tunnel_of[handle] = want.interface.name
             else:
-                mtu = min(self._shared(want, family))
+                mtu = self._shared_mtu(want, family)
             self._homes[handle] = mtu
-            self._sad.set_path_mtu(handle, mtu)
+            alike.setdefault(mtu, []).append(handle)
+        for mtu, handles in alike.items():
+            self._sad.set_path_mtu(np.array(handles), mtu)
+
+    def _shared_mtu(self, want: Any, family: int) -> int:
+        """The smallest MTU of the interfaces with the crypto map of an SA; asked once for all SAs of a map there."""
+        key = (want.interface.name, family)
+        if key not in self._mtu_of_map:
+            self._mtu_of_map[key] = min(self._shared(want, family))
+        return self._mtu_of_map[key]
 
     def _shared(self, want: Any, family: int) -> list[int]:
         """MTUs of all interfaces with the crypto map of an SA (`local-address` lets several share one)."""
@@ -121,7 +132,10 @@ class Sizes:
         """How small a fragment can get, which bounds how many a vector may need; and what stages must look at all."""
         sa, ifs = self._t.sa, self._t.ifs
         mtus = [mtu for mtu in self.mtus.values() if mtu]
-        for handle, home in self._homes.items():
+        handles = np.array(list(self._homes), np.int64)
+        over = np.where(sa["next"][handles] >= 0, sa["profile"][sa["next"][handles]], -1)
+        kinds = zip(sa["profile"][handles].tolist(), over.tolist(), self._homes.values(), strict=True)
+        for (_, _, home), handle in dict(zip(kinds, self._homes, strict=True)).items():
             mtus += [home, max(68, self._sad.sizing(handle).plaintext_mtu(min(home, FLOOR4)))]
         self._t.ctl[CTL_ROOM] = fragment_room(mtus)
         self._t.ctl[CTL_MSS] = bool((ifs["mss4"] | ifs["mss6"]).any())
