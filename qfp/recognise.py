@@ -75,8 +75,8 @@ def foreign(data: bytes) -> str:
     head = data.removeprefix(b"\xef\xbb\xbf")[:HEAD].replace(b"\r", b"")
     if head.lstrip()[:1] in (b"{", b"["):
         return "a key file (JSON)" if _JSON_KEYS.search(head) else "a JSON file" if head.lstrip()[:1] == b"{" else ""
-    if found:
-        return found
+    if b"\0" in data[:HEAD]:
+        return "a binary file"
     if _CONFIGURATION.search(head):
         return ""
     return next((what for expression, what in _COMPILED if expression.search(head)), "")
