@@ -133,7 +133,7 @@ class Sizes:
         sa, ifs = self._t.sa, self._t.ifs
         mtus = [mtu for mtu in self.mtus.values() if mtu]
         handles = np.array(list(self._homes), np.int64)
-        over = np.where(sa["next"][handles] >= 0, sa["profile"][sa["next"][handles]], -1)
+        over = np.where(sa["next"][handles] >= 0, sa["profile"][sa["next"][handles]].astype(np.int64), -1)
         kinds = zip(sa["profile"][handles].tolist(), over.tolist(), self._homes.values(), strict=True)
         for (_, _, home), handle in dict(zip(kinds, self._homes, strict=True)).items():
             mtus += [home, max(68, self._sad.sizing(handle).plaintext_mtu(min(home, FLOOR4)))]
