@@ -146,8 +146,9 @@ class Router(Unpicklable):
 
         Raises ConfigError, RouterError.
         """
-        with uncollected():
-            return cls(load(path, model, release, allow_null), **options)
+        config = load(path, model, release, allow_null)
+        with uncollected(len(config.lines)):
+            return cls(config, **options)
 
     @classmethod
     def loads(
@@ -155,8 +156,9 @@ class Router(Unpicklable):
         **options: Any,
     ) -> "Router":  # fmt: skip
         """From the text of a configuration; parameters and errors as for `load`."""
-        with uncollected():
-            return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
+        config = loads(text, model=model, release=release, allow_null=allow_null)
+        with uncollected(len(config.lines)):
+            return cls(config, **options)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))

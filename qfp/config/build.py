@@ -47,7 +47,7 @@ def loads(
     guide's); None is a device with every feature (AR-11). allow_null: take ESP that neither encrypts nor authenticates.
     Raises ConfigError for a model or release that is not known.
     """
-    with uncollected():
+    with uncollected(text.count("\n")):
         return _loads(text, file, model, release, allow_null)
 
 
