@@ -4,7 +4,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 LINES_MIN = 5000  # below, the collector costs nothing, and routers that are gone are to be found
 
 
