@@ -207,11 +207,9 @@ class Checker:
 
     def interface_of(self, ip: Ip) -> tuple[str, bool, Any] | None:
         """(interface, local, prefix) of the best route."""
-        address = ip_address(ip.dst.to_bytes(4 if ip.family == 4 else 16))
-        fits = [r for r in self.routes._rows if r[4] == self.vrf and r[0].version == ip.family and address in r[0]
-                and r[1] < 255]  # fmt: skip
-        best = min(fits, key=lambda r: (-r[0].prefixlen, r[1]), default=None)
-        return None if best is None else (best[2], best[3], best[0])
+        best = self.routes._longest(ip.dst, ip.family, self.vrf)
+        found = self.routes.find(ip.dst, ip.family, self.vrf)
+        return None if best is None or found is None else (*found, best[0])
 
     @property
     def came(self) -> str:
