@@ -502,7 +502,7 @@ def rule(c: Checker, m: Any) -> None:
         conf = c.config.interfaces[m["at"].split()[1]]
         hold((m["rule"] == "any traffic routed into the tunnel") == conf.tunnel.is_vti, m.group())
         if not conf.tunnel.is_vti:
-            tunnel = c.twin.gre[m["at"].split()[1]]
+            tunnel = c.twin.gre[m["at"].split()[1]][0]
             hold(m["rule"] == f"permit gre {tunnel.local} -> {tunnel.peer}", m.group(), tunnel)
         return
     if m.group().startswith("its SA"):
@@ -597,7 +597,7 @@ def come_out(c: Checker, m: Any) -> None:
     if c.cur.fragment:
         c.cur = c.gre_reassembler.take(c.cur, c.ts, None) or c.cur
     for name in m.group().split("come out of ")[1].split(" and "):
-        tunnel = c.twin.gre[name]
+        tunnel = c.twin.gre[name][0]
         hold((int(tunnel.peer), int(tunnel.local)) == c.cur.ends, m.group(), c.cur.ends)
         gre = naive_gre.read(c.cur.data[c.cur.upper :])
         try:
@@ -619,7 +619,7 @@ def tunnel_packet(c: Checker, m: Any) -> None:
         for layer in out.layers[:-1]
         if not any(layer.fragment for o in c.outs() for layer in o.layers)
     ]
-    tunnel = c.twin.gre[c.into]
+    tunnel = c.twin.gre[c.into][0]
     ends = (int(ip_address(m["src"])), int(ip_address(m["dst"])))
     hold(ends == (int(tunnel.local), int(tunnel.peer)) and m["proto"] == "gre", m.group())
     c.entered.append(int(m["size"]))
@@ -664,7 +664,7 @@ def enters(c: Checker, m: Any) -> None:
 
 @clause("tunnel", r"egress (\S+)")
 def egress(c: Checker, m: Any) -> None:
-    tunnel = c.twin.gre[c.into]
+    tunnel = c.twin.gre[c.into][0]
     under = c.twin.routes.find(int(tunnel.peer), tunnel.family, tunnel.vrf)
     hold(under is not None and under[0] == m[1], m.group(), under)
 
