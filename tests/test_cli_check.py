@@ -52,4 +52,4 @@ def test_bench_and_diff_hand_their_options_on(tmp_path, monkeypatch):
     assert qfp_command("bench", "--quick", "--json").status == 0
     assert qfp_command("diff", "--seed", 5, "--count", 9, "--keys", "k", "--trace", "t").status == 1
     assert qfp_command("diff", "--json", "--allow-null").status == 1
-    assert seen == [(True, True), (5, 9, "k", "t", False, False), (1, 1000, None, None, True, True)]
+    assert seen == [(True, True), (5, 9, "k", "t", False, False, False), (1, 1000, None, None, True, True, False)]
