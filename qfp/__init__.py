@@ -6,6 +6,7 @@
 """
 
 import sys
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+# Threads that import different modules of one circle (numba has such) wait for each other: Python raises in one of them.
+_IMPORTING = RLock()
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is here
 
@@ -75,7 +78,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that is here
             raise AttributeError(f"module 'qfp' has no attribute {name!r}")
         import importlib
 
-        value = getattr(importlib.import_module(_PLACES[name]), name)
+        with _IMPORTING:
+            value = getattr(importlib.import_module(_PLACES[name]), name)
         globals()[name] = value  # found at once from now on
         return value
 

@@ -20,6 +20,7 @@ from test_fib import egress
 from qfp.config import Configuration, StaticRoute, load, loads
 from qfp.config import plain as plain_module
 from qfp.config.check import verdict_counts
+from qfp.config.pause import LINES_MIN as LARGE
 from qfp.config.pause import uncollected
 from qfp.config.quads import MASK_LENGTHS, dotted, quad
 from qfp.config.route_list import PlainRoute, Routes
@@ -289,17 +290,19 @@ def test_a_derived_sa_is_what_a_checked_one_is() -> None:
 def test_the_collector_is_as_it_was_before() -> None:
     import gc
 
-    with pytest.raises(KeyError), uncollected():
+    with pytest.raises(KeyError), uncollected(LARGE):
         assert not gc.isenabled()
         raise KeyError
     assert gc.isenabled()
     gc.disable()
     try:
-        with uncollected():
+        with uncollected(LARGE):
             pass
         assert not gc.isenabled()
     finally:
         gc.enable()
+    with uncollected(LARGE - 1):
+        assert gc.isenabled(), "a small configuration is not worth what is kept meanwhile"
 
 
 # ------------------------------------------------------------------------------------------ time and memory

@@ -15,7 +15,7 @@ from qfp.mtu import chart, picture
 from qfp.router import Router
 
 SAMPLE = Path(__file__).parent.parent / "traces" / "mtu"
-NEEDS = ("sizes", "paths", "warnings", "issues", "config", "peer", "schema", "status")
+NEEDS = ("sizes", "paths", "warnings", "issues", "problems", "config", "peer", "schema", "status")
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,14 @@ def test_the_error_is_at_load_and_names_place_settings_and_remedy(tmp_path: Path
     assert "GigabitEthernet0: clear, GigabitEthernet1: set, GigabitEthernet2: copy" in issue.message
     assert text.split("\n")[issue.line - 1] == "interface GigabitEthernet2" and "the same" in issue.hint
     with pytest.raises(RouterError, match="differ in df-bit"):
-        Router.loads(text)
+        Router.loads(text, strict=True)
+    assert "GigabitEthernet0 says holds for all" in issue.message
+    frame = ip4("10.1.0.9", "10.2.0.9", udp(1, 2, bytes(40)), flags=0x4000)
+    for settings, df in ((["clear", "set", ""], 0), (["set", "clear"], DF), (["", "clear"], DF)):
+        for route in ("10.9.0.99", "10.9.1.99"):
+            router = Router.loads(shared(settings).replace("10.9.0.99", route))
+            (sent,) = router.forward(Batch.from_frames([frame]), "gi9").packets.frames()
+            assert (sent[9], sent[6] & DF) == (50, df), "they share SAs, so that the first interface speaks for all"
     path = tmp_path / "a.cfg"
     path.write_text(text)
     said = qfp("check", path)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import typer
 
 from qfp.cli import signals
-from qfp.cli.output import clean, complain, put_json
+from qfp.cli.output import TOLD, clean, complain, put_json
 from qfp.cli.progress import compile_note
 
 DONE, FAILED, WRONG, DAMAGED, BROKEN_PIPE = 0, 1, 2, 3, 141
@@ -96,6 +96,7 @@ def guarded(command: Command) -> Command:
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
+        TOLD.clear()
         try:
             _refuse_nul(options)
             with compile_note(helper=False):
@@ -132,7 +133,7 @@ def report(error: BaseException, status: int, json_out: bool) -> None:
     with contextlib.suppress(BrokenPipeError):
         complain(message)
         if json_out and status not in (BROKEN_PIPE, *signals.STATUS.values()):
-            issues = getattr(error, "issues", ())
+            issues = getattr(error, "issues", ()) or TOLD
             put_json({"status": status, "error": message, "issues": [issue_facts(i) for i in issues]})
 
 

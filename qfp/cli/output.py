@@ -58,8 +58,13 @@ def put_json(facts: Any) -> None:
     sys.stdout.flush()
 
 
+TOLD: list[Any] = []  # issues that this command has shown: an error that follows has its reason among them
+
+
 def show_issues(issues: Iterable[Any]) -> None:
     """Issues of a configuration on stderr, one a line: FILE:LINE:COLUMN: severity: message (hint)."""
+    issues = list(issues)
+    TOLD.extend(issues)
     out = console(err=True)
     if out.color_system is None:
         out.file.writelines(clean(str(issue)) + "\n" for issue in issues)

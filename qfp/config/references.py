@@ -350,8 +350,9 @@ def _check_df_bits(load: Load) -> None:
         settings = {each.name: each.df_bit or cfg.ipsec.df_bit for each in users}
         if len(set(settings.values())) > 1:
             told = ", ".join(f"{name}: {value}" for name, value in list(settings.items())[:4])
-            load.error(f"interfaces that share crypto map '{owner.name}' differ in df-bit ({told})",
-                       "give all the same crypto ipsec df-bit", line=users[-1].line)  # fmt: skip
+            load.error(f"interfaces that share crypto map '{owner.name}' differ in df-bit ({told}): their packets share"
+                       f" SAs, and what {users[0].name} says holds for all", "give all the same crypto ipsec df-bit",
+                       line=users[-1].line)  # fmt: skip
 
 
 # --- IKE
