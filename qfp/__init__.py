@@ -67,7 +67,7 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
-# Threads that import different modules of one circle (numba has such) wait for each other: Python raises in one of them.
+# Threads that import modules of one circle (numba has such) wait for each other: Python raises in one of them.
 _IMPORTING = RLock()
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that is here
