@@ -23,6 +23,7 @@ from qfp.tables.store import Tables
 from qfp.trace.keyfile_book import Keys
 from qfp.trace.source import BatchSource, Source
 from qfp.unpicklable import Unpicklable
+from qfp.upward import upward
 from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
     CTL_IN_IF,
@@ -77,7 +78,7 @@ class Decryptor(Unpicklable):
         reassembly.build(self.tables)
         self.engine = Engine(self.tables, self.sad, threads, batch)
         self.engine.align(ALIGN_INBOUND)
-        self.engine.on_stop = self._on_stop
+        self.engine.on_stop = upward(self._on_stop)
 
     def _on_stop(self, why: int, _handle: int, _value: int, _ts: int) -> None:
         if why == STOP_SPI:

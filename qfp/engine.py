@@ -230,8 +230,10 @@ class Engine(Unpicklable):
         key = (table, k, run)
         if key not in self._makers:
 
+            entries = getattr(self.t, table)
+
             def enter(address: int) -> None:
-                getattr(self.t, table)[k] = address
+                entries[k] = address
 
             self._makers[key] = self.sad.crypto.callbacks.maker(run, enter)
         getattr(self.t, table)[k] = 0

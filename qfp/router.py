@@ -40,6 +40,7 @@ from qfp.tables.spd import Policies
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
 from qfp.unpicklable import Unpicklable
+from qfp.upward import upward
 from qfp_kernels import capture as C
 from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
 from qfp_kernels.layout import (
@@ -117,7 +118,7 @@ class Router(Unpicklable):
         for name, row in self.interfaces.row.items():
             self._interface(config.interfaces[name], row)
         self.policies.build()
-        self.sadb = Sadb(config, self.tables, self.sad, self._warn)
+        self.sadb = Sadb(config, self.tables, self.sad, upward(self._warn))
         self.sadb.key(self._builder.wants, keying, seed, keys)
         tunnels.build(self.tables, self._gre)
         self.sizes = Sizes(self)
@@ -130,10 +131,10 @@ class Router(Unpicklable):
         self.engine.align(ALIGN_OUTBOUND)
         self.features = tuple(self._features())
         self.path_mtus = PathMtus(self.tables, self.sizes.set_path_mtu, self.sizes.home)
-        self.lifetimes = Lifetimes(config, self.tables, self.sad, self.sadb, self._hand_on, rekey)
+        self.lifetimes = Lifetimes(config, self.tables, self.sad, self.sadb, upward(self._hand_on), rekey)
         self._timers = Timers(self.tables, [self.lifetimes, self.path_mtus])
-        self.engine.on_told, self.engine.on_due = self._on_told, self._timers.advance
-        self.engine.on_stop = self._on_stop
+        self.engine.on_told, self.engine.on_due = upward(self._on_told), self._timers.advance
+        self.engine.on_stop = upward(self._on_stop)
         self._first = int(t.ctl[CTL_GEN])
 
     @classmethod

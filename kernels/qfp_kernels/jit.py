@@ -202,22 +202,24 @@ class Callbacks:
     """
 
     def __init__(self) -> None:
-        self._kept: BaseException | None = None
+        self._kept: list[BaseException] = []  # the first one; a callback holds this list, not the object
         self._alive: list[Any] = []  # a callback lives as long as its address may be called
 
     def address(self, body: Callable[[int, int, int], int]) -> int:
         """Address of a callback that runs `body(p, t, n)` and gives back its answer, -1 when it raised."""
 
+        kept = self._kept
+
         def step(p: int, t: int, n: int) -> int:
             try:
                 return body(p, t, n)
             except BaseException as error:
-                self._kept = self._kept or error
+                kept[:] = kept or [error]
                 return -1
 
         made = _PROTOTYPE(step)
         self._alive.append(made)
-        return ctypes.cast(made, ctypes.c_void_p).value or 0
+        return ctypes.c_void_p.from_buffer(made).value or 0  # `cast` would make it keep itself
 
     def maker(self, fn: Callable[..., Any], enter: Callable[[int], None]) -> int:
         """Address of a callback that compiles a stage and tells `enter` its address."""
@@ -236,8 +238,9 @@ class Callbacks:
     def raise_kept(self) -> None:
         """Raise what a callback kept back. StageError where nothing was kept: the callback was broken off before its
         first instruction."""
-        kept, self._kept = self._kept, None
-        raise kept or StageError("a step of the packet path was broken off")
+        if not self._kept:
+            raise StageError("a step of the packet path was broken off")
+        raise self._kept.pop()
 
 
 @intrinsic

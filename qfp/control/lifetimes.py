@@ -33,6 +33,7 @@ from qfp.control.sadb import Pair, Sadb
 from qfp.control.timers import Wheel
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
+from qfp.upward import upward
 from qfp_kernels.layout import (
     CTL_BUDGET,
     CTL_FRAME_COST,
@@ -99,7 +100,7 @@ class Lifetimes:
         self._old: list[tuple[int, int, int, int]] = []  # heap: ns, pair, inbound SA, its generation of the handle
         self._lingering: dict[int, list[tuple[int, int]]] = {}  # old inbound SAs until the new pair is used
         self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
-        self._wheel, self._entered = Wheel(self._deadlines), np.zeros(count, bool)
+        self._wheel, self._entered = Wheel(upward(self._deadlines)), np.zeros(count, bool)
         known = sorted(sadb.derived)
         self._begin([(k, sadb.pairs[k]) for k in known])
         self._await_peers(known)

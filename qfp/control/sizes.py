@@ -4,6 +4,7 @@ Everything is known here at load: where a tunnel's packets leave, what its SA ad
 """
 
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class Sizes:
     egress interface."""
 
     def __init__(self, router: Any):
-        self._router, self._t = router, router.tables.t
+        self._router, self._t = proxy(router), router.tables.t
         self._config, self._sad = router.config, router.sad
         self.mtus: dict[tuple[str, int], int] = {}
         self._homes: dict[int, int] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -70,19 +71,24 @@ class CryptoEngine(Unpicklable):
         if not isinstance(stage, str):
             return int(compile_stage(stage).address)
         if (stage, outbound) not in self._addresses:
-            body = self._mac if stage == kinds.OPENSSL_MAC else self._seal if outbound else self._open
+            kind = type(self)
+            body = kind._mac if stage == kinds.OPENSSL_MAC else kind._seal if outbound else kind._open
             self._addresses[stage, outbound] = self.callbacks.address(self._over_work(body))
         return self._addresses[stage, outbound]
 
-    def _over_work(self, body: Callable[[Any, int], None]) -> Callable[[int, int, int], int]:
+    def _over_work(self, body: Callable[["CryptoEngine", Any, int], None]) -> Callable[[int, int, int], int]:
         """A step over the work list; it answers the number of its rows when all of them are done."""
+        found = ref(self)  # the callbacks are this object's own
 
         def step(p_address: int, _t_address: int, n: int) -> int:
-            p = self._workspaces[p_address]
+            engine = found()
+            if engine is None:
+                raise ReferenceError("the openssl engine was called after its router had gone")
+            p = engine._workspaces[p_address]
             first = int(p.st[ST_WORK])
             try:
                 for i in p.work[first : first + n].tolist():
-                    body(p, i)
+                    body(engine, p, i)
             except (OSError, MemoryError):
                 raise
             except Exception as error:

@@ -19,6 +19,7 @@ from qfp.sizes import LENGTH_MAX, Sizing
 from qfp.tables.headers import NO_AH, Shape, constant_sum, templates
 from qfp.tables.store import SA_TABLES, Tables, blank, words
 from qfp.unpicklable import Unpicklable
+from qfp.upward import upward
 from qfp_kernels import contexts, sha
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CONTEXT, CTL_SAD_MASK, CTL_SAD_OUT_MASK, CTL_SNS_BITS, CTL_WILD, KEYS, NO_LIMIT
@@ -248,7 +249,7 @@ class Sad(Unpicklable):
     def __init__(self, tables: Tables, engine: str):
         self._tables = tables
         self.profiles: list[Profile] = []
-        self.crypto = CryptoEngine(engine, tables, self.describe)
+        self.crypto = CryptoEngine(engine, tables, upward(self.describe))
         self.rows = 0
         self._free: list[int] = []
         self._retired: list[int] = []
