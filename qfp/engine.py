@@ -42,6 +42,7 @@ from qfp_kernels.layout import (
     CTL_V_ON,
     CTL_V_POS,
     FAILED_UNSEALED,
+    JOB_BAD,
     LIST_ER,
     LIST_FR,
     LIST_IC,
@@ -363,6 +364,8 @@ class Engine(Unpicklable):
         t.walk[C.W_STATUS] = C.WALKING
         if st[ST_STOP] != STOP_NONE and self.on_stop is not None:
             self.on_stop(*(int(st[k]) for k in (ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS)))
+        for p in self.workspaces:  # vectors behind the cut were abandoned with jobs that nobody will do
+            p.c_ok[:] = JOB_BAD
 
     def _hand_over(self, on_verdicts: Callable[[dict[str, Array]], None]) -> None:
         rows = int(self.t.ctl[CTL_V_POS])

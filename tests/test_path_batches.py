@@ -18,6 +18,7 @@ from qfp.decrypt import Decryptor
 from qfp.result import Result
 from qfp.router import Router
 from qfp.sa import SecurityAssociation
+from qfp_kernels.layout import JOB_DUE
 
 SHAPES = [(batch, threads) for batch in (1, 7, 256, 1024) for threads in (1, 2)]
 
@@ -132,6 +133,28 @@ def test_esn_at_the_boundary(engine: str, window: int) -> None:
     twin = NaiveDecryptor([sa])
     assert [o.data for o in twin.open(frames) if o.data is not None] == runs[0]["frames"]
     assert len(runs[0]["frames"]) > 300
+
+
+@pytest.mark.req("BASE-12")
+def test_jobs_of_abandoned_vectors_are_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vector behind a cut is abandoned with jobs that are due: rows that have no job take its places afterwards.
+
+    Whether a vector is under way when another one is cut depends on the threads' luck, so what it leaves is put there.
+    """
+    sa = associations(dict(PROTECTIONS)["aes-gcm-128/none/16"], 4, esn=True, replay_window=64, seq=2**32 - 701)[0]
+    frames = crossing(sa, "native")
+    for k in range(len(frames) - 1, 0, -3):
+        frames.insert(k, ip4("10.1.2.3", "10.2.3.4", udp(1, 2, b"clear")))
+    wanted = facts((whole := Decryptor([sa])).open(Batch.from_frames(frames)), whole.tables)
+    cut = Decryptor([sa], batch=64)
+    resume, cuts = cut.engine._resume, []
+
+    def resumed(st: Any) -> None:
+        cuts.append(cut.engine.workspaces[0].c_ok.fill(JOB_DUE))
+        resume(st)
+
+    monkeypatch.setattr(cut.engine, "_resume", resumed)
+    assert facts(cut.open(Batch.from_frames(frames)), cut.tables) == wanted and len(cuts) > 2
 
 
 @pytest.mark.req("BASE-6", "BASE-12", "PF-1", "PF-7")
