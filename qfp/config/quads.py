@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 _OCTETS = {str(value): value for value in range(256)}
 
 
@@ -14,6 +16,11 @@ def quad(text: str) -> int:
 def dotted(value: int) -> str:
     """An IPv4 address in its usual writing."""
     return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+
+
+def written(address: IPv4Address | IPv6Address) -> str:
+    """What `str(address)` is."""
+    return dotted(int(address)) if address.version == 4 else str(address)
 
 
 # Length of every network mask

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from qfp.algorithms import cipher, integrity
 from qfp.config import Configuration, TransformSet
+from qfp.config.quads import written
 from qfp.control.policy import Selector, Want
 from qfp.sa import SaError, SecurityAssociation, Selectors
 
@@ -93,7 +94,7 @@ def _label(
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     selector = want.selector if outbound else want.selector.reversed()
     mode, words = _mode(want, config, transform), " ".join(transform.transforms)
-    label = f"{proto}|{ends[0]}|{ends[1]}|{_text(selector)}|{mode}|{words}"
+    label = f"{proto}|{written(ends[0])}|{written(ends[1])}|{_text(selector)}|{mode}|{words}"
     return f"{label}|{generation}" if generation else label
 
 
