@@ -5,9 +5,7 @@ skipped test, and which no test cites. An id is as well proven as its tests are 
 judge. The ids come from the catalogue beside the project where it is there, else from the tests.
 """
 
-import gc
 import re
-import resource
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -84,17 +82,3 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"cited but not in the catalogue ({len(unknown)}): {' '.join(unknown)}")
     proven = sum(s == "proven" for s in states.values())
     terminalreporter.write_line(f"{proven} of {len(names)} proven")
-
-
-HELD_MOST = 1 << 30  # bytes that tests may leave behind before what is in cycles is looked for
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Routers refer to themselves in cycles, and their arrays count for nothing with the collector of Python."""
-    try:
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    except OSError:
-        return
-    if resident > HELD_MOST:
-        gc.collect()
