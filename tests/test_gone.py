@@ -3,18 +3,24 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_help import START, config, packet
+from test_lab_engine import packet as lab_packet
+from test_lab_engine import sites
 
 from qfp.batch import Batch
 from qfp.decrypt import Decryptor
+from qfp.lab import Lab
+from qfp.lab.model import Event
+from qfp.lab.read import load
 from qfp.router import Router
 from qfp.upward import upward
 
 PLAIN = [packet(k) for k in range(5)]
-
 
 
 @pytest.fixture
@@ -55,6 +61,20 @@ def test_it_is_gone_with_its_last_name(make: Callable[[str], Any], engine: str) 
     found = weakref.ref(made)
     del made
     assert found() is None
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_lab_is_gone_with_its_routers(tmp_path: Path) -> None:
+    """One that has run: with links, queues, tunnels and events."""
+    spec = load(sites(tmp_path, [lab_packet(mark=k) for k in range(20)], gap=10**5))
+    spec = replace(spec, events=(Event("events[0]", 10**6, "a", "clear", ""),))
+    Lab(spec).run()
+    gc.collect()
+    lab = Lab(spec)
+    lab.run()
+    found = [weakref.ref(lab), *(weakref.ref(node.router) for node in lab.nodes.values())]
+    del lab
+    assert len(found) == 3 and not any(each() for each in found)
 
 
 @pytest.mark.usefixtures("uncollected")

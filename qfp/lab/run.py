@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from os import PathLike
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from qfp.qos.port import rate_of
 from qfp.result import CAUSE_WORDS
 from qfp.router import Router, RouterError
 from qfp.trace import read_trace
+from qfp.upward import upward
 from qfp_kernels.drops import Verdict
 
 LENGTH_MAX = 1 << 60  # ns of a trace in the lab: sums of times stay within int64
@@ -88,7 +90,7 @@ class Lab:
         self.tunnels: dict[str, Tunnels] = {}
         for name, node in self.nodes.items():
             self.set_inputs(name)
-            rate_at = partial(self._rate_at, name)
+            rate_at = partial(upward(self._rate_at), name)
             self.tunnels[name] = Tunnels(name, node.router, self.journeys, self.series, rate_at, self.warnings.append)
         self._taps = Taps({tap.file: (tap.at.router, self._interface(tap.at, f"{tap.key}.at"), tap.direction)
                            for tap in spec.taps})  # fmt: skip
@@ -98,7 +100,7 @@ class Lab:
         self.length = int(self.journeys.columns["ts"].max(initial=0))
         self.series.interval = self._interval(interval or spec.interval)
         self._least = min((link.least for link in spec.links), default=NEVER)
-        self._events = Events(self, spec.events)
+        self._events = Events(proxy(self), spec.events)
 
     def _interval(self, wanted: int) -> int:
         """ns of time series. Raises LabError."""
