@@ -108,6 +108,14 @@ class Router(Unpicklable):
         t = self.tables.t
         t.ctl[CTL_MODE], t.ctl[CTL_V6_OFF] = MODE_ROUTER, not config.unicast_routing6
         t.ctl[CTL_OFFLOAD] = offload
+        with uncollected(len(config.lines)):
+            self._policy(config, engine)
+            self.sadb.key(self._builder.wants, keying, seed, keys)
+            self._paths(config, threads, batch, rekey)
+        self._first = int(t.ctl[CTL_GEN])
+
+    def _policy(self, config: Configuration, engine: str | None) -> None:
+        """Interfaces, routes and policies; SAs are still to come."""
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, list(config.interfaces))
         self.routing = Routing(config, self.interfaces.row)
@@ -119,7 +127,10 @@ class Router(Unpicklable):
             self._interface(config.interfaces[name], row)
         self.policies.build()
         self.sadb = Sadb(config, self.tables, self.sad, upward(self._warn))
-        self.sadb.key(self._builder.wants, keying, seed, keys)
+
+    def _paths(self, config: Configuration, threads: int, batch: int, rekey: bool) -> None:
+        """What is known once there are SAs: tunnels, sizes, queues; the driver, and who answers it."""
+        t = self.tables.t
         tunnels.build(self.tables, self._gre)
         self.sizes = Sizes(self)
         reassembly.build(self.tables, ports=bool((t.ace["ports"] != 0).any()))
@@ -135,7 +146,6 @@ class Router(Unpicklable):
         self._timers = Timers(self.tables, [self.lifetimes, self.path_mtus])
         self.engine.on_told, self.engine.on_due = upward(self._on_told), self._timers.advance
         self.engine.on_stop = upward(self._on_stop)
-        self._first = int(t.ctl[CTL_GEN])
 
     @classmethod
     def load(
@@ -147,9 +157,7 @@ class Router(Unpicklable):
 
         Raises ConfigError, RouterError.
         """
-        config = load(path, model, release, allow_null)
-        with uncollected(len(config.lines)):
-            return cls(config, **options)
+        return cls(load(path, model, release, allow_null), **options)
 
     @classmethod
     def loads(
@@ -157,9 +165,7 @@ class Router(Unpicklable):
         **options: Any,
     ) -> "Router":  # fmt: skip
         """From the text of a configuration; parameters and errors as for `load`."""
-        config = loads(text, model=model, release=release, allow_null=allow_null)
-        with uncollected(len(config.lines)):
-            return cls(config, **options)
+        return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qfp.config import loads
-from qfp.config.commands import TABLE
-from qfp.config.grammar import expand
+from qfp.config.commands import TABLE, grammar
+from qfp.config.grammar import Args, Match, _Search, _straight, expand
+from qfp.config.lex import words_of
+from qfp.config.tree import TreeReader, walk
 
 pytestmark = pytest.mark.req("BASE-1", "BASE-2")
 
@@ -175,3 +177,31 @@ def test_work_is_linear(line: str) -> None:
 
     loads("")  # compile the grammar
     assert work(600) < 5.5 * work(150)
+
+
+@QUICK
+@given(st.data())
+def test_going_straight_finds_what_the_search_finds(data: st.DataObject) -> None:
+    """Lines of the guide in every mode, with words cut short, exchanged and left out."""
+    every = grammar()
+    words = data.draw(st.sampled_from(data.draw(st.sampled_from(EXAMPLES)).split("\n"))).split() or ["exit"]
+    at = data.draw(st.integers(0, len(words) - 1))
+    words[at] = data.draw(st.sampled_from([words[at], words[at][:1], words[at][:3], *WORDS[:: len(WORDS) // 40]]))
+    line = words_of(" ".join(words[: data.draw(st.integers(1, len(words)))]))
+    for mode, root in every.modes.items():
+        for start in range(min(2, len(line) - 1) + 1):
+            straight = _straight(root, line, start, Args(line, start == 1))
+            search = _Search(line, Args(line, start == 1))
+            command = search.walk(root, start)
+            if straight is not None:
+                assert command is straight.command, (mode, words)
+                assert (search.args, vars(search.args)) == (straight.args, vars(straight.args))
+
+
+def test_nearly_every_line_of_the_guide_goes_straight() -> None:
+    """Else nothing is gained by it. What does not: words cut short that only the rest of the line tells."""
+    reader = TreeReader(grammar())
+    reader.read("\n".join(EXAMPLES))
+    lines = [(each.mode, each.words, each.found.args.no) for each in walk(reader.root) if isinstance(each.found, Match)]
+    straight = [_straight(grammar().modes[mode], words, int(no), Args(words, no)) for mode, words, no in lines]
+    assert len(lines) > 300 and sum(each is not None for each in straight) > 0.95 * len(lines)

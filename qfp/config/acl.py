@@ -11,6 +11,7 @@ from .grammar import Args, Command
 from .lex import Word
 from .load import Load, not_modelled
 from .model import AccessList, Ace, Configuration, PortMatch, Remark
+from .quads import quad
 
 PROTOCOLS = {
     "icmp": 1, "igmp": 2, "ipinip": 4, "tcp": 6, "egp": 8, "igrp": 9, "udp": 17, "ipv6-tunnel": 41, "gre": 47,
@@ -162,6 +163,11 @@ class EntryReader:
         return self._value(self.take("an address")), _FULL[4]
 
     def _value(self, text: str) -> int:
+        if self.family == 4:
+            try:
+                return quad(text)
+            except (ValueError, KeyError):
+                pass  # not in the usual writing
         taken = kind_of("ip4" if self.family == 4 else "ip6").take(self.words, self.at - 1)
         if taken is None or isinstance(taken, Bad):
             raise self.wrong(f"{shown(text)} is not an IPv{self.family} address")

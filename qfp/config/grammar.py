@@ -46,6 +46,15 @@ class Args(dict[str, Any]):
         self.secrets: list[Word] = []
         self.shortened = 0  # keywords that were cut short
 
+    def enter(self, name: str, kind: Kind, word: Word, taken: Taken, used: Sequence[Word]) -> None:
+        """Enter an argument that was taken from the words `used`, of which `word` is the first."""
+        self[name], self.columns[name] = taken.value, word.column
+        if kind.secret:
+            self.secrets.append(word)
+        if kind.reference:
+            names = [(each.text, each.column) for each in used] if kind.many else [(taken.value, word.column)]
+            self.places += [(kind.reference, text, column) for text, column in names]
+
     def column(self, name: str) -> int:
         """Return the column of an argument, or of the line's first word."""
         return self.columns.get(name, self.words[0].column)
@@ -163,9 +172,39 @@ class Grammar:
         start = 1 if no else 0
         if start == len(words):
             return Failure(0, words[0].column, "incomplete", "incomplete command")
+        found = _straight(root, words, start, Args(words, no))
+        if found is not None:
+            return found
         search = _Search(words, Args(words, no))
         command = search.walk(root, start)
         return Match(command, search.args) if command else search.failure
+
+
+def _straight(node: Node, words: Sequence[Word], at: int, args: Args) -> Match | None:
+    """What a search finds that never has to step back, as it is with nearly all lines; None where it would have to."""
+    while at < len(words):
+        word = words[at]
+        typed = word.text.lower()
+        full = node.short.get(typed)
+        if full is not None:
+            if full == _AMBIGUOUS:
+                return None
+            args.keywords.add(full)
+            args.shortened += full != typed
+            node, at = node.keywords[full], at + 1
+            continue
+        for (name, _), (kind, after) in node.arguments.items():
+            taken = kind.take(words, at)
+            if isinstance(taken, Taken):
+                args.enter(name, kind, word, taken, words[at : at + taken.words])
+                node, at = after, at + taken.words
+                break
+            if taken is not None:
+                return None
+        else:
+            return None
+    command = node.command or (node.only if args.no else None)
+    return Match(command, args) if command is not None else None
 
 
 class _Search:
@@ -244,13 +283,7 @@ class _Search:
             return None
         args = self.args
         kept = len(args.places), len(args.secrets)
-        args[name], args.columns[name] = taken.value, word.column
-        if kind.secret:
-            args.secrets.append(word)
-        if kind.reference:
-            used = self.words[at : at + taken.words]
-            names = [(each.text, each.column) for each in used] if kind.many else [(taken.value, word.column)]
-            args.places += [(kind.reference, text, column) for text, column in names]
+        args.enter(name, kind, word, taken, self.words[at : at + taken.words])
         found = self.walk(after, at + taken.words)
         if not found:
             del args.places[kept[0] :], args.secrets[kept[1] :]

@@ -42,6 +42,8 @@ def command_of(line: str) -> str | None:
 
 def begins_configuring(line: str) -> bool:
     """Tell whether a line is `configure terminal`, at a prompt or without one."""
+    if "#" not in line and line.lstrip()[:4].lower() != "conf":
+        return False
     prompt = _PROMPT.match(line) if "#" in line else None
     return bool(_CONFIGURE.match(line[prompt.end() :] if prompt else line.strip()))
 
