@@ -17,7 +17,6 @@ from qfp_kernels.layout import (
     CTL_SAD_MASK,
     CTL_WILD,
     FRAG,
-    JOB_BAD,
     JOB_DUE,
     LEVELS,
     MODE_DECRYPT,
@@ -146,11 +145,12 @@ def _level(p, t, i, s, low, natt, ah_or_esp, end, at):
     p.lv_sa[k] = s
     p.lv_seq[k] = seq
     p.lv_len[k] = p.ip_len[i]
-    p.lv_ok[k] = np.uint8(2) if no else np.uint8(0)
+    refusal = np.uint8(2) if no else np.uint8(0)
+    p.lv_ok[k] = refusal
     p.lv_n[i] += np.uint8(1)
     p.c_sa[i] = s
     p.c_hi[i] = np.uint32(seq >> U32)
-    p.c_ok[i] = np.uint8(JOB_BAD if no else JOB_DUE)
+    p.c_ok[i] = refusal ^ np.uint8(JOB_DUE)  # JOB_BAD for one that is refused
     p.sa[i] = s
     if k == i * LEVELS:  # verdicts name the outermost SA
         p.spi[i] = sa.spi
@@ -182,6 +182,19 @@ def _fetch(p, t, n):
                 prefetch(base(t.sp[t.sa[s].sp]))
 
 
+@outlined
+def _without(p, t, i, spi, low, proto):
+    """What becomes of a packet whose SPI nobody knows."""
+    result = _not_ours(p, t, i, NO_SA)
+    if result == NO_SA and p.lv_n[i] == 0:
+        p.spi[i] = spi
+        p.seq[i] = np.uint64(low)
+        ask(p, t, i, spi, proto)
+    elif t.ctl[CTL_MODE] == MODE_DECRYPT:
+        ask(p, t, i, spi, proto)  # an SA with wildcards may be of inner packets as well, and of any UDP port
+    return result
+
+
 @inlined
 def _one(p, t, i):
     """Returns 0 (a job stands), TRANSIT, KEEPALIVE, IKE, or a drop cause.
@@ -211,14 +224,7 @@ def _one(p, t, i):
     low = bswap32i(ld32(at + 4 if proto == 50 else at + 8))
     s = find_sa(t, p.dst0[i], p.dst1[i], spi, proto)
     if s < 0:
-        result = _not_ours(p, t, i, NO_SA)
-        if result == NO_SA and p.lv_n[i] == 0:
-            p.spi[i] = spi
-            p.seq[i] = np.uint64(low)
-            ask(p, t, i, spi, proto)
-        elif t.ctl[CTL_MODE] == MODE_DECRYPT:
-            ask(p, t, i, spi, proto)  # an SA with wildcards may be of inner packets as well, and of any UDP port
-        return result
+        return _without(p, t, i, spi, low, proto)
     if p.lv_n[i] >= LEVELS:
         return NESTED
     return _level(p, t, i, s, low, natt, l4, end, at)

@@ -37,8 +37,10 @@ def infer(sa_in, low):
 def refused(t, sa_in, seq):
     """Whether the window refuses this number now: zero, below it, too old, or seen."""
     top = sa_in.top
+    if seq - top - U1 < M32:  # ahead: a branch of its own, because nearly all numbers are
+        return False
     if seq > top:
-        return seq - top > M32  # no inference leads so far ahead: it lies below zero
+        return True  # no inference leads so far ahead: it lies below zero
     window = np.uint64(sa_in.window)
     if window == U0:
         return False
