@@ -84,9 +84,11 @@ class Source:
         by_line: dict[int, list[str]] = {}
         for field in value.elts:
             assert isinstance(field, ast.Tuple)
-            label, kind, *shape = (ast.literal_eval(part) for part in field.elts)
+            label, kind, *shape = (ast.literal_eval(part) for part in field.elts if not isinstance(part, ast.Name))
+            what = " *" + part.id.lower() + "*" if isinstance(part := field.elts[-1], ast.Name) else ""
             if label != "pad":
-                by_line.setdefault(field.lineno, []).append(f"`{label}` {kind}" + (f"[{shape[0][0]}]" if shape else ""))
+                told = f"`{label}` {kind}" + (f"[{shape[0][0]}]" if shape else "") + what
+                by_line.setdefault(field.lineno, []).append(told)
         for line, fields in by_line.items():
             comment = "" if line == value.lineno else self._comment(line)
             yield fields, comment
@@ -110,7 +112,7 @@ class Source:
         return out
 
 
-# Struct declarations of layout.py, and the tables of TABLE_DTYPES (or the column) whose rows they are.
+# Struct declarations of layout.py, and the tables of TABLES (or the column) whose rows they are.
 STRUCTS = {
     "IFS": "ifs", "FIB_ROOT": "fib_root", "FIB_NODE": "fib_node", "ADJ": "adj", "SPD": "spd", "TUPLE": "tup",
     "ACE": "ace", "SP": "sp", "FLOW": "flow", "SAD_SLOT": "sad", "SA": "sa", "SA_OUT": "sa_out", "SA_IN": "sa_in",
@@ -147,13 +149,13 @@ def struct_tables(source: Source) -> str:
 
 def plain_tables(source: Source) -> str:
     """The tables whose rows are single numbers."""
-    comments = source.comments("TABLE_DTYPES")
+    comments = source.comments("TABLES")
     rows = (
-        (f"`{name}`", kind, comments.get(name, ""))
-        for name, kind in layout.TABLE_DTYPES.items()
-        if isinstance(kind, str) and not name.startswith("v_")
+        (f"`{name}`", kind.str[1:], layout.TABLE_KINDS[name].get("", ""), comments.get(name, ""))
+        for name, kind in layout.TABLE_TYPES.items()
+        if kind.names is None and not name.startswith("v_")
     )
-    return table(("table", "type", "meaning"), rows)
+    return table(("table", "type", "what", "meaning"), rows)
 
 
 def arrow_type(kind: pa.DataType) -> str:
@@ -181,7 +183,9 @@ def columns_page() -> str:
             packet_columns(source),
             "## Tables",
             "The contract between the planes: the control plane writes them, the data plane reads them and keeps its "
-            "counters, sequence numbers and windows in them. Fields that share a line are declared together.",
+            "counters, sequence numbers and windows in them. Fields that share a line are declared together. *state* "
+            "is what packets or timers change and later packets depend on, *counter* what nothing depends on, "
+            "*scratch* of one run; without a word a field is the control plane's (*config*).",
             struct_tables(source),
             "### Tables of numbers",
             "The `v_` tables hold verdict rows on their way out, one for each column of the verdict table.",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from qfp.engines.crypto import EngineError
 from qfp.fia import STEPS, Stage
-from qfp.tables import reassembly
+from qfp.tables import reassembly, state
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.trace.source import Source
@@ -381,9 +381,5 @@ class Engine(Unpicklable):
 def zero_counters(tables: Tables) -> None:
     """Start counting from zero: interfaces, causes, verdicts, statistics (not those of SAs and SPD entries)."""
     t = tables.t
-    for name in ("causes", "cause_bytes", "verdicts", "stats", "late", "pieces", "noted"):
-        getattr(t, name)[:] = 0
-    for field in ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in"):
-        t.ifs[field] = 0
-    t.rsm["merged"], t.rsm["whole"] = 0, 0
+    state.zero_counters(t)
     t.stats[STAT_HELD_BEFORE] = t.rsm["held"].sum()  # fragments that wait now came in, as far as what follows can tell

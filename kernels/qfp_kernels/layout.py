@@ -34,6 +34,14 @@ LEVELS = 4  # nested SAs that are opened in one packet
 KEYS = 112  # bytes of key material an SA: cipher key 32, salt 4, integrity key up to 64 (and 12 spare)
 
 
+# What a field is besides its type: who writes it, and what becomes of it. qfp/tables/state.py derives from this what is
+# taken over, kept for explain, cleared and added up. A field without a word is CONFIG.
+CONFIG = "config"  # the control plane writes it
+STATE = "state"  # packets and timers change it, and what becomes of later packets depends on it
+COUNTER = "counter"  # packets change it, and nothing depends on it
+SCRATCH = "scratch"  # of one turn of the driver, or of one run
+KINDS = (CONFIG, STATE, COUNTER, SCRATCH)
+
 # Fields that lead to another row: -1 = to none. So they stand in rows that nobody has taken yet, too.
 LEADS = {
     "sa": ("sp", "next"), "sa_out": ("sns_at",), "sa_in": ("sns_at",), "life": ("heir", "pair", "moved_at"),
@@ -205,58 +213,58 @@ SA = [  # 192 bytes: what INBOUND needs stands in the first cache line
     ("esp_at", "u1"),  # offset of the ESP header in hdr
     ("udp_at", "u1"),  # offset of the UDP header in hdr (natt)
     ("ah_at", "u1"),  # offset of the AH header in hdr; 255 = none
-    ("fit", "u2"),  # longest inner packet that goes on as it is: plain_mtu, or the VTI's own MTU where that is less
+    ("fit", "u2", STATE),  # longest inner packet that goes on as it is: plain_mtu, or the VTI's own MTU where less
     ("udp_sport", "u2"), ("udp_dport", "u2"),
     ("id_row", "i4"),  # row of `ip_id`: one counter a (source, destination)
     ("csum", "u4"),  # sum of the constant 16-bit words of an IPv4 header
     ("flow_id", "u4"),  # IOS flow id
     ("profile", "u4"),  # row of the control plane's list of algorithm profiles
-    ("plain_mtu", "u2"),  # longest inner packet whose protected form fits `path_mtu`; see qfp/sizes.py
-    ("path_mtu", "u2"),  # of the way to the peer: the egress interface's, or what an ICMP error told
+    ("plain_mtu", "u2", STATE),  # longest inner packet whose protected form fits `path_mtu`; see qfp/sizes.py
+    ("path_mtu", "u2", STATE),  # of the way to the peer: the egress interface's, or what an ICMP error told
     ("before", "u1"),  # 1 = fragment before encryption, 0 = after
     ("comp", "u1"),  # 1 = IPComp with LZS before ESP
     ("hdr", "u1", (96,)),  # outer headers as sent: IP, [AH], [UDP], ESP; network order
 ]  # fmt: skip
 
 SA_OUT = [
-    ("next_seq", "u8"),  # next number to hand out
-    ("last_seq", "u8"),  # the largest before `limits` is asked; in the end 2^32-1, or 2^64-1 with ESN
-    ("packets", "u8"),
-    ("bytes", "u8"),  # of plaintext
-    ("limit", "u8"),  # bytes at which `limits` is asked: 0 = not in use yet
-    ("last", "i8"),  # ns: latest time at which it was used
-    ("errors", "u4"),
-    ("compressed", "u4"),  # packets that comp-lzs made smaller
-    ("incompressible", "u4"),  # packets that it did not
+    ("next_seq", "u8", STATE),  # next number to hand out
+    ("last_seq", "u8", STATE),  # the largest before `limits` is asked; in the end 2^32-1, or 2^64-1 with ESN
+    ("packets", "u8", COUNTER),
+    ("bytes", "u8", STATE),  # of plaintext
+    ("limit", "u8", STATE),  # bytes at which `limits` is asked: 0 = not in use yet
+    ("last", "i8", STATE),  # ns: latest time at which it was used
+    ("errors", "u4", COUNTER),
+    ("compressed", "u4", COUNTER),  # packets that comp-lzs made smaller
+    ("incompressible", "u4", COUNTER),  # packets that it did not
     ("sns_at", "i4"),  # first of its numbers in `sns_out`, one a sequence-number space; -1 = it has one space
 ]
 
 SA_IN = [
-    ("top", "u8"),  # highest authenticated number
+    ("top", "u8", STATE),  # highest authenticated number
     ("window", "u4"),  # N in packets; 0 = no check
     ("win_at", "u4"),  # first word of `win`
-    ("packets", "u8"),
-    ("bytes", "u8"),  # of the packets that carried it, outer header included: the platform counts inbound volume so
-    ("limit", "u8"), ("last", "i8"),  # as in SA_OUT
-    ("replays", "u4"), ("bad_icv", "u4"),
+    ("packets", "u8", COUNTER),
+    ("bytes", "u8", STATE),  # of the packets that carried it, outer header included: so the platform counts
+    ("limit", "u8", STATE), ("last", "i8", STATE),  # as in SA_OUT
+    ("replays", "u4", COUNTER), ("bad_icv", "u4", COUNTER),
     ("ring", "u4"),  # bits of the bitmap: N, or for the odd N of a key file the next power of two from 64 up
     ("sns_at", "i4"),  # first of its rows of `sns_in`; -1 = it has one sequence-number space
 ]  # fmt: skip
 
 LIFE = [  # of an SA: its limits, what has happened to it, and what is seldom counted
-    ("soft", "u8"), ("hard", "u8"),  # bytes; 2^64-1 = none
-    ("soft_seq", "u8"),  # a number above this one asks for a new SA
-    ("last_seq", "u8"),  # the largest number that it may use
-    ("born", "i8"), ("born_at", "i8"),  # first use: ns, and frame number
-    ("moved", "i8"), ("moved_at", "i8"),  # the packet from which on `heir` sends: ns, and frame number
+    ("soft", "u8", STATE), ("hard", "u8", STATE),  # bytes; 2^64-1 = none
+    ("soft_seq", "u8", STATE),  # a number above this one asks for a new SA
+    ("last_seq", "u8", STATE),  # the largest number that it may use
+    ("born", "i8", STATE), ("born_at", "i8", STATE),  # first use: ns, and frame number
+    ("moved", "i8", STATE), ("moved_at", "i8", STATE),  # the packet from which on `heir` sends: ns, and frame number
     ("heir", "i4"),  # outbound: the SA that follows at the soft limit; -1 = none
     ("pair", "i4"),  # whose SA it is: see qfp/control/lifetimes.py; -1 = it has no lifetime
-    ("fresh", "u1"),  # 1 = not in use yet
-    ("coming", "u1"),  # 1 = inbound SA of the next generation: the peer may use it first
-    ("events", "u1"),  # what the control plane has not been told yet: EV_ bits
-    ("stale", "u1"),  # 1 = made under settings that no longer hold: SA_STALE until it is cleared
+    ("fresh", "u1", STATE),  # 1 = not in use yet
+    ("coming", "u1", STATE),  # 1 = inbound SA of the next generation: the peer may use it first
+    ("events", "u1", STATE),  # what the control plane has not been told yet: EV_ bits
+    ("stale", "u1", STATE),  # 1 = made under settings that no longer hold: SA_STALE until it is cleared
     ("generation", "u4"),  # of its pair
-    ("errors", "u4"), ("decompressed", "u4"), ("comp_failed", "u4"),  # inbound
+    ("errors", "u4", COUNTER), ("decompressed", "u4", COUNTER), ("comp_failed", "u4", COUNTER),  # inbound
 ]  # fmt: skip
 
 AWAITED = [  # what the control plane may be asked about an SPI that nobody knows: see awaited.py
@@ -274,9 +282,9 @@ SEL = [  # selectors of an inbound SA, as a key file states them: ranges, both e
 ]  # fmt: skip
 
 SNS_IN = [  # the history of one sequence-number space of an inbound SA; fields as in SA_IN
-    ("top", "u8"),  # highest authenticated number of the space
+    ("top", "u8", STATE),  # highest authenticated number of the space
     ("window", "u4"), ("win_at", "u4"), ("ring", "u4"),
-    ("replays", "u4"),
+    ("replays", "u4", COUNTER),
 ]  # fmt: skip
 
 SAD_SLOT = [  # open addressing on (SPI, destination, protocol)
@@ -309,7 +317,8 @@ SP = [  # SPD entry: counters and what to do
     ("action", "u1"),
     ("levels", "u1"),  # SAs that an inbound packet of this entry must have come through (2 = a bundle)
     ("tun", "i2"),  # tunnel interface that this entry protects (row of `ifs`), -1 = none: a crypto map's
-    ("packets", "u8"), ("bytes", "u8"), ("drops", "u8"),  # bytes of the frames, link layer included
+    ("packets", "u8", COUNTER), ("drops", "u8", COUNTER),
+    ("bytes", "u8", COUNTER),  # of the frames, link layer included
 ]  # fmt: skip
 
 FIB_ROOT = [  # one row a (VRF, family): 2 * VRF for IPv4, 2 * VRF + 1 for IPv6; a row of zeros has no routes
@@ -345,8 +354,10 @@ IFS = [
     ("own6h", "u8"), ("own6l", "u8"),
     ("tun", "i4"),  # row of `tun` of a GRE tunnel, of a multipoint one its head; -1 = none
     ("policy", "i4"),  # output policy: row of `classes`, -1 = none
-    ("in_packets", "u8"), ("in_bytes", "u8"), ("out_packets", "u8"), ("out_bytes", "u8"), ("drops", "u8"),
-    ("process_in", "u8"),  # packets that were reassembled: process-switched, as IOS counts them
+    ("in_packets", "u8", COUNTER), ("in_bytes", "u8", COUNTER),
+    ("out_packets", "u8", COUNTER), ("out_bytes", "u8", COUNTER),
+    ("drops", "u8", COUNTER),
+    ("process_in", "u8", COUNTER),  # packets that were reassembled: process-switched, as IOS counts them
 ]  # fmt: skip
 
 TUN = [  # a GRE tunnel (RFC 2784, 2890). A multipoint one has a head, whose destination is zero, and a row a peer
@@ -356,14 +367,14 @@ TUN = [  # a GRE tunnel (RFC 2784, 2890). A multipoint one has a head, whose des
     ("under", "i4"),  # egress interface of its destination (row of `ifs`)
     ("id_row", "i4"),  # row of `ip_id`; errors that this router makes take the row behind it
     ("key", "u4"),
-    ("next_seq", "u4"), ("top_seq", "u4"),  # next to send; highest received
+    ("next_seq", "u4", STATE), ("top_seq", "u4", STATE),  # next to send; highest received
     ("vrf", "u2"),  # front-door VRF: where its own packets are routed and come from
     ("fam", "u1"),  # of the delivery header
     ("options", "u1"),  # bit 0 checksum, 1 key, 2 sequence numbers
     ("hdr_len", "u1"),  # bytes of `hdr` in use
     ("copy_tos", "u1"), ("copy_df", "u1"),  # `tunnel path-mtu-discovery` copies DF
     ("df", "u1"),  # 0 copy, 1 clear, 2 set: `crypto ipsec df-bit` of a protected tunnel
-    ("started", "u1"),  # a sequence number was received
+    ("started", "u1", STATE),  # a sequence number was received
     ("multi", "u1"),  # 1 = head of a multipoint tunnel: `nbma` says which row a packet goes by
     ("cast", "i4"),  # head: row that multicast goes by, -1 = none
     ("lens", "i4"), ("lens_n", "i4"),  # head: its rows of `nbma_len`, longest prefixes first
@@ -384,18 +395,19 @@ NBMA_LEN = [("mask0", "u8"), ("mask1", "u8"), ("fam", "i8")]  # a prefix length 
 ICMP_LIMIT = [  # token bucket of one class of ICMP errors, in packet time
     ("interval", "i8"),  # ns for a token, 0 = no limit
     ("burst", "i8"),  # tokens that it holds
-    ("tokens", "i8"),
-    ("since", "i8"),  # ns: when `tokens` was right
-    ("started", "i8"),
+    ("tokens", "i8", STATE),
+    ("since", "i8", STATE),  # ns: when `tokens` was right
+    ("started", "i8", STATE),
 ]  # fmt: skip
 
 RSM = [  # a reassembly table: see reassemble.py
-    ("head", "i8"), ("tail", "i8"),  # bytes ever appended to, and freed from, the ring of fragments
-    ("ctx_head", "i8"), ("ctx_tail", "i8"),  # datagrams ever begun; oldest that may be waiting
-    ("now", "i8"),  # latest ns seen
-    ("waiting", "i8"),  # datagrams that wait for fragments
-    ("held", "i8"), ("merged", "i8"), ("whole", "i8"),  # fragments waiting, fragments put together, into datagrams
-    ("turn", "i8"),  # `head` when the turn of the driver began
+    ("head", "i8", STATE), ("tail", "i8", STATE),  # bytes ever appended to, and freed from, the ring of fragments
+    ("ctx_head", "i8", STATE), ("ctx_tail", "i8", STATE),  # datagrams ever begun; oldest that may be waiting
+    ("now", "i8", STATE),  # latest ns seen
+    ("waiting", "i8", STATE),  # datagrams that wait for fragments
+    ("held", "i8", STATE),  # fragments that wait
+    ("merged", "i8", COUNTER), ("whole", "i8", COUNTER),  # fragments that were put together, into so many datagrams
+    ("turn", "i8", SCRATCH),  # `head` when the turn of the driver began
     ("timeout", "i8"),  # ns
     ("per_source", "i8"), ("per_datagram", "i8"),  # limits: waiting datagrams a source, fragments a datagram
     ("ring_at", "i8"), ("ring_size", "i8"),  # its bytes of `rsm_ring`
@@ -444,19 +456,19 @@ VERDICT_FIELDS = (  # one row an input frame, gathered by `deliver`; the Arrow s
 )
 
 # ------------------------------------------------------------------------------------- tables, all of them
-TABLE_DTYPES: dict[str, object] = {
-    "ctl": "i8",  # see CTL_ numbers
+TABLES: dict[str, object] = {  # rows; or (rows, what all of a row is)
+    "ctl": ("i8", STATE),  # see CTL_ numbers
     "sa": SA,
     "sa_out": SA_OUT,
     "sa_in": SA_IN,
     "life": LIFE,
-    "told_out": "i4",  # outbound SAs with events
-    "told_in": "i4",  # inbound ones: apart, because `commit` of the next vectors may run beside `sequence`
-    "win": "u8",  # replay bitmaps, N/64 words an inbound SA
+    "told_out": ("i4", SCRATCH),  # outbound SAs with events
+    "told_in": ("i4", SCRATCH),  # inbound ones: apart, because `commit` of the next vectors may run beside `sequence`
+    "win": ("u8", STATE),  # replay bitmaps, N/64 words an inbound SA
     "ctx": "u1",  # crypto contexts, CONTEXT bytes each
     "keys": "u1",  # key material, KEYS bytes each
     "classes": "u1",  # class of an output policy by family and DSCP: CLASSES_ROW bytes a policy
-    "sns_out": "u8",  # next number of each space of an outbound SA
+    "sns_out": ("u8", STATE),  # next number of each space of an outbound SA
     "sns_in": SNS_IN,
     "awaited": AWAITED,
     "sel_of": "i4",  # row of `sel` of an SA, -1 = it states none; with key files alone
@@ -473,7 +485,7 @@ TABLE_DTYPES: dict[str, object] = {
     "fib_leaf": "u4",  # 1 + row of `adj`; 0 = no route
     "adj": ADJ,
     "ifs": IFS,
-    "ip_id": "u4",
+    "ip_id": ("u4", STATE),
     "tun": TUN,
     "tunh": "i4",  # hash buckets of tunnels: first row, -1 = empty
     "nbma": NBMA,
@@ -482,32 +494,32 @@ TABLE_DTYPES: dict[str, object] = {
     "sad_out": SAD_SLOT,  # outbound SAs by (SPI, peer, protocol): whom an ICMP error is about
     "icmp": ICMP_LIMIT,  # rows: see icmp.CLASS_
     "rsm": RSM,  # rows: 0 in front of decryption, 1 behind it
-    "rsm_ctx": RSM_CTX,
-    "rsm_hash": "i4",  # first row of `rsm_ctx` in a bucket, -1 = empty
-    "rsm_src": "u2",  # waiting datagrams by hash of their source
-    "rsm_ring": "u1",  # fragments: see reassemble.py
-    "rsm_undo": "i8",  # journal of the turn: what to put back when rows are given back to the source
-    "vfr": VFR,
+    "rsm_ctx": (RSM_CTX, STATE),
+    "rsm_hash": ("i4", STATE),  # first row of `rsm_ctx` in a bucket, -1 = empty
+    "rsm_src": ("u2", STATE),  # waiting datagrams by hash of their source
+    "rsm_ring": ("u1", STATE),  # fragments: see reassemble.py
+    "rsm_undo": ("i8", SCRATCH),  # journal of the turn: what to put back when rows are given back to the source
+    "vfr": (VFR, STATE),
     "counters": "u1",  # AES counter blocks 1, 2, 3 ..., 16 bytes each, big-endian
-    "seal": "i8",  # stage addresses by sealer number
-    "open": "i8",
-    "fia": "i8",  # addresses of the stages in order
-    "steps": "i8",  # addresses of what several stages do to one row: see STEP_
-    "makers": "i8",  # callbacks that compile what `steps`, then `fia`, do not hold yet: see jit.made
-    "fia_list": "i8",  # LIST_ number of the list that each stage walks
-    "fia_serial": "i8",  # ticket number of a serial stage, -1 = may run in any order
-    "ticket": "i8",  # 8 words apart: next vector that each serial part admits
-    "walk": "i8",  # state of the walk over the source: see capture.W_
-    "links": "i8",  # pcapng interfaces: see capture.L_
-    "out": "u1",  # output block
-    "causes": "u8",  # packets by drop cause
-    "pieces": "u8",  # by cause: packets dropped beyond the one that a frame's verdict counts
-    "late": "u8",  # fragments by the cause for which they were lost after they had been taken in
-    "cause_bytes": "u8",
-    "verdicts": "u8",  # packets by verdict
-    "noted": "u8",  # frames by space and number (dissect_words): what was not looked into, and offload
-    "stats": "u8",  # see STAT_
-    **{"v_" + f.name: f.dtype for f in VERDICT_FIELDS},
+    "seal": ("i8", SCRATCH),  # stage addresses by sealer number
+    "open": ("i8", SCRATCH),
+    "fia": ("i8", SCRATCH),  # addresses of the stages in order
+    "steps": ("i8", SCRATCH),  # addresses of what several stages do to one row: see STEP_
+    "makers": ("i8", SCRATCH),  # callbacks that compile what `steps`, then `fia`, do not hold yet: see jit.made
+    "fia_list": ("i8", SCRATCH),  # LIST_ number of the list that each stage walks
+    "fia_serial": ("i8", SCRATCH),  # ticket number of a serial stage, -1 = may run in any order
+    "ticket": ("i8", SCRATCH),  # 8 words apart: next vector that each serial part admits
+    "walk": ("i8", SCRATCH),  # state of the walk over the source: see capture.W_
+    "links": ("i8", SCRATCH),  # pcapng interfaces: see capture.L_
+    "out": ("u1", SCRATCH),  # output block
+    "causes": ("u8", COUNTER),  # packets by drop cause
+    "pieces": ("u8", COUNTER),  # by cause: packets dropped beyond the one that a frame's verdict counts
+    "late": ("u8", COUNTER),  # fragments by the cause for which they were lost after they had been taken in
+    "cause_bytes": ("u8", COUNTER),
+    "verdicts": ("u8", COUNTER),  # packets by verdict
+    "noted": ("u8", COUNTER),  # frames by space and number (dissect_words): what was not looked into, and offload
+    "stats": ("u8", COUNTER),  # see STAT_
+    **{"v_" + f.name: (f.dtype, SCRATCH) for f in VERDICT_FIELDS},
 }
 
 (CTL_GEN, CTL_SAD_MASK, CTL_SPDH_MASK, CTL_FIA_N, CTL_ROWS, CTL_OUT_POS, CTL_OUT_SEQ, CTL_OUT_KIND, CTL_V_POS,
@@ -542,7 +554,7 @@ STAT_N = 16
 
 def struct(fields: list) -> np.dtype:
     """Packed dtype of a struct row, its size rounded up to whole 64-bit words."""
-    packed = np.dtype([tuple(f) for f in fields])
+    packed = np.dtype([f[:-1] if f[-1] in KINDS else f for f in fields])
     spare = -packed.itemsize % 8
     return np.dtype([*packed.descr, ("spare", "u1", (spare,))]) if spare else packed
 
@@ -558,14 +570,26 @@ STRUCTS = {
 }  # fmt: skip
 
 
+def _kinds(spec: object) -> dict[str, str]:
+    """What each field of a table is; "" names the rows of a table without fields, or all of them."""
+    if isinstance(spec, tuple):
+        return {"": spec[1]}
+    if isinstance(spec, list):
+        return {f[0]: f[-1] if f[-1] in KINDS else CONFIG for f in spec}
+    return {"": CONFIG}
+
+
 def _dtype(spec: object) -> np.dtype:
+    if isinstance(spec, tuple):
+        spec = spec[0]
     if isinstance(spec, str) and spec in STRUCTS:
         return STRUCTS[spec]
     return struct(spec) if isinstance(spec, list) else np.dtype(spec)  # type: ignore[call-overload]
 
 
 PACKET_DTYPES = {f.name: _dtype(f.dtype) for f in PACKET_FIELDS}
-TABLE_TYPES = {k: _dtype(v) for k, v in TABLE_DTYPES.items()}
+TABLE_TYPES = {k: _dtype(v) for k, v in TABLES.items()}
+TABLE_KINDS = {k: _kinds(v) for k, v in TABLES.items()}
 
 
 GAP = 192  # bytes between columns: guards, and a step that spreads rows over the cache's sets

@@ -12,16 +12,11 @@ from typing import Any
 import numpy as np
 
 from qfp.control.sadb import Pair
+from qfp.tables.state import carry, fields, tables
+from qfp_kernels.layout import COUNTER, STATE
 
-OUT_STATE = ("next_seq", "packets", "bytes", "last", "limit", "last_seq", "errors", "compressed", "incompressible")
-IN_STATE = ("top", "packets", "bytes", "last", "limit", "replays", "bad_icv", "window", "ring")
-LIFE_STATE = ("soft", "hard", "soft_seq", "last_seq", "fresh", "born", "born_at", "errors", "decompressed",
-              "comp_failed", "stale")  # fmt: skip
-TOTALS = ("causes", "cause_bytes", "verdicts", "stats", "late", "pieces")
-IF_TOTALS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops", "process_in")
-TUNNEL_STATE = ("next_seq", "top_seq", "started")
-ICMP_STATE = ("tokens", "since", "started")
-WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")
+WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")  # fragments: whole, or not at all
+WINDOW = ("window", "ring")  # as they were negotiated
 
 
 def take_over(new: Any, old: Any, ts: int, idle_for_all: bool = False) -> None:
@@ -32,6 +27,10 @@ def take_over(new: Any, old: Any, ts: int, idle_for_all: bool = False) -> None:
         before = known.get(_identity(new, k, pair)) if pair.outbound and pair.inbound else None
         if before is not None:
             _pair(new, k, old, before, ts, idle_for_all)
+    entries = {_entry(want): want.sp for want in old._builder.wants}
+    for want in new._builder.wants:
+        if _entry(want) in entries:
+            carry("sp", new.tables.t.sp, want.sp, old.tables.t.sp, entries[_entry(want)])
     new.lifetimes.events[:0] = old.lifetimes.events
     new.lifetimes.counts += old.lifetimes.counts
     _totals(new.tables.t, old.tables.t)
@@ -80,8 +79,8 @@ def _pair(new: Any, k: int, old: Any, before: int, ts: int, idle_for_all: bool) 
 def outbound_state(new: Any, here: int, old: Any, there: int) -> None:
     """Numbers and counters of an outbound SA."""
     t, o = new.tables.t, old.tables.t
-    _copy(t.sa_out, here, o.sa_out, there, OUT_STATE)
-    _copy(t.life, here, o.life, there, LIFE_STATE)
+    carry("sa_out", t.sa_out, here, o.sa_out, there)
+    carry("life", t.life, here, o.life, there)
     mine, theirs = int(t.sa_out["sns_at"][here]), int(o.sa_out["sns_at"][there])
     if mine >= 0 and theirs >= 0:
         count = new.sad.spaces
@@ -91,47 +90,52 @@ def outbound_state(new: Any, here: int, old: Any, there: int) -> None:
 def inbound_state(new: Any, here: int, old: Any, there: int) -> None:
     """Windows and counters of an inbound SA; a window stays as long as it was negotiated."""
     t, o = new.tables.t, old.tables.t
-    _copy(t.life, here, o.life, there, LIFE_STATE)
-    _window(new, t.sa_in, here, o, o.sa_in, there, IN_STATE)
+    carry("life", t.life, here, o.life, there)
+    _window(new, "sa_in", here, o, there)
     mine, theirs = int(t.sa_in["sns_at"][here]), int(o.sa_in["sns_at"][there])
     if mine >= 0 and theirs >= 0:
         for k in range(new.sad.spaces):
-            _window(new, t.sns_in, mine + k, o, o.sns_in, theirs + k, ("top", "window", "ring", "replays"))
+            _window(new, "sns_in", mine + k, o, theirs + k)
 
 
-def _window(new: Any, table: Any, here: int, o: Any, theirs: Any, there: int, names: tuple[str, ...]) -> None:
+def _window(new: Any, name: str, here: int, o: Any, there: int) -> None:
     """State with a bitmap: bits of the same length are needed, so words are found for them."""
+    table, theirs = getattr(new.tables.t, name), getattr(o, name)
     size = int(theirs["ring"][there]) // 64
     if int(table["ring"][here]) // 64 != size:
         table["win_at"][here] = new.sad.window_words(1, size)[0]
-    _copy(table, here, theirs, there, names)
+    carry(name, table, here, theirs, there)
+    for field in WINDOW:
+        table[field][here] = theirs[field][there]
     to, start = int(table["win_at"][here]), int(theirs["win_at"][there])
     new.tables.t.win[to : to + size] = o.win[start : start + size]
 
 
-def _copy(table: Any, here: int, theirs: Any, there: int, names: tuple[str, ...]) -> None:
-    for name in names:
-        table[name][here] = theirs[name][there]
+def _entry(want: Any) -> tuple[Any, ...]:
+    """What makes an SPD entry the same one in another configuration; another peer is no other entry."""
+    return want.interface.name, want.where, want.selector
 
 
 def _totals(t: Any, o: Any) -> None:
-    for name in TOTALS:
-        getattr(t, name)[:] = getattr(o, name)
-    for name in ICMP_STATE:
-        t.icmp[name] = o.icmp[name]
+    """Counters of the whole router, and what is left of the limits on ICMP errors."""
+    for name in tables(COUNTER):
+        if fields(name, COUNTER) == ("",):
+            getattr(t, name)[:] = getattr(o, name)
+    for field in fields("icmp", STATE):
+        t.icmp[field] = o.icmp[field]
 
 
 def _interface(t: Any, row: int, o: Any, there: int) -> None:
     """Counters of an interface; of a GRE tunnel also its numbers."""
-    _copy(t.ifs, row, o.ifs, there, IF_TOTALS)
+    carry("ifs", t.ifs, row, o.ifs, there)
     mine, theirs = int(t.ifs["tun"][row]), int(o.ifs["tun"][there])
     if mine >= 0 and theirs >= 0:
-        _copy(t.tun, mine, o.tun, theirs, TUNNEL_STATE)
+        carry("tun", t.tun, mine, o.tun, theirs)
     if mine >= 0 and theirs >= 0 and t.tun["multi"][mine]:
         old = {_peer(o.tun[k]): int(k) for k in np.flatnonzero(o.tun["iface"] == there)}
         for k in np.flatnonzero(t.tun["iface"] == row):
             if _peer(t.tun[k]) in old:
-                _copy(t.tun, int(k), o.tun, old[_peer(t.tun[k])], TUNNEL_STATE)
+                carry("tun", t.tun, int(k), o.tun, old[_peer(t.tun[k])])
 
 
 def _peer(tunnel: Any) -> tuple[int, int]:

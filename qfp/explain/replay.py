@@ -17,7 +17,7 @@ from qfp.batch import Batch
 from qfp.engine import NullSink
 from qfp.explain.look import Frame
 from qfp.explain.steps import decide, frame_facts, outcome
-from qfp.tables import reassembly
+from qfp.tables import reassembly, state
 from qfp.trace.source import BatchSource, Source
 from qfp.trace.walker import Walker
 from qfp_kernels import capture as C
@@ -63,12 +63,7 @@ from qfp_kernels.reassemble import begin_turn, undo
 
 Array = npt.NDArray[Any]
 CHUNK = 1 << 16  # frames held at a time on the way to the one to explain
-# Everything that packets change; configuration (SAs, rules, routes) stays as it is.
-STATE = ("ctl", "sa_out", "sa_in", "win", "ip_id", "sp", "ifs", "causes", "cause_bytes", "verdicts", "stats", "late",
-         "pieces", "tun", "icmp", "vfr", "rsm", "sns_in", "sns_out", "life", "told_out", "told_in")  # fmt: skip
-REASSEMBLY = ("rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring")  # large: kept only when something is in them
 KEEPERS = ("path_mtus", "lifetimes")  # of the control plane, with a state of their own
-SIZES = ("path_mtu", "plain_mtu", "fit")  # of SAs: ICMP errors change them
 LENGTHS = {
     LIST_RX: ST_RX, LIST_TX: ST_TX, LIST_AH: ST_AH, LIST_FR: ST_FR, LIST_IC: ST_IC, LIST_TU: ST_TU, LIST_ER: ST_ER,
 }  # fmt: skip
@@ -101,27 +96,20 @@ class Origin:
 
 
 def state_of(owner: Any) -> dict[str, Any]:
-    """Copies of all tables that packets change."""
-    t = owner.tables.t
-    kept = {name: getattr(t, name).copy() for name in STATE}
-    kept |= {f"sa.{name}": t.sa[name].copy() for name in SIZES}
-    if t.rsm["head"].any():
-        kept |= {name: getattr(t, name).copy() for name in REASSEMBLY}
-    kept |= {name: getattr(owner, name).state() for name in KEEPERS if hasattr(owner, name)}
-    return kept
+    """Copies of all that packets change: "tables", and the state of each of KEEPERS that the owner has."""
+    kept = {name: getattr(owner, name).state() for name in KEEPERS if hasattr(owner, name)}
+    return {"tables": state.snapshot(owner.tables.t), **kept}
 
 
-def restore(owner: Any, state: dict[str, Any]) -> None:
+def restore(owner: Any, kept: dict[str, Any]) -> None:
     """Put copies back; rows that were added since keep what they hold."""
-    t = owner.tables.t
-    if t.rsm["head"].any() and "rsm_ring" not in state:
-        reassembly.build(owner.tables, ports=bool(state["ctl"][CTL_VFR_MASK] >= 0))
-    for name, kept in state.items():
-        if name in KEEPERS:
-            getattr(owner, name).restore(kept)
-            continue
-        array = t.sa[name[3:]] if name.startswith("sa.") else getattr(t, name)
-        array[: kept.size] = kept
+    t, tables = owner.tables.t, kept["tables"]
+    if t.rsm["head"].any() and ("rsm_ring", "") not in tables:
+        reassembly.build(owner.tables, ports=bool(tables["ctl", ""][CTL_VFR_MASK] >= 0))
+    state.put_back(t, tables)
+    for name in KEEPERS:
+        if name in kept:
+            getattr(owner, name).restore(kept[name])
 
 
 def explain(result: Any, frame: int) -> dict[str, Any]:
@@ -137,15 +125,16 @@ def explain(result: Any, frame: int) -> dict[str, Any]:
     if not 0 <= frame < len(batch):
         raise IndexError(f"the result has {len(batch)} frames, 0 to {len(batch) - 1}: there is no {frame}")
     owner = origin.owner
-    if owner.tables.t.ctl[CTL_GEN] != origin.before["ctl"][CTL_GEN]:
+    if owner.tables.t.ctl[CTL_GEN] != origin.before["tables"]["ctl", ""][CTL_GEN]:
         owner = origin.replica()  # SAs were rekeyed in the run
         _skip(owner, origin.ingress, rows_of(batch, 0, frame))
         return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1))
     present = state_of(owner)
     try:
         restore(owner, origin.before)
+        sent = int(owner.tables.t.stats[STAT_OUT])
         _skip(owner, origin.ingress, rows_of(batch, 0, frame))
-        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1), int(origin.before["stats"][STAT_OUT]))
+        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1), sent)
     finally:
         restore(owner, present)
 

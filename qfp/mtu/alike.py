@@ -13,22 +13,21 @@ import numpy as np
 from qfp.mtu.datagrams import ECHO, Address
 from qfp.mtu.paths import Path
 from qfp.router import Router
+from qfp.tables.state import fields
 from qfp.tables.store import words
-from qfp_kernels.layout import IFS, SA, SP, TUN
+from qfp_kernels.layout import CONFIG, STATE
 
 ADDRESSES = {"src0", "src1", "dst0", "dst1"}
-# Fields that tell one SA, interface, policy entry or tunnel from another, count, or lead to a row that is in the key.
+# Fields that tell one SA, interface, policy entry or tunnel from another, or lead to a row that is in the key.
 IDENTITY: dict[str, set[str]] = {
     "sa": ADDRESSES | {"spi", "generation", "sp", "next", "udp_sport", "udp_dport", "id_row", "csum", "flow_id", "hdr"},
-    "ifs": {"own4", "own6h", "own6l", "spd4", "spd6", "tun", "in_packets", "in_bytes", "out_packets", "out_bytes",
-            "drops", "process_in"},
-    "sp": {"sa_out", "tun", "packets", "bytes", "drops"},
+    "ifs": {"own4", "own6h", "own6l", "spd4", "spd6", "tun"},
+    "sp": {"sa_out", "tun"},
     "tun": ADDRESSES | {"iface", "sp", "id_row", "key", "next_seq", "top_seq", "started", "next", "hdr"},
 }  # fmt: skip
 FIELDS = {
-    table: [name for name in np.dtype(row).names or () if name not in IDENTITY[table]]
-    for table, row in (("sa", SA), ("ifs", IFS), ("sp", SP), ("tun", TUN))
-}
+    table: [name for name in fields(table, CONFIG, STATE) if name not in who] for table, who in IDENTITY.items()
+}  # counters are of no account
 WHETHER = {"own4": 0, "own6h": 0, "own6l": 0, "spd4": -1, "spd6": -1}  # of `ifs`: only whether there is one counts
 
 
