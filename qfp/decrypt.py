@@ -5,10 +5,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
-from qfp import fia
+from qfp import checkpoint, fia
 from qfp.batch import Batch
+from qfp.checkpoint import CheckpointError
+from qfp.control.kept import OF_DECRYPTORS, plane_of, put_plane
 from qfp.control.wildcards import Wildcards
 from qfp.engine import ALIGN_INBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
@@ -22,7 +25,6 @@ from qfp.tables.selectors import build
 from qfp.tables.store import Tables
 from qfp.trace.keyfile_book import Keys
 from qfp.trace.source import BatchSource, Source
-from qfp.unpicklable import Unpicklable
 from qfp.upward import upward
 from qfp_kernels.layout import (
     CTL_CUT_VECTOR,
@@ -39,9 +41,10 @@ from qfp_kernels.layout import (
 )
 
 CAPTURE = "capture"
+PARTS = ("sad", "wildcards")  # of a decryptor, each with a SAVED
 
 
-class Decryptor(Unpicklable):
+class Decryptor:
     """Opens whatever the given SAs can open, in capture order.
 
     sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones); a list from
@@ -50,16 +53,17 @@ class Decryptor(Unpicklable):
     they have some (RFC 4301 section 5.2, step 4).
     """
 
-    remedy = "make it again from its key file (read_keys) in each process"
-
     def __init__(
         self, sas: Sequence[SecurityAssociation], *, window: int | None = None, keep_clear: bool = False,
         selectors: bool = True, engine: str | None = None, threads: int = 1, batch: int = 0,
     ):  # fmt: skip
+        patterns = sas.patterns if isinstance(sas, Keys) else ()
+        self._given = {"sas": list(sas), "patterns": list(patterns)}
+        self._options = {"window": window, "keep_clear": keep_clear, "selectors": selectors, "engine": engine,
+                         "threads": threads, "batch": batch}  # fmt: skip
         self.tables = Tables()
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, [CAPTURE])
-        patterns = sas.patterns if isinstance(sas, Keys) else ()
         sas = [sa.as_captured() for sa in sas]
         if window is not None:
             sas = [replace(sa, replay_window=window) for sa in sas]
@@ -79,6 +83,37 @@ class Decryptor(Unpicklable):
         self.engine = Engine(self.tables, self.sad, threads, batch)
         self.engine.align(ALIGN_INBOUND)
         self.engine.on_stop = upward(self._on_stop)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all that the decryptor has come to (see qfp.checkpoint), for `restore`. The file holds keys.
+
+        Raises OSError, CheckpointError for one whose run was broken off.
+        """
+        checkpoint.write(path, self._dumped())
+
+    @classmethod
+    def restore(cls, path: str | PathLike[str]) -> "Decryptor":
+        """The decryptor that was saved, as it was then. Raises OSError, CheckpointError."""
+        return cls._loaded(checkpoint.read(path), str(path))
+
+    def _dumped(self) -> bytes:
+        if self.engine.failed:
+            raise CheckpointError("a run was broken off, and the tables are unfinished: make a new decryptor")
+        kept = {"given": self._given, "options": self._options, "plane": plane_of(self, PARTS)}
+        return checkpoint.dumps("decryptor", kept, self.tables.t, OF_DECRYPTORS)
+
+    @classmethod
+    def _loaded(cls, data: bytes, name: str = "checkpoint") -> "Decryptor":
+        found = checkpoint.loads(data, "decryptor", name)
+        kept = found.values(OF_DECRYPTORS)
+        made = cls(Keys(kept["given"]["sas"], (), kept["given"]["patterns"]), **kept["options"])
+        put_plane(made, kept["plane"], PARTS)
+        found.put(made.tables.t)
+        return made
+
+    def __reduce__(self) -> Any:
+        """Pickled as it is saved: keys are in it."""
+        return Decryptor._loaded, (self._dumped(),)
 
     def _on_stop(self, why: int, _handle: int, _value: int, _ts: int) -> None:
         if why == STOP_SPI:

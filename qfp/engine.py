@@ -203,6 +203,11 @@ class Engine(Unpicklable):
         self.on_due: Callable[[int], None] | None = None
         self.on_told: Callable[[], None] | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether a run was broken off inside a step: the tables are not what a finished turn leaves."""
+        return self._failed
+
     def align(self, offset: int) -> None:
         """Where fill puts IP headers on a 64-byte line (speed only)."""
         for p in self.workspaces:

@@ -12,7 +12,6 @@ from qfp.engine import MemorySink
 from qfp.stages import STAGE_NAMES
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
-from qfp.unpicklable import Unpicklable
 from qfp_kernels import drops
 from qfp_kernels.capture import MEMORY_HEADER
 from qfp_kernels.jit import kernel
@@ -138,15 +137,13 @@ def reassembly_counters(t: Any) -> dict[str, Any]:
     return {**rows, "lost": lost}
 
 
-class Result(Unpicklable):
+class Result:
     """Outcome of `Router.forward` and `decrypt`.
 
     `packets`: what was sent (Batch, raw IP). `verdicts`: one array a field, one row an input frame. `counters`: see
     `counters`. `came_from`: int64, the row of `source` that each packet sent stems from. `drops`: Arrow table of
     causes. `source`: the batch that went in. `origin`: what `explain` starts from.
     """
-
-    remedy = "take what you need of it: result.packets, result.verdicts, result.counters, result.to_arrow()"
 
     def __init__(self, packets: Batch, verdicts: dict[str, Array], totals: dict[str, Any], tables: Any, sad: Sad,
                  interfaces: Sequence[str], source: Batch, came_from: Array, origin: Any = None):  # fmt: skip
@@ -158,6 +155,14 @@ class Result(Unpicklable):
         self.source = source
         self.origin = origin
         self._tables, self._sad = tables, sad
+
+    def __reduce__(self) -> Any:
+        """Pickled with the router or decryptor that it came from, as that is now: keys are in it."""
+        if self.origin is None:
+            raise TypeError("a result of frames from several interfaces cannot be pickled: pickle its router, and take "
+                            "what you need of it (result.packets, result.verdicts, result.counters)")  # fmt: skip
+        columns = (self.packets, self.verdicts, self.counters)
+        return _unpickled, (columns, self.interfaces, self.source, self.came_from, self.origin)
 
     def __repr__(self) -> str:
         return f"Result({len(self.verdicts['frame'])} frames in, {len(self.packets)} packets out)"
@@ -252,3 +257,12 @@ def _packets(sink: MemorySink, count: int, interfaces: Sequence[str]) -> Batch:
         "link": np.full(count, RAW_IP), "frame": np.arange(count),
     }  # fmt: skip
     return Batch(block, columns, interfaces)
+
+
+def _unpickled(
+    columns: tuple[Any, ...], interfaces: Sequence[str], source: Batch, came_from: Array, origin: Any
+) -> Result:
+    """A result that was pickled."""
+    packets, verdicts, totals = columns
+    owner = origin.owner
+    return Result(packets, verdicts, totals, owner.tables, owner.sad, interfaces, source, came_from, origin)

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from qfp import fia
+from qfp import checkpoint, fia
 from qfp.batch import Batch
+from qfp.checkpoint import CheckpointError
 from qfp.config import Configuration, Issue, load, loads
 from qfp.config.ends import is_modelled, own_address, own_end, peer_ways, tunnel_way
 from qfp.config.pause import uncollected
 from qfp.config.routing import Routing
-from qfp.control import classes, forwarding, tunnels
+from qfp.control import classes, forwarding, kept, tunnels
 from qfp.control.lifetimes import Lifetimes
 from qfp.control.mtu import df_rule
 from qfp.control.pathmtu import PathMtus
@@ -39,7 +40,6 @@ from qfp.tables.sad import Sad
 from qfp.tables.spd import Policies
 from qfp.tables.store import Tables
 from qfp.trace.source import BatchSource, Source
-from qfp.unpicklable import Unpicklable
 from qfp.upward import upward
 from qfp_kernels import capture as C
 from qfp_kernels.icmp import CLASS_DF, CLASS_TTL, CLASS_UNREACHABLE, CLASS_V6
@@ -77,7 +77,7 @@ class RouterError(ValueError):
     """A request that this router cannot carry out; the message says what would do."""
 
 
-class Router(Unpicklable):
+class Router:
     """A modelled router.
 
     config: what `qfp.config.load` returned. keying: auto (SAs derived from configuration and seed) or manual (session
@@ -89,8 +89,6 @@ class Router(Unpicklable):
     sender's network card would have completed them. Raises RouterError, KeyingError, EngineError.
     """
 
-    remedy = "build it again from its configuration (Router.load) in each process"
-
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
         engine: str | None = None, threads: int = 1, batch: int = 0, seed: int = 1, rekey: bool = True,
@@ -99,6 +97,7 @@ class Router(Unpicklable):
         if strict and not config.ok:
             raise RouterError("\n".join(str(issue) for issue in config.errors))
         self.config = config
+        self._told: dict[str, Any] = {}  # the configuration as a checkpoint tells it, once that has been asked for
         self._options: dict[str, Any] = {
             "keying": keying, "keys": keys, "engine": engine, "threads": threads, "batch": batch, "seed": seed,
             "rekey": rekey, "strict": strict, "offload": offload,
@@ -166,6 +165,39 @@ class Router(Unpicklable):
     ) -> "Router":  # fmt: skip
         """From the text of a configuration; parameters and errors as for `load`."""
         return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write all that the router has come to (see qfp.checkpoint), for `restore`. The file holds keys.
+
+        Raises OSError, CheckpointError for a router whose run was broken off, or whose configuration is no text.
+        """
+        checkpoint.write(path, self._dumped())
+
+    @classmethod
+    def restore(cls, path: str | PathLike[str]) -> "Router":
+        """The router that was saved, as it was then. Raises OSError, CheckpointError."""
+        return cls._loaded(checkpoint.read(path), str(path))
+
+    def _dumped(self) -> bytes:
+        if self.engine.failed:
+            raise CheckpointError("a run of this router was broken off, and its tables are unfinished: make a new one")
+        self._told = self._told or kept.told_config(self.config)
+        options = {**self._options, "keys": list(self._options["keys"])}
+        facts = {"config": self._told, "options": options, "plane": kept.plane_of(self), "issues": self.issues}
+        return checkpoint.dumps("router", facts, self.tables.t, kept.kinds_of(self))
+
+    @classmethod
+    def _loaded(cls, data: bytes, name: str = "checkpoint") -> "Router":
+        found = checkpoint.loads(data, "router", name)
+        router = cls(kept.read_config(found.values({}, "config")), **found.values(kept.OF_SAS, "options"))
+        kept.put_plane(router, found.values(kept.kinds_of(router), "plane"))
+        router.issues = found.values(kept.OF_ROUTERS, "issues")
+        found.put(router.tables.t)
+        return router
+
+    def __reduce__(self) -> Any:
+        """Pickled as it is saved: keys are in it."""
+        return Router._loaded, (self._dumped(),)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))

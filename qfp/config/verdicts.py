@@ -33,6 +33,7 @@ class LineVerdicts(Sequence[LineVerdict]):
         self._numbers = {"": 0}  # of commands
         self._names: list[str] = [""]
         self._masked: dict[int, str] = {}  # by position
+        self._hidden: dict[int, str] = {}  # lines with keys, as they were
         self._text = ""
         self._ends = array("Q")
 
@@ -61,13 +62,21 @@ class LineVerdicts(Sequence[LineVerdict]):
         if "\r" in text:
             lines = [line.rstrip("\r") for line in lines]
         for position, masked in self._masked.items():
-            lines[position] = masked
+            self._hidden[position], lines[position] = lines[position], masked
         self._masked = {}
         end = 0
         for line in lines:
             end += len(line)
             self._ends.append(end)
         self._text = "".join(lines)
+
+    def source(self) -> str:
+        """The text that was read, keys and all."""
+        starts = [0, *self._ends]
+        lines = [self._text[starts[k] : starts[k + 1]] for k in range(len(self))]
+        for position, line in self._hidden.items():
+            lines[position] = line
+        return "\n".join(lines)
 
     def counts(self) -> dict[str, int]:
         """How many lines came to which verdict."""

@@ -25,6 +25,8 @@ LEAST = 64  # entries
 class Awaited:
     """The table `awaited`. pairs: numbers of the pairs in `sadb` that are derived."""
 
+    SAVED = ("_ends", "_lacks", "_upto", "_used")  # see qfp.checkpoint
+
     def __init__(self, tables: Tables, sadb: Sadb, pairs: Sequence[int]):
         self._tables, self._sadb = tables, sadb
         self._pairs = np.array(pairs, np.int64)

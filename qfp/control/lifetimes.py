@@ -79,6 +79,9 @@ class Lifetimes:
     """Counts the lifetimes of derived SA pairs and replaces them. `rekey`: whether a new pair can be had. `hand_on(old,
     new)`: called when an outbound SA follows another."""
 
+    SAVED = ("events", "counts", "_birth", "_soft", "_hard", "_idle", "_out", "_in", "limits", "_standing", "past",
+             "_coming", "_further", "_old", "_lingering", "_generations", "_wheel", "_entered", "_awaited")  # fmt: skip
+
     def __init__(
         self, config: Configuration, tables: Tables, sad: Sad, sadb: Sadb, hand_on: Callable[[int, int], None],
         rekey: bool = True,

@@ -28,6 +28,8 @@ class Learned:
 class PathMtus:
     """Path MTUs of outbound SAs. `resize(handle, mtu)` writes an SA's sizes; `home(handle)` is its interface's MTU."""
 
+    SAVED = ("_ages", "history")  # see qfp.checkpoint
+
     def __init__(self, tables: Any, resize: Callable[[int, int], None], home: Callable[[int], int]):
         self._t = tables.t
         self._resize, self._home = resize, home

@@ -43,6 +43,8 @@ def _at_this_end(sa: SecurityAssociation, inbound: bool) -> SecurityAssociation:
 class Sadb:
     """Installs SAs for SPD entries and knows which belongs to which."""
 
+    SAVED = ("pairs", "derived")  # see qfp.checkpoint
+
     def __init__(self, config: Configuration, tables: Tables, sad: Sad, warn: Callable[[int, str, str], None]):
         self._config, self._tables, self._sad, self._warn = config, tables, sad, warn
         self._seed = 0

@@ -19,6 +19,8 @@ class Sizes:
     """Fills MTU fields of `ifs` and `sa`. `mtus`: (interface, family) -> bytes. `home(handle)`: MTU of an outbound SA's
     egress interface."""
 
+    SAVED = ("mtus", "_homes", "_tunnel_of", "_mtu_of_map")  # see qfp.checkpoint
+
     def __init__(self, router: Any):
         self._router, self._t = proxy(router), router.tables.t
         self._config, self._sad = router.config, router.sad

@@ -55,6 +55,8 @@ class Wheel:
     second are looked at once, as columns, and most of them move on.
     """
 
+    SAVED = ("_slots", "_least", "_order", "_at", "_numbers")  # see qfp.checkpoint
+
     def __init__(self, actual: Callable[[Array], Array]):
         self._actual = actual
         self._slots: dict[int, list[tuple[Array, Array]]] = {}

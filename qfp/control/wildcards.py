@@ -29,10 +29,12 @@ class Wildcards:
     """The patterns of a key file at work. `ended`: whether a bound was reached; packets of SPIs that come later find no
     SA. `made`: SAs that they became."""
 
+    SAVED = ("_models", "_asked", "made", "ended")  # see qfp.checkpoint
+
     def __init__(self, tables: Tables, sad: Sad, patterns: Sequence[SaPattern], window: int | None = None):
         self._tables, self._sad = tables, sad
         self._patterns = [p if window is None else replace(p, sa=replace(p.sa, replay_window=window)) for p in patterns]
-        self._models: dict[int, int] = {}  # a pattern's first SA, whose key schedules the others copy
+        self._models: dict[int, int] = {}  # by place of a pattern its first SA, whose key schedules the others copy
         self._asked = 0
         self.made = 0
         self.ended = False
@@ -56,9 +58,10 @@ class Wildcards:
             self._tables.t.ctl[CTL_AWAITED] = K.NOT_ASKED
 
     def _install(self, pattern: SaPattern, sa: SecurityAssociation) -> None:
-        model = self._models.get(id(pattern), -1)
+        place = next(k for k, each in enumerate(self._patterns) if each is pattern)
+        model = self._models.get(place, -1)
         handle = self._sad.install(Profile.of(sa), columns_of([sa]), inbound=True, model=model)[0]
-        self._models.setdefault(id(pattern), int(handle))
+        self._models.setdefault(place, int(handle))
         self.made += 1
 
 

@@ -49,6 +49,11 @@ class CryptoEngine(Unpicklable):
         self.callbacks = Callbacks()
         self._addresses: dict[tuple[str, bool], int] = {}
 
+    @property
+    def combinations(self) -> tuple[tuple[Any, ...], ...]:
+        """(protocol, cipher, key length, integrity, outbound) of every kind, in the order of their numbers."""
+        return tuple(self._kinds)
+
     def attach(self, workspace: Any) -> None:
         """Make a workspace known, so that steps in Python find it by its address."""
         self._workspaces[workspace.address] = workspace

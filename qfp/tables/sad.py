@@ -225,6 +225,8 @@ def _enter(tables: Tables, name: str, mask_at: int, rows: Array, count: int) -> 
 class Pool:
     """Rows of a table, handed out in blocks. `used`: rows that there must be."""
 
+    SAVED = ("used", "_free")  # see qfp.checkpoint
+
     def __init__(self) -> None:
         self.used = 0
         self._free: dict[int, list[int]] = {}
@@ -245,6 +247,9 @@ class Pool:
 
 class Sad(Unpicklable):
     """Allocates SA handles and fills every table that hangs on them."""
+
+    SAVED = ("profiles", "rows", "_free", "_retired", "_windows", "_inbound", "_outbound", "_spaces_in", "_spaces_out",
+             "_id_rows", "_seed")  # fmt: skip
 
     def __init__(self, tables: Tables, engine: str):
         self._tables = tables
