@@ -10,6 +10,8 @@ from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from qfp.version import __version__
+
 if TYPE_CHECKING:  # what type checkers and editors see; `_PLACES` says the same to Python
     from qfp.batch import Batch as Batch
     from qfp.config import Configuration as Configuration
@@ -23,7 +25,6 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_PLACES` says the same
     from qfp.trace import write_trace as write_trace
     from qfp.trace.keyfile import read_keys as read_keys
 
-__version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Configuration",

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from qfp.naming import give_name
 from qfp.tables import state
+from qfp.version import __version__
 from qfp_kernels.layout import CONFIG, COUNTER, STATE, TABLE_KINDS, TABLE_TYPES, aligned
 
 Array = npt.NDArray[Any]
@@ -189,8 +190,6 @@ def put_saved(thing: Any, values: Mapping[str, Any]) -> None:
 
 def dumps(kind: str, facts: Any, t: Any, kinds: Kinds) -> bytes:
     """A checkpoint as bytes."""
-    from qfp import __version__
-
     packer = Packer(kinds, [])
     packed = packer.pack(facts)
     head = {"schema": SCHEMA, "version": __version__, "layout": layout_digest(), "kind": kind, "built": built(t)}

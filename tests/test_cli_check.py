@@ -44,11 +44,11 @@ def test_convert_there_and_back(tmp_path, suffix):
 @pytest.mark.req("USE-4", "USE-5")
 def test_bench_and_diff_hand_their_options_on(tmp_path, monkeypatch):
     import qfp.bench
-    import qfp.diff
+    from qfp.cli import diff_command
 
     seen = []
     monkeypatch.setattr(qfp.bench, "run_bench", lambda *args: seen.append(args) or 0)
-    monkeypatch.setattr(qfp.diff, "run_diff", lambda *args, **more: seen.append((*args, *more.values())) or 1)
+    monkeypatch.setattr(diff_command, "run_diff", lambda *args, **more: seen.append((*args, *more.values())) or 1)
     assert qfp_command("bench", "--quick", "--json").status == 0
     assert qfp_command("diff", "--seed", 5, "--count", 9, "--keys", "k", "--trace", "t").status == 1
     assert qfp_command("diff", "--json", "--allow-null").status == 1

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qfp.config import Configuration, loads
+from qfp.config import Configuration, loads, render
 from qfp.config.commands import grammar
 from qfp.config.grammar import Match
 from qfp.config.lex import words_of
@@ -15,7 +15,7 @@ from qfp.config.routing import Routing
 def again(text: str) -> Configuration:
     """Load a text, and see that what it prints loads to the same."""
     cfg = loads(text)
-    assert loads(cfg.render(show_keys=True)) == cfg
+    assert loads(render(cfg, show_keys=True)) == cfg
     return cfg
 
 

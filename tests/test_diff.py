@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qfp.batch import Batch
-from qfp.diff import client, command, run_diff, sides
+from qfp.cli import diff_command as command
+from qfp.cli.diff_command import run_diff
+from qfp.diff import client, sides
 from qfp.diff.cases import Case, matrix, random_cases
 from qfp.diff.client import PROGRAM, Oracle, OracleError
 from qfp.diff.compare import Difference

@@ -9,9 +9,9 @@ from cli_help import qfp
 from packets import ip4, udp
 
 from qfp.batch import Batch
+from qfp.cli.diff_command import run_diff
 from qfp.config import loads
 from qfp.decrypt import Decryptor
-from qfp.diff import run_diff
 from qfp.router import Router, RouterError
 from qfp.sa import NATT_ANY, SaError, SecurityAssociation
 from qfp.trace import read_trace, write_trace

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packets import ip4, udp
 
 from qfp.batch import Batch
-from qfp.config import Configuration, loads
+from qfp.config import Configuration, loads, render
 from qfp.config.groups import MOST_ENTRIES
 from qfp.config.model import Ace
 from qfp.router import Router
@@ -43,7 +43,7 @@ object-group service REST
 
 def again(text: str) -> Configuration:
     cfg = loads(text)
-    assert loads(cfg.render(show_keys=True)) == cfg
+    assert loads(render(cfg, show_keys=True)) == cfg
     return cfg
 
 

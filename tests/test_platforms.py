@@ -9,7 +9,7 @@ from cli_help import qfp
 from packets import ip4, udp
 
 from qfp.batch import Batch
-from qfp.config import ConfigError, load, loads
+from qfp.config import ConfigError, load, loads, render
 from qfp.config.platforms import MULTI_SN_SINCE, release_of
 from qfp.lab import Lab
 from qfp.lab.errors import LabError
@@ -128,7 +128,7 @@ def test_from_python() -> None:
 
 def test_a_configuration_that_was_refused_a_line_prints_without_it(files: Any) -> None:
     cfg = load(files[0], model="isr4400")
-    assert "multi-sn" not in cfg.render() and loads(cfg.render(), model="isr4400") == cfg
+    assert "multi-sn" not in render(cfg) and loads(render(cfg), model="isr4400") == cfg
 
 
 @pytest.mark.parametrize(

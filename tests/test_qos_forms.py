@@ -7,7 +7,7 @@ import pytest
 from packets import ip4, udp
 
 from qfp.batch import Batch
-from qfp.config import Configuration, loads
+from qfp.config import Configuration, loads, render
 from qfp.config.arguments import DSCP_NAMES
 from qfp.config.model import ClassPolicy, Police
 from qfp.qos import Classifier, headers_of
@@ -21,7 +21,7 @@ SECOND = 10**9
 
 def again(text: str) -> Configuration:
     cfg = loads(text)
-    assert loads(cfg.render(show_keys=True)) == cfg
+    assert loads(render(cfg, show_keys=True)) == cfg
     return cfg
 
 

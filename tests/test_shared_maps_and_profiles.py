@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packets import ip4, ip6, udp
 
 from qfp.batch import Batch
-from qfp.config import loads
+from qfp.config import loads, render
 from qfp.router import Router, RouterError
 
 DF = 0x40
@@ -149,7 +149,7 @@ def test_a_profile_takes_up_to_six_transform_sets(mode: str) -> None:
     for count in range(1, 7):
         cfg = loads(profile(NAMES[:count], mode=mode))
         assert cfg.ok and cfg.profiles["P"].transform_sets == NAMES[:count]
-        assert loads(cfg.render(show_keys=True)) == cfg
+        assert loads(render(cfg, show_keys=True)) == cfg
     (issue,) = loads(profile(NAMES, mode=mode)).errors
     assert "at most 6" in issue.message
     assert loads(profile(NAMES, mode=mode)).profiles["P"].transform_sets == NAMES[:6]
@@ -186,7 +186,7 @@ def test_shared_is_refused_for_ipv6_alone(mode: str) -> None:
         assert "IPv6 tunnels do not take 'shared'" in issue.message and issue.hint == "remove the word"
         assert "tunnel protection" in text.split("\n")[issue.line - 1]
         return
-    assert cfg.ok and cfg.interfaces["Tunnel0"].tunnel.shared and " profile P shared" in cfg.render()
-    assert loads(cfg.render(show_keys=True)) == cfg
+    assert cfg.ok and cfg.interfaces["Tunnel0"].tunnel.shared and " profile P shared" in render(cfg)
+    assert loads(render(cfg, show_keys=True)) == cfg
     packet = Batch.from_frames([ip4("10.1.0.9", "10.2.0.9", udp(1, 2))])
     assert Router(cfg).forward(packet, "gi1").counters["verdicts"] == {"forwarded": 1}

@@ -6,6 +6,7 @@ from packets import ip4, ip6, udp
 from test_dependency_table import LAN, OUTER, hops
 
 from qfp.batch import Batch
+from qfp.config import render
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS, Result
 from qfp.router import Router
 
@@ -225,7 +226,7 @@ def test_the_guides_df_example() -> None:
     router = Router.loads(text)
     frames = [ip4("10.7.0.9", f"10.7.{net}.9", udp(1, 2, bytes(1472)), flags=0x4000) for net in (1, 2)]
     assert words(send(router, *frames, ingress="Loopback0")) == ["FRAG_NEEDED", "forwarded"]
-    shown = router.config.render()
+    shown = render(router.config)
     assert "crypto ipsec df-bit clear\n" in shown and " crypto ipsec df-bit copy\n" in shown
 
 

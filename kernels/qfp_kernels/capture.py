@@ -630,9 +630,7 @@ def walk_pcapng(p, t, n):
     span, cost = t.ctl[CTL_SPAN], t.ctl[CTL_FRAME_COST]
     earliest, bound = NEVER, min(until, t.ctl[CTL_DUE])
     t.walk[W_STATUS] = WALKING
-    k = 0
-    slot = 0
-    used = 0
+    k, slot, used = 0, 0, 0
     while k < limit:
         length = _block_length(t, pos, end)
         if length == 0:

@@ -20,7 +20,7 @@ def diff(
     json_out: o.Json = False,
 ) -> int:
     """Compare qfp with scapy's IPsec byte for byte, shrinking to the smallest case that differs (exit status 1)."""
-    from qfp.diff import run_diff
+    from qfp.cli.diff_command import run_diff
 
     found = run_diff(
         seed, count, str(keys) if keys else None, str(trace) if trace else None, json_out, allow_null=allow_null,

@@ -50,9 +50,8 @@ def run(
     cfg = load_config(config, platform, release, allow_null, strict)
     from qfp.cli.keys import read, skipped_facts
     from qfp.cli.progress import compile_note
-    from qfp.cli.session import Outputs, Session, finish
+    from qfp.cli.session import Outputs, finish
     from qfp.cli.summary import print_run
-    from qfp.control.other_sets import OtherSets
 
     keyfiles = {"sas": export_sas, "esp_sa": export_esp_sa}
     outputs = Outputs(output, verdicts, log, {word: path for word, path in keyfiles.items() if path is not None})
@@ -64,22 +63,12 @@ def run(
             offload=offload,
         )  # fmt: skip
         name = router.interface(ingress)
-
-        def through(source: Any, sink: Any, takers: Any, progress: Any) -> None:
-            router.run(source, name, sink, takers, progress)
-
         writer = _exporter(router, export_sas, export_esp_sa)
-        others = OtherSets(router)
-        watch = others.add if others.wanted else None
-        session = Session(router, trace, outputs, through, router.stages, cfg.platform.arlog_suppress, writer, watch)
-        try:
-            facts = session.execute(json_out)
-        finally:
-            router.engine.close()
+        facts, hints = _through(router, name, trace, outputs, writer, json_out)
     facts = _described(facts, router, config, trace, name, keying.value, seed)
     facts["keys_skipped"] = skipped_facts(sas)
-    facts["hints"] = others.hints()
-    for hint in facts["hints"]:
+    facts["hints"] = hints
+    for hint in hints:
         note(hint)
     status = finish(trace, facts)
     facts["status"] = status
@@ -88,6 +77,25 @@ def run(
     else:
         print_run(facts)
     return status
+
+
+def _through(
+    router: Any, name: str, trace: Path, outputs: Any, writer: Any, json_out: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Run a trace that arrives at an interface: the facts of the run, and hints at transform sets of the other end."""
+    from qfp.cli.session import Session
+    from qfp.control.other_sets import OtherSets
+
+    def through(source: Any, sink: Any, takers: Any, progress: Any) -> None:
+        router.run(source, name, sink, takers, progress)
+
+    others = OtherSets(router)
+    watch, quiet = others.add if others.wanted else None, router.config.platform.arlog_suppress
+    session = Session(router, trace, outputs, through, router.stages, quiet, writer, watch)
+    try:
+        return session.execute(json_out), others.hints()
+    finally:
+        router.engine.close()
 
 
 def load_config(

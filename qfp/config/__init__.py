@@ -32,11 +32,12 @@ from .model import (
     Remark,
     Secret,
     SessionKey,
-    StaticRoute,
     TunnelConfig,
     Vrf,
 )  # fmt: skip
+from .printing import render
 from .references import pair_issues
+from .static_route import StaticRoute
 from .transforms import TransformSet
 from .verdicts import LineVerdict
 
@@ -45,5 +46,5 @@ __all__ = [
     "CryptoMap", "CryptoMapEntry", "Identity", "Interface", "IpsecGlobals", "IpsecProfile", "IsakmpConfig",
     "IsakmpPeer", "IsakmpPolicy", "IsakmpProfile", "Issue", "Keepalive", "Kept", "Keyring", "LineVerdict", "Peer",
     "Platform", "Police", "PolicyMap", "PortMatch", "PreSharedKey", "Remark", "Secret", "SessionKey", "StaticRoute",
-    "TransformSet", "TunnelConfig", "Vrf", "load", "loads", "pair_issues",
+    "TransformSet", "TunnelConfig", "Vrf", "load", "loads", "pair_issues", "render",
 ]  # fmt: skip

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import nat_exemption, tunnel_effects, unmodelled
+from .defaults import default_of
 from .ends import TunnelWay, default_peer, is_modelled, own_address, tunnel_way
-from .load import Load, default_of
+from .load import Load
 from .model import (
     AccessList,
     Ace,
@@ -25,10 +26,10 @@ from .model import (
     Interface,
     PolicyMap,
     SaPolicy,
-    StaticRoute,
     TunnelConfig,
 )
 from .routing import Routing
+from .static_route import StaticRoute
 
 LAB_DOES = "qfp lab does"  # hint of what `qfp run` leaves out and a lab does
 NEEDS_IKE = "IKE is not modelled"

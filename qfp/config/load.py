@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
+from .defaults import default_of
 from .grammar import Args, Handler, Match
 from .issues import Issue
 from .lex import mask_keys
@@ -121,20 +120,6 @@ class Load:
         """Return line and column at which a section (or else the global mode) named something; (0, 0) if nowhere."""
         found = self.places.get((id(section), kind, name)) or self.places.get((id(self.cfg), kind, name))
         return (found[1], found[2]) if found else (0, 0)
-
-
-def default_of(section: Any, attribute: str) -> Any:
-    """Return the default of a dataclass field."""
-    default, factory = _default(cast(Hashable, type(section)), attribute)
-    return default if factory is MISSING else factory()
-
-
-@cache
-def _default(kind: Any, attribute: str) -> tuple[Any, Any]:
-    for each in fields(kind):
-        if each.name == attribute:
-            return each.default, each.default_factory
-    raise AttributeError(attribute)
 
 
 def assign(attribute: str, argument: str = "value") -> Handler:

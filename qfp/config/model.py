@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .issues import Issue
 from .lex import MASK, mask_secrets
 from .route_list import Routes
+from .static_route import StaticRoute
 from .transforms import TransformSet
 from .verdicts import LineVerdict
 
@@ -546,31 +547,6 @@ class IcmpLimits:
 
 
 @dataclass
-class StaticRoute:
-    """A static route: to a next hop, out of an interface, or both."""
-
-    family: int
-    prefix: Network
-    next_hop: Address | None = None
-    interface: str | None = None
-    distance: int = 1
-    vrf: str | None = None
-    name: str | None = None
-    tag: int | None = None
-    permanent: bool = False
-    track: int | None = None  # the number of an object
-    dhcp: bool = False  # the next hop comes by DHCP
-    multicast: bool = False  # for reverse-path checks of multicast alone
-    hop_vrf: str | None = None  # the table of the next hop if another: a VRF, or "" for the global one
-    line: int = field(default=0, compare=False)
-
-    @property
-    def home(self) -> str | None:
-        """The VRF in which the next hop is looked up; None = the global table."""
-        return self.vrf if self.hop_vrf is None else self.hop_vrf or None
-
-
-@dataclass
 class Vrf:
     """A routing table of its own; `families` are those enabled (`ip vrf` enables IPv4)."""
 
@@ -757,9 +733,3 @@ class Configuration:
             return self.hosts[name]
         folded = name.casefold()
         return next((found for host, found in self.hosts.items() if host.casefold() == folded), [])
-
-    def render(self, show_keys: bool = False) -> str:
-        """Return the text of `show running-config`; keys are masked unless asked for."""
-        from .render import render
-
-        return render(self, show_keys)

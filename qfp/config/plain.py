@@ -13,7 +13,7 @@ from socket import AF_INET6, inet_pton
 from typing import Any, Protocol
 
 from .quads import MASK_LENGTHS, quad
-from .route_list import PlainRows
+from .route_list import PlainRows, book_of
 
 _TAIL = r"(?: ([1-9][0-9]{0,2}))? *\r*\Z"
 _ROUTE4 = re.compile(r"ip route ([0-9.]+) ([0-9.]+) ([0-9.]+)" + _TAIL).match
@@ -41,8 +41,6 @@ class RouteRun:
 
     def apply(self, load: Any, section: Any) -> None:
         """Add the routes to those that have been read."""
-        from .routes import book_of
-
         book_of(load).add_plain(self.rows)
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, MutableSequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
-if TYPE_CHECKING:
-    from .model import StaticRoute
+from .static_route import StaticRoute
 
 
 class PlainRoute(NamedTuple):
@@ -67,8 +66,6 @@ class PlainRows:
 
 def route_of(row: PlainRoute) -> StaticRoute:
     """The object that a row stands for."""
-    from .model import StaticRoute
-
     if row.family == 4:
         prefix: IPv4Network | IPv6Network = IPv4Network((row.network, row.length))
         hop: IPv4Address | IPv6Address = IPv4Address(row.hop)
@@ -235,3 +232,9 @@ def _key_of(route: StaticRoute) -> object:
     hop: Any = route.next_hop
     rows.add(int(route.prefix.network_address), route.prefix.prefixlen, int(hop), 1, 0)
     return next(rows.keys())
+
+
+def book_of(load: Any) -> RouteBook:
+    """The static routes that a Load has read."""
+    found: RouteBook = load.index.setdefault("routes", RouteBook())
+    return found

@@ -7,8 +7,9 @@ from typing import Any
 
 from .grammar import Args, Command
 from .load import Load, keep
-from .model import Configuration, StaticRoute, Vrf
-from .route_list import RouteBook
+from .model import Configuration, Vrf
+from .route_list import book_of
+from .static_route import StaticRoute
 
 
 def _route4(load: Load, cfg: Configuration, args: Args) -> None:
@@ -47,12 +48,6 @@ def _route(load: Load, cfg: Configuration, args: Args, route: StaticRoute) -> No
             f"{route.prefix} goes out of {route.interface} without a next hop" if route.interface
             else f"{route.prefix} is not installed"), "write the next hop")  # fmt: skip
     (book_of(load).remove if args.no else book_of(load).add)(route)
-
-
-def book_of(load: Load) -> RouteBook:
-    """The static routes that have been read."""
-    found: RouteBook = load.index.setdefault("routes", RouteBook())
-    return found
 
 
 def _no_route(load: Load, cfg: Configuration, args: Args) -> None:

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from qfp.tables.route import Route
 
 from .ends import interface_addresses
-from .model import Address, Configuration, Interface, Network, StaticRoute
+from .model import Address, Configuration, Interface, Network
 from .rib import MAX_DISTANCE, NONE, Rib
 from .route_list import PlainRoute, Routes
+from .static_route import StaticRoute
 
 # Limited broadcast, and multicast whose scope is the node or the link: for the router itself or nobody behind it
 NEVER_FORWARDED = tuple(ip_network(n) for n in ("255.255.255.255/32", "224.0.0.0/24", "ff01::/16", "ff02::/16"))

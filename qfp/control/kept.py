@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from qfp.checkpoint import CheckpointError, Kind, Kinds, put_saved, saved
-from qfp.config import Configuration, Issue, loads
+from qfp.config import Configuration, Issue, loads, render
 from qfp.config.verdicts import LineVerdicts
 from qfp.control.lifetimes import SaEvent
 from qfp.control.limits import Limits
@@ -33,7 +33,7 @@ def told_config(config: Configuration) -> dict[str, Any]:
     model = config.platform.model
     release = ".".join(map(str, config.platform.release)) if model is not None else None
     told = {"file": config.file, "model": model, "release": release, "allow_null": config.allow_null}
-    for text in (*texts, config.render(show_keys=True)):
+    for text in (*texts, render(config, show_keys=True)):
         if read_config({"text": text, **told}) == config:
             return {"text": text, **told}
     how = "was changed after it had been read, and" if texts else "was made by hand, and"

@@ -3,7 +3,3 @@
 The reference is scapy's IPsec layer. It is GPL-2, so it runs as a program of its own (`oracle_process.py`) that this
 package starts and talks to over pipes, and never imports.
 """
-
-from qfp.diff.command import run_diff
-
-__all__ = ["run_diff"]

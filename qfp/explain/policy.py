@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qfp.config.boxes import port_ranges
-from qfp.config.render_acl import entry_text
+from qfp.config.printing_acl import entry_text
 from qfp.explain.look import Row
 from qfp.explain.words import ICMP, Facts, address, interface_name, sa_facts, sa_name, selector_text
 from qfp_kernels import drops

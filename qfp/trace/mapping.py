@@ -9,13 +9,14 @@ import contextlib
 import mmap
 import os
 import weakref
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
-from qfp.batch import Array
 from qfp_kernels import faults
 
+Array = npt.NDArray[Any]
 _here: dict[int, tuple[int, int]] = {}  # record -> addresses of the first byte and behind the last
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from qfp.cli.diff_command import difference_facts
 from qfp.diff import compare
 from qfp.diff.cases import ENDS, NATT_PORTS, Case, make_sa
 from qfp.diff.client import Job, Oracle
-from qfp.diff.command import difference_facts
 from qfp.diff.compare import compare_all
 from qfp.diff.faults import FAULTS, SEAL, fault
 from qfp.diff.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, Packet

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qfp.cli.diff_command import described, text
 from qfp.diff.cases import ENDS, NATT_PORTS, Case, algorithms, make_sa, matrix, random_cases, random_packet
 from qfp.diff.client import Oracle
-from qfp.diff.command import described, text
 from qfp.diff.compare import Difference, Report, compare_all
 from qfp.diff.packet import DF, ROUTING, Packet
 

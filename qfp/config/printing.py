@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Interface
 from typing import Any
 
+from .defaults import default_of
 from .lex import mask_secrets
-from .load import default_of
 from .model import (
     ClassMap,
     ClassPolicy,
@@ -17,13 +17,13 @@ from .model import (
     Kept,
     Network,
     PolicyMap,
-    StaticRoute,
     TunnelConfig,
     Vrf,
 )  # fmt: skip
-from .render_acl import access_lists, object_groups
-from .render_crypto import crypto_lines
+from .printing_acl import access_lists, object_groups
+from .printing_crypto import crypto_lines
 from .route_list import PlainRoute, Routes, route_of
+from .static_route import StaticRoute
 
 _HEAD = ("version", "service", "boot", "boot-start-marker", "boot-end-marker", "enable", "aaa", "clock", "license")
 
