@@ -117,3 +117,65 @@ def test_explaining_an_earlier_result_uses_its_own_state():
     with pytest.raises(ExplainError, match="run the batch again"):
         second.explain(0)
     assert first.explain(0)["seq"] == 1, "a router's first frames can always be run again"
+
+
+def test_frames_count_from_0_and_with_a_sign_from_1_as_wireshark(tmp_path):
+    o = office(tmp_path)
+    args = ("explain", o.a, o.trace, "--in", IN, "--json", "--frame")
+    facts = qfp(*args, 5).json
+    assert (facts["frame"], facts["number"]) == (5, 6) and qfp(*args, "#6").json == facts
+    assert qfp(*args[:-2], "--frame", "#6").out.startswith("frame 5 (#6): ")
+    for wrong in ("#0", "-1", "#-1", "5.0", "", "#", "x", "9" * 40):
+        said = qfp(*args, wrong)
+        assert said.status == 2 and "'#N' to count from 1" in said.err, wrong
+    beyond = qfp(*args, "#43")
+    assert beyond.status == 2 and "there is no frame 42" in beyond.err
+
+
+def test_the_first_frames_of_a_cause(tmp_path):
+    """Each is what `--frame` says of it: those before it came first."""
+    o = office(tmp_path)
+    o.seal("--export-sas", o / "s.json")
+    rewrite(o / "wire.pcapng", o / "bad.pcap", [0, 1, 1, 4, 0, 5, 4, 1], spoil=(5,))
+    router = ("explain", o.b, o / "bad.pcap", "--in", OUT)
+    opener = ("explain", o / "bad.pcap", "--keys", o / "s.json")
+    for args in (router, opener):
+        told = qfp(*args, "--cause", "replay", "--json").json
+        assert (told["cause"], told["dropped"]) == ("REPLAY", 4)
+        assert [each["frame"] for each in told["frames"]] == [2, 4, 6]
+        for each in told["frames"]:
+            alone = qfp(*args, "--frame", each["frame"], "--json").json
+            assert {name: alone[name] for name in each} == each
+        every = qfp(*args, "--cause", "REPLAY", "--count", 9, "--json").json["frames"]
+        assert [each["frame"] for each in every] == [2, 4, 6, 7]
+        said = qfp(*args, "--cause", "replay", "--count", 2)
+        assert said.out.count("REPLAY") >= 2 and "4 frames were dropped for REPLAY: --count shows more" in said.out
+        assert said.out.startswith("frame 2 (#3)") and "\n\nframe 4 (#5)" in said.out
+        assert qfp(*args, "--cause", "integrity", "--json").json["dropped"] == 1
+        none = qfp(*args, "--cause", "NO_ROUTE")
+        assert none.status == 0 and "no frame was dropped for NO_ROUTE; dropped were: REPLAY 4, INTEGRITY 1" in none.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--cause", "REPLAYS"], "did you mean REPLAY?"),
+        (["--cause", "\x1b[31m"], "docs/drops.md lists them"),
+        (["--cause", "NONE"], "no cause of a drop has this name"),
+        (["--cause", "REPLAY", "--frame", "1"], "explain takes --frame N, or --cause NAME"),
+        ([], "explain takes --frame N, or --cause NAME"),
+        (["--frame", "1", "--count", "2"], "--count belongs to --cause"),
+    ],
+)
+def test_what_explain_is_asked_wrongly(tmp_path, options, words):
+    o = office(tmp_path)
+    said = qfp("explain", o.a, o.trace, "--in", IN, *options)
+    assert said.status == 2 and words in said.err and "\x1b" not in said.err
+
+
+def test_a_cause_in_a_damaged_trace(tmp_path):
+    """What is in front of the damage is looked at, and it is said where that is."""
+    o = office(tmp_path)
+    (o / "cut.pcap").write_bytes(o.trace.read_bytes()[:-5])
+    said = qfp("explain", o.a, o / "cut.pcap", "--in", IN, "--cause", "TTL_EXPIRED", "--json")
+    assert said.status == 0 and said.json["dropped"] == 1 and "frames behind it are not looked at" in said.err

@@ -4,11 +4,13 @@ The kinds: the file is cut within a record, at a record's end, within the page t
 page, to nothing; while a run, a conversion, a study or a batch in memory reads it; on one thread and on several.
 """
 
+import gc
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from qfp.batch import Batch
 from qfp.router import Router
 from qfp.trace import DamagedTrace, convert, open_source, read_trace, write_trace
 from qfp.trace.errors import Shrunk
+from qfp.trace.mapping import Mapping
 from qfp.trace.walker import Walker
 from qfp_kernels import capture as C
 from qfp_kernels import faults
@@ -200,3 +203,27 @@ def test_slots_are_given_back(tmp_path: Path, batch: Batch) -> None:
 def test_batches_can_be_pickled(batch: Batch) -> None:
     """They hold no keys and no addresses."""
     assert pickle.loads(pickle.dumps(batch)) == batch
+
+
+def test_a_mapping_may_die_while_another_one_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's collector comes by wherever objects are made, also where the watched mappings are locked: what it finds
+    there must not wait for that lock (the process stood still for good)."""
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 5000)
+    old: list[Mapping] = []
+    with open(path, "rb") as file:
+        old.append(Mapping(file))
+        arm, died = faults._arm, []
+
+        def arm_and_collect() -> None:
+            died.append(old.pop().record)
+            gc.collect()
+            arm()
+
+        monkeypatch.setattr(faults, "_arm", arm_and_collect)
+        made: list[Mapping] = []
+        maker = threading.Thread(target=lambda: made.append(Mapping(file)), daemon=True)
+        maker.start()
+        maker.join(60)
+    assert not maker.is_alive() and len(died) == 1
+    assert made[0].bytes[:3].tobytes() == b"xxx" and made[0].intact(5000) == 5000

@@ -188,12 +188,16 @@ def watch(low: int, size: int, fd: int) -> int:
 
 
 def forget(record: int) -> None:
-    """The mapping is gone."""
+    """The mapping is gone.
+
+    Without the lock: this is called when an object dies, which may be anywhere, also inside `watch` in the same thread.
+    The record is this mapping's alone until the last line, which is one step of the interpreter.
+    """
     if record:
         k = (record - _records.ctypes.data) // (8 * G_N)
-        with _lock:
-            _records[k * G_N : (k + 1) * G_N] = 0
-            _free.append(k)
+        _records[k * G_N + G_HIGH] = 0  # first: the handler goes by it
+        _records[k * G_N : (k + 1) * G_N] = 0
+        _free.append(k)
 
 
 # --------------------------------------------------------------------------------------------------- asking

@@ -1,5 +1,7 @@
 """`qfp explain`: what each stage decided for one frame, and why."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,9 +9,11 @@ import typer
 
 from qfp.cli import options as o
 from qfp.cli.decrypt import make_decryptor
-from qfp.cli.errors import DAMAGED, DONE, CommandError, guarded, problem_facts
-from qfp.cli.output import clean, console, put_json
+from qfp.cli.errors import DONE, CommandError, guarded, problem_facts
+from qfp.cli.explained import explained, known_cause, of_cause, print_explained
+from qfp.cli.output import put_json
 from qfp.cli.run import load_config, make_router
+from qfp.coerce import shown, whole
 
 SCHEMA = "qfp-explain/1"
 
@@ -20,7 +24,15 @@ def explain(
         list[Path],
         typer.Argument(metavar="[CONFIG] TRACE", help="Configuration and trace, or with --keys the trace alone."),
     ],
-    frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="Record number, from 0.")],
+    frame: Annotated[
+        str | None, typer.Option("--frame", metavar="N", help="Record number, from 0; '#N' counts from 1 (Wireshark).")
+    ] = None,
+    cause: Annotated[
+        str | None, typer.Option("--cause", metavar="NAME", help="Instead: the first frames dropped for this cause.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", metavar="N", min=1, help="How many frames of --cause (default: 3).")
+    ] = None,
     ingress: Annotated[str | None, typer.Option("--in", metavar="IFACE", help="Interface at which it arrives.")] = None,
     keys: o.Keys = None,
     keying: o.KeyingOption = o.Keying.AUTO,
@@ -38,29 +50,49 @@ def explain(
 ) -> int:
     """Say what each stage decided for one frame: the frames before it are run first, because state depends on them."""
     _check(files, ingress, keys, keying)
+    asked = _asked(frame, cause, count)
     from qfp.cli.keys import read, skipped_facts
     from qfp.cli.progress import compile_note
 
     sas: Any = ()
     with compile_note():
         row, problems = 0, []
+        make: Callable[[], Any]
         if len(files) == 2:
             cfg = load_config(files[0], platform, release, allow_null, strict)
             sas = read(keys, strict_keys, cfg.allow_null, captures=False) if keys is not None else ()
             owner = make_router(cfg, keying=keying.value, sas=sas, engine=engine, seed=seed, rekey=rekey)
-            problems = problem_facts(owner.issues)
+            problems, make = problem_facts(owner.issues), owner.again
             row = owner.interfaces.row[owner.interface(str(ingress))]
         else:
             assert keys is not None
             sas = read(keys, strict_keys, allow_null)
-            owner = make_decryptor(sas, window=window, keep_clear=keep_clear, engine=engine)
-        facts = _explained(owner, files[-1], frame, row)
+            make = partial(make_decryptor, sas, window=window, keep_clear=keep_clear, engine=engine)
+            owner = make()
+        facts = explained(owner, files[-1], asked, row) if isinstance(asked, int) else of_cause(
+            owner, make, files[-1], *asked, row)  # fmt: skip
     if json_out:
         facts["keys_skipped"] = skipped_facts(sas)
         put_json({"schema": SCHEMA, "status": DONE, "trace": str(files[-1]), "problems": problems, **facts})
     else:
-        _print(facts)
+        print_explained(facts)
     return DONE
+
+
+def _asked(frame: str | None, cause: str | None, count: int | None) -> int | tuple[str, int]:
+    """The frame, from 0, or the cause and how many of its frames. Raises CommandError."""
+    if (frame is None) == (cause is None):
+        raise CommandError("explain takes --frame N, or --cause NAME for the first frames that were dropped for it")
+    if cause is not None:
+        return known_cause(cause), 3 if count is None else count
+    if count is not None:
+        raise CommandError("--count belongs to --cause: --frame is one frame")
+    text = str(frame)
+    first = 1 if text.startswith("#") else 0
+    found = whole(text[first:], first, 1 << 62)
+    if found is None:
+        raise CommandError(f"--frame {shown(text)}: give a record number from 0, or '#N' to count from 1 as Wireshark")
+    return found - first
 
 
 def _check(files: list[Path], ingress: str | None, keys: Path | None, keying: o.Keying) -> None:
@@ -73,35 +105,3 @@ def _check(files: list[Path], ingress: str | None, keys: Path | None, keying: o.
         raise CommandError("explain with a configuration needs --in IFACE: the interface at which the trace arrives")
     if len(files) == 1 and keys is None:
         raise CommandError("explain needs a configuration before the trace, or --keys FILE")
-
-
-def _explained(owner: Any, trace: Path, frame: int, ingress: int) -> dict[str, Any]:
-    """The facts of one frame; a frame behind damage is reported as damage."""
-    from qfp.explain import ExplainError, explain_trace
-    from qfp.trace import open_source
-
-    with open_source(trace) as source:
-        try:
-            return explain_trace(owner, source, frame, ingress)
-        except ExplainError as error:
-            damage = source.damage(owner.tables.t)
-            if damage is None:
-                raise
-            raise CommandError(f"{error}; the trace is damaged: {damage}", DAMAGED) from None
-
-
-# ------------------------------------------------------------------------------------------------------- text
-def _print(facts: dict[str, Any]) -> None:
-    from rich.text import Text
-
-    from qfp.explain import text
-
-    out = console()
-    out.print(Text(clean(text.head(facts)), style="bold"), soft_wrap=True)
-    for step in facts["stages"]:
-        for said in text.lines(step):
-            line = Text(f"  {said.stage:<{text.WIDTH}}", style="cyan")
-            style = "red" if said.drop else "default" if said.stage else "dim"
-            line.append(clean(said.text), style=style)
-            out.print(line, soft_wrap=True)
-    out.print(Text(clean(text.tail(facts)), style="bold"), soft_wrap=True)

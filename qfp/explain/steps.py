@@ -84,9 +84,10 @@ def _step(stage: str, before: Frame, after: Frame, r: int, said: Said) -> Facts:
 
 # --------------------------------------------------------------------------------------------------- the frame
 def frame_facts(owner: Any, p: Any, batch: Any) -> Facts:
-    """Which frame it was."""
+    """Which frame it was: `frame` counts from 0, `number` from 1 as Wireshark does."""
     return {
-        "frame": int(batch.frame_no[0]), "ts": int(batch.ts[0]), "time": moment(int(batch.ts[0])),
+        "frame": int(batch.frame_no[0]), "number": int(batch.frame_no[0]) + 1,
+        "ts": int(batch.ts[0]), "time": moment(int(batch.ts[0])),
         "link": LINKS.get(int(batch.link[0]), f"link type {int(batch.link[0])}"), "captured": int(batch.length[0]),
         "wire": int(batch.wire[0]), "in_if": interface_name(owner, int(p.in_if[0])),
     }  # fmt: skip

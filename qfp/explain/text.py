@@ -22,8 +22,8 @@ class Line:
 def head(facts: Facts) -> str:
     """Which frame it was."""
     return (
-        f"frame {facts['frame']}: {facts['link']}, {facts['captured']} of {facts['wire']} bytes, {facts['time']}, "
-        f"in {facts['in_if']}"
+        f"frame {facts['frame']} (#{facts['number']}): {facts['link']}, {facts['captured']} of {facts['wire']} bytes, "
+        f"{facts['time']}, in {facts['in_if']}"
     )
 
 
