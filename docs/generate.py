@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from qfp import fia
+from qfp.contracts import contract
 from qfp.trace.verdicts import SCHEMA, VERDICT_SCHEMA
-from qfp_kernels import layout
+from qfp_kernels import capture, layout
 from qfp_kernels.drops import CAUSES, Verdict
 
 VERDICTS = {
@@ -194,7 +196,40 @@ def columns_page() -> str:
     )
 
 
-PAGES: dict[str, Callable[[], str]] = {"drops.md": drops_page, "columns.md": columns_page}
+LISTS = {
+    layout.LIST_SOURCE: "the source", layout.LIST_ROWS: "all rows", layout.LIST_RX: "rx", layout.LIST_TX: "tx",
+    layout.LIST_AH: "ah", layout.LIST_FR: "fr", layout.LIST_IC: "ic", layout.LIST_TU: "tu",
+    layout.LIST_ER: "rows with an ICMP error due",
+}  # fmt: skip
+
+
+def stages_page() -> str:
+    """What each stage reads, writes and may drop, as its source says."""
+    every = (*fia.router(capture.walk_pcapng, capture.emit_pcapng), fia.SELECT_NESTED, fia.SELECT)
+    parts = []
+    for stage in dict.fromkeys(every):
+        found = contract(stage)
+        order = ", in packet order" if stage.serial else ""
+        rows = ((what, ", ".join(f"`{name}`" for name in sorted(names))) for what, names in (
+            ("reads", found.reads), ("writes", found.writes), ("reads tables", found.tables_read),
+            ("writes tables", found.tables_written), ("may drop as", found.drops)) if names)  # fmt: skip
+        parts += [f"## {stage.name}", f"Walks {LISTS[stage.walks]}{order}.", table(("", "names"), rows)]
+    return "\n\n".join(
+        (
+            generated("qfp/fia.py and the sources of the stages"),
+            "# Stages",
+            "What each stage of `qfp/fia.py` reads and writes, derived from its source by `qfp/contracts.py`: an upper "
+            "bound, with what stands on branches that few packets take. Columns and tables are explained in "
+            "[columns.md](columns.md), causes in [drops.md](drops.md). `seal`, `open` and `seal_ah` have the ciphers' "
+            "stages in them.",
+            *parts,
+        )
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "drops.md": drops_page, "columns.md": columns_page, "stages.md": stages_page,
+}  # fmt: skip
 
 
 def main(folder: Path) -> None:

@@ -2,8 +2,9 @@
 
 A stage is a function `(p, t, n)` over a list of rows: p are the columns of the workspace, t the tables, and what it
 returns is how many rows of its list go on (a row that a stage drops has its verdict and cause, and leaves the list).
-Each declaration says which list the stage walks, whether it must run in packet order (serial), what it reads and
-writes, and what it may drop. docs/architecture.md walks a packet through both arrays.
+Each declaration says which list the stage walks, and whether it must run in packet order (serial). What it reads,
+writes and may drop follows from its source (contracts.py, docs/stages.md). docs/architecture.md walks a packet through
+both arrays.
 """
 
 from collections.abc import Callable, Collection
@@ -33,7 +34,6 @@ from qfp_kernels import (
     spd,
     tunnel,
 )
-from qfp_kernels.drops import Drop
 from qfp_kernels.layout import (
     LEVELS,
     LIST_AH,
@@ -62,9 +62,6 @@ class Stage:
     run: Callable[..., Any]
     walks: int  # LIST_ number
     serial: bool = False
-    reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-    drops: tuple[Any, ...] = ()
     calls: tuple[int, ...] = ()  # STEP_ numbers
 
 
@@ -78,80 +75,30 @@ STEPS: dict[int, Callable[..., Any]] = {
     STEP_DISSECT: dissect.dissect_row,
 }
 
-FILL = Stage("fill", capture.fill, LIST_ROWS, reads=("src_at", "cap", "off"), writes=("arena",))
-PARSE = Stage(
-    "parse", parse.parse, LIST_ROWS, reads=("arena", "cap", "link"),
-    writes=("l3", "ip_len", "l4", "fam", "proto", "tos", "ttl", "frag", "sport", "dport", "src1", "dst1"),
-    drops=(Drop.TOO_LONG, Drop.CUT_SHORT, Drop.BAD_HEADER, Drop.BAD_CHECKSUM), calls=(STEP_DISSECT,),
-)  # fmt: skip
-REASSEMBLE = Stage(
-    "reassemble", reassemble.reassemble, LIST_FR, serial=True, reads=("frag", "src1", "dst1", "ts"),
-    writes=("l3", "ip_len", "verdict", "sport", "dport"),
-    drops=(Drop.FRAGMENT_BAD, Drop.FRAGMENT_OVERLAP, Drop.FRAGMENT_DUPLICATE, Drop.REASSEMBLY_FULL,
-           Drop.REASSEMBLY_SOURCE),
-    calls=(STEP_HOLD,),
-)  # fmt: skip
-PATHMTU = Stage("pathmtu", pathmtu.pathmtu, LIST_IC, serial=True, reads=("l4",), writes=("st",))
-LOOKUP = Stage(
-    "lookup", lookup.lookup, LIST_RX, reads=("dst0", "dst1", "l4"), writes=("lv_sa", "lv_seq", "c_off", "c_len"),
-    drops=(Drop.NO_SA, Drop.FRAGMENT, Drop.RUNT, Drop.ENCAP_MISMATCH, Drop.NESTED_TOO_DEEP,
-           Drop.AH_HEADERS),
-)  # fmt: skip
-OPEN = Stage("open", seal.open_, LIST_RX, reads=("c_sa", "c_off", "c_len", "c_hi"), writes=("arena", "c_ok"))
-DECAP = Stage(
-    "decap", decap.decap, LIST_RX, reads=("c_ok",), writes=("l3", "ip_len", "lv_ok"),
-    drops=(Drop.BAD_PADDING, Drop.BAD_NEXT_HEADER, Drop.BAD_INNER, Drop.ECN_CE, Drop.COMP_BAD),
-)  # fmt: skip
-COMMIT = Stage(
-    "commit", commit.commit, LIST_ROWS, serial=True, reads=("lv_sa", "lv_seq", "lv_ok"), writes=("verdict",),
-    drops=(Drop.REPLAY, Drop.INTEGRITY, Drop.ESN_GUESS),
-)  # fmt: skip
-SELECT_NESTED = Stage(
-    "select", select.select_nested, LIST_RX, reads=("lv_sa", "l3", "c_off"), writes=("mark",),
-    drops=(Drop.SELECTOR_MISMATCH,),
-)  # fmt: skip
-SELECT = Stage("select", select.select, LIST_ROWS, reads=("lv_sa", "mark"), drops=(Drop.SELECTOR_MISMATCH,))
-JOIN = Stage("join", join.join, LIST_ROWS, reads=("verdict",), writes=("tx",))
-SPD = Stage(
-    "spd", spd.spd, LIST_TX, reads=("src1", "dst1", "proto", "sport", "dport"), writes=("out_if", "sp", "sa"),
-    drops=spd.DROPS,
-)  # fmt: skip
-TUNNEL = Stage(
-    "tunnel", tunnel.tunnel, LIST_TU, serial=True, reads=("out_if", "l3", "ip_len"),
-    writes=("l3", "ip_len", "vif", "tx"),
-    drops=(Drop.TUNNEL_LOOP, Drop.GRE_NO_TUNNEL, Drop.GRE_HEADER, Drop.GRE_CHECKSUM, Drop.GRE_SEQUENCE,
-           Drop.FRAG_NEEDED, Drop.NO_BUFFERS, *spd.DROPS),
-    calls=(STEP_THROUGH, STEP_CLASSIFY, STEP_HOLD),
-)  # fmt: skip
-FORWARD = Stage(
-    "forward", forward.forward, LIST_TX, reads=("ttl", "ip_len"), writes=("ttl", "lim"),
-    drops=(Drop.TTL_EXPIRED, Drop.FRAG_NEEDED),
-)  # fmt: skip
-SEQUENCE = Stage(
-    "sequence", sequence.sequence, LIST_TX, serial=True, reads=("sa",), writes=("seq", "seq2", "ip_id"),
-    drops=(Drop.SEQ_OVERFLOW,),
-)  # fmt: skip
-PLAN = Stage(
-    "plan", plan.plan, LIST_TX, reads=("sa", "ip_len", "frag"), writes=("tx", "more", "lim"),
-    drops=(Drop.FRAG_NEEDED, Drop.OUT_TOO_LONG, Drop.TRANSPORT_FRAGMENT, Drop.TRANSPORT_MISMATCH, Drop.AH_HEADERS,
-           Drop.NO_BUFFERS),
-    calls=(STEP_SIZE,),
-)  # fmt: skip
-ICMP = Stage(
-    "icmp", icmp.icmp, LIST_ER, serial=True, reads=("icmp", "mtu", "ts"), writes=("tx", "more"),
-    calls=(STEP_CLASSIFY, STEP_SIZE),
-)  # fmt: skip
-QUEUE = Stage("queue", queue.queue, LIST_TX, reads=("out_if", "tos"), writes=("cls",))
-COMPRESS = Stage(
-    "compress", compress.compress, LIST_TX, reads=("sa", "l3", "ip_len"), writes=("ip_len", "nxt"), calls=(STEP_EXPAND,)
-)
-ENCAP = Stage(
-    "encap", encap.encap, LIST_TX, reads=("sa", "seq", "ip_id"), writes=("l3", "ip_len", "c_off", "c_len", "c_icv")
-)
-SEAL = Stage("seal", seal.seal, LIST_TX, reads=("c_sa", "c_off", "c_len", "c_hi"), writes=("arena",))
-SEAL_AH = Stage("seal_ah", seal.seal_ah, LIST_AH, reads=("l3", "l4", "seq2"), writes=("arena",))
-RESERVE = Stage("reserve", capture.reserve, LIST_ROWS, serial=True, reads=("n_out", "ip_len"), writes=("first_out",))
-DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True, reads=("verdict", "cause"))
+FILL = Stage("fill", capture.fill, LIST_ROWS)
+PARSE = Stage("parse", parse.parse, LIST_ROWS, calls=(STEP_DISSECT,))
+REASSEMBLE = Stage("reassemble", reassemble.reassemble, LIST_FR, serial=True, calls=(STEP_HOLD,))
+PATHMTU = Stage("pathmtu", pathmtu.pathmtu, LIST_IC, serial=True)
+LOOKUP = Stage("lookup", lookup.lookup, LIST_RX)
+OPEN = Stage("open", seal.open_, LIST_RX)
+DECAP = Stage("decap", decap.decap, LIST_RX)
+COMMIT = Stage("commit", commit.commit, LIST_ROWS, serial=True)
+SELECT_NESTED = Stage("select", select.select_nested, LIST_RX)
+SELECT = Stage("select", select.select, LIST_ROWS)
+JOIN = Stage("join", join.join, LIST_ROWS)
+SPD = Stage("spd", spd.spd, LIST_TX)
+TUNNEL = Stage("tunnel", tunnel.tunnel, LIST_TU, serial=True, calls=(STEP_THROUGH, STEP_CLASSIFY, STEP_HOLD))
+FORWARD = Stage("forward", forward.forward, LIST_TX)
+SEQUENCE = Stage("sequence", sequence.sequence, LIST_TX, serial=True)
+PLAN = Stage("plan", plan.plan, LIST_TX, calls=(STEP_SIZE,))
+ICMP = Stage("icmp", icmp.icmp, LIST_ER, serial=True, calls=(STEP_CLASSIFY, STEP_SIZE, STEP_THROUGH, STEP_HOLD))
+QUEUE = Stage("queue", queue.queue, LIST_TX)
+COMPRESS = Stage("compress", compress.compress, LIST_TX, calls=(STEP_EXPAND,))
+ENCAP = Stage("encap", encap.encap, LIST_TX)
+SEAL = Stage("seal", seal.seal, LIST_TX)
+SEAL_AH = Stage("seal_ah", seal.seal_ah, LIST_AH)
+RESERVE = Stage("reserve", capture.reserve, LIST_ROWS, serial=True)
+DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True)
 
 # One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing. The last look-up refuses what is
 # nested deeper.
@@ -166,12 +113,12 @@ FEATURES: dict[str, tuple[Stage, ...]] = {"gre": (TUNNEL,), "lzs": (COMPRESS,), 
 
 def walk(stage: Callable[..., Any]) -> Stage:
     """The first stage: rows from the source's record headers."""
-    return Stage("walk", stage, LIST_SOURCE, serial=True, writes=("frame", "ts", "src_at", "cap", "wire", "off"))
+    return Stage("walk", stage, LIST_SOURCE, serial=True)
 
 
 def emit(stage: Callable[..., Any]) -> Stage:
     """The last stage: records into the output block."""
-    return Stage("emit", stage, LIST_ROWS, reads=("l3", "ip_len", "first_out"))
+    return Stage("emit", stage, LIST_ROWS)
 
 
 def router(

@@ -16,7 +16,7 @@ from qfp_kernels.rows import ingress
 from qfp_kernels.simd import bswap16i, ld8, ld16, st8, st16
 
 TTL_EXPIRED, FRAG_NEEDED = int(Drop.TTL_EXPIRED), int(Drop.FRAG_NEEDED)
-STAGE_FORWARD, STAGE_PLAN = STAGES.index("forward"), STAGES.index("plan")
+STAGE_FORWARD = STAGES.index("forward")
 TCP, SYN, OPTION_MSS = 6, 2, 2
 NO_LIMIT = 65535
 
@@ -71,12 +71,12 @@ def clamp_mss(p, t, i):
 
 
 @inlined
-def hop(p, t, i, mss):
-    """One hop of a packet on its way through; False when it ends here."""
+def hop(p, t, i, mss, stage):
+    """One hop of a packet on its way through, in this stage; False when it ends here."""
     ttl = p.ttl[i]
     if ttl <= 1:
         owe(p, i, ERR_TTL, 0)
-        drop(p, i, TTL_EXPIRED, STAGE_FORWARD)
+        drop(p, i, TTL_EXPIRED, stage)
         return False
     at = base(p.arena) + p.l3[i]
     p.ttl[i] = ttl - np.uint8(1)
@@ -103,7 +103,7 @@ def too_long(p, i, mtu):
         p.lim[i] = mtu
         return True
     owe(p, i, ERR_BIG, mtu if p.fam[i] == 4 else max(mtu, MTU_MIN6))
-    drop(p, i, FRAG_NEEDED, STAGE_PLAN)
+    drop(p, i, FRAG_NEEDED, STAGE_FORWARD)
     return False
 
 
@@ -112,7 +112,7 @@ def forward(p, t, n):
     mss = t.ctl[CTL_MSS] != 0
     for k in range(n):
         i = np.int64(p.tx[k])
-        if (p.flags[i] & ORIGIN) == 0 and not hop(p, t, i, mss):
+        if (p.flags[i] & ORIGIN) == 0 and not hop(p, t, i, mss, STAGE_FORWARD):
             continue
         if p.verdict[i] != 0:  # what goes out in the clear has its verdict and is done
             mtu = mtu_of(t, np.int64(p.out_if[i]), p.fam[i])

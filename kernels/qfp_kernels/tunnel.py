@@ -221,7 +221,7 @@ def _enter(p, t, i, mss):
         owe(p, i, ERR_HOST, 0)
         drop(p, i, IF_DOWN, STAGE_TUNNEL)
         return False
-    if (p.flags[i] & ORIGIN) == 0 and not hop(p, t, i, mss):
+    if (p.flags[i] & ORIGIN) == 0 and not hop(p, t, i, mss, STAGE_TUNNEL):
         return False
     cause = NO_ROUTE if tun.under < 0 else _fit(p, t, i, tun)
     if cause != 0:
