@@ -266,12 +266,13 @@ def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------------- head and tail
-@clause("head", r"frame (\d+): (.+), (\d+) of (\d+) bytes, (.+ UTC|\d+ ns), in (\S+)")
+@clause("head", r"frame (\d+) \(#(\d+)\): (.+), (\d+) of (\d+) bytes, (.+ UTC|\d+ ns), in (\S+)")
 def head(c: Checker, m: Any) -> None:
     link = {1: "Ethernet", 101: "raw IP"}.get(c.link)
-    said = (int(m[1]), m[2], int(m[3]), int(m[4]), m[5], m[6])
+    said = (int(m[1]), m[3], int(m[4]), int(m[5]), m[6], m[7])
     in_if = c.result.interfaces[int(c.row["in_if"])]
     hold(said == (c.frame, link, len(c.data), c.wire, moment(c.ts), in_if), m.group())
+    hold(int(m[2]) == c.frame + 1, m.group())
 
 
 TAIL = (
