@@ -1,8 +1,8 @@
 """qfp: an IPsec forwarding processor in software, after the Cisco QuantumFlow Processor.
 
-    import qfp
-    router = qfp.Router.load("branch.cfg")
-    result = router.forward(qfp.read_trace("office.pcapng"), ingress="GigabitEthernet0/0/1")
+import qfp
+router = qfp.Router.load("branch.cfg")
+result = router.forward(qfp.read_trace("office.pcapng"), ingress="GigabitEthernet0/0/1")
 """
 
 import sys

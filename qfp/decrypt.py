@@ -1,6 +1,6 @@
 """Decryption with key files alone: no configuration, no routes, no policy but the selectors of SAs (USE-3).
 
-    result = decrypt(read_trace("wire.pcapng"), read_keys("esp_sa"))
+result = decrypt(read_trace("wire.pcapng"), read_keys("esp_sa"))
 """
 
 from collections.abc import Callable, Sequence

@@ -235,7 +235,6 @@ class Engine(Unpicklable):
         """Enter a stage that few packets need: it is compiled when the first one comes."""
         key = (table, k, run)
         if key not in self._makers:
-
             entries = getattr(self.t, table)
 
             def enter(address: int) -> None:

@@ -132,9 +132,7 @@ def router(
     return (walk(source), FILL, PARSE, *INBOUND, *outbound, RESERVE, DELIVER, *out)
 
 
-def decrypt(
-    source: Callable[..., Any], sink: Callable[..., Any] | None, selectors: bool = False
-) -> tuple[Stage, ...]:
+def decrypt(source: Callable[..., Any], sink: Callable[..., Any] | None, selectors: bool = False) -> tuple[Stage, ...]:
     """Decryption with key files alone: no routes, and of policies the selectors of SAs, if any has some."""
     out = (emit(sink),) if sink is not None else ()
     # key files do not tell whether an SA has IPComp

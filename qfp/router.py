@@ -1,7 +1,7 @@
 """Router: configuration, control plane, tables and engine in one object.
 
-    router = Router.load("branch.cfg")
-    result = router.forward(read_trace("office.pcapng"), ingress="GigabitEthernet0/0/1")
+router = Router.load("branch.cfg")
+result = router.forward(read_trace("office.pcapng"), ingress="GigabitEthernet0/0/1")
 """
 
 from collections.abc import Callable, Iterator, Sequence

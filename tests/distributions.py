@@ -1,6 +1,6 @@
 """Wheel and source distribution of this tree: `make dist` builds both and tries the one with the tests of the other.
 
-    python tests/distributions.py FOLDER
+python tests/distributions.py FOLDER
 """
 
 import os

@@ -251,7 +251,9 @@ interface Tunnel1
 
 
 def test_without_a_transform_set_the_default_one_is_used() -> None:
-    cfg = again(PEER + """crypto map M 10 ipsec-isakmp
+    cfg = again(
+        PEER
+        + """crypto map M 10 ipsec-isakmp
  set peer 192.0.2.1
  match address A
 crypto map M 20 ipsec-isakmp
@@ -259,7 +261,8 @@ crypto dynamic-map D 5
 crypto ipsec profile Q
 interface Tunnel1
  tunnel protection ipsec profile default
-""")
+"""
+    )
     built_in = cfg.transform_sets["default"]
     assert (built_in.cipher, built_in.key_bits, built_in.esp_auth) == ("aes-cbc", 128, "hmac-sha1-96")
     assert built_in.mode == "transport" and not built_in.mode_require, "tunnel mode where transport mode cannot be"
@@ -312,7 +315,9 @@ def test_what_may_stand_at_a_refused_word_is_named(text: str, words: str) -> Non
 
 
 def test_every_remedy_that_is_a_command_is_taken() -> None:
-    text = PEER + """crypto map M local-address 192.0.2.9
+    text = (
+        PEER
+        + """crypto map M local-address 192.0.2.9
 crypto map M 10 ipsec-isakmp
  set peer 192.0.2.1/32
  set peer 2001:db8::7
@@ -340,6 +345,7 @@ ip vrf V
  address-family ipv6
 access-list 5 permit 10.0.0.0 255.255.255.0
 """
+    )
     hints = {issue.hint for issue in loads(text).issues}
     told = [hint.partition(" ")[2] for hint in hints if hint.startswith(("write ", "add crypto"))]
     commands = [each for each in told if not each.startswith(("0.", "vrf definition"))]

@@ -102,6 +102,6 @@ def test_flow_cache_forgets_when_tables_change() -> None:
 def test_freed_rows_hold_no_key() -> None:
     receiver = Decryptor([association(0x1000)])
     handle = receiver.handles[0]
-    assert receiver.tables.t.keys[: 36].any()
+    assert receiver.tables.t.keys[:36].any()
     receiver.sad.free(handle, handles(receiver.sad, handle).generation)
     assert not receiver.tables.t.keys.any() and not receiver.tables.t.ctx.any()

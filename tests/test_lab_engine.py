@@ -200,9 +200,7 @@ interface GigabitEthernet0/0/1
  ip address 10.1.0.1 255.255.0.0
  ipv6 address 2001:db8:1::1/64
 """
-    for k, (mode, protected) in enumerate(
-        [("ipsec ipv4", True), ("gre ip", True), ("gre ip", False)], 1
-    ):
+    for k, (mode, protected) in enumerate([("ipsec ipv4", True), ("gre ip", True), ("gre ip", False)], 1):
         base += f"interface Tunnel{k}\n ip address 10.99.{k}.1 255.255.255.0\n tunnel source GigabitEthernet0/0/0\n"
         base += f" tunnel destination 192.0.2.{10 + k}\n tunnel mode {mode}\n"
         base += f" ipv6 address 2001:db8:99:{k}::1/64\n" + " tunnel protection ipsec profile P\n" * protected

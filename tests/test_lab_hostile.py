@@ -180,8 +180,11 @@ def test_salts_of_any_bytes(made: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["--seed", "--batch", "--threads", "--frame", "--window"])
 @pytest.mark.parametrize("value", [NINES, "-" + NINES, "9" * 30, "nan", "1e400", "²", "\udcff", ""])
 def test_numbers_of_options(made: Any, option: str, value: str) -> None:
-    command = ["explain", made.a, made.trace, "--in", "gi0/0/1"] if option in ("--frame", "--window") else \
-        ["run", made.a, made.trace, "--in", "gi0/0/1"]
+    command = (
+        ["explain", made.a, made.trace, "--in", "gi0/0/1"]
+        if option in ("--frame", "--window")
+        else ["run", made.a, made.trace, "--in", "gi0/0/1"]
+    )
     frame = [] if option != "--window" else ["--frame", "1"]
     said = qfp(*command, *frame, f"{option}={value}")
     assert said.status in (0, 2) and (said.status == 0) == (option == "--seed" and value == "9" * 30)

@@ -101,7 +101,7 @@ def test_the_command_writes_series(folder: Path) -> None:
 
 
 def test_bad_intervals_are_refused(folder: Path) -> None:
-    text = lab_file(folder).read_text().replace("1.pcap\"", "1.pcap\"\nstart = \"100 s\"")
+    text = lab_file(folder).read_text().replace('1.pcap"', '1.pcap"\nstart = "100 s"')
     for value, remedy in (('"soon"', "5 ms"), ("1", "give at least")):
         with pytest.raises(LabError, match=remedy) as caught:
             Lab(parse(f"interval = {value}\n{text}\n", "x", folder))

@@ -318,8 +318,10 @@ PEERS = (" set peer 203.0.113.2\n", " set peer 203.0.113.2 default\n set peer 20
 def test_idleness_leads_back_to_the_default_peer(word: str) -> None:
     from ipaddress import ip_address
 
-    config = text(1).replace(*PEERS).replace(
-        " match address 101\n", f" match address 101\n set security-association idle-time 60{word}\n", 1
+    config = (
+        text(1)
+        .replace(*PEERS)
+        .replace(" match address 101\n", f" match address 101\n set security-association idle-time 60{word}\n", 1)
     )
     r = Router.loads(config)
     first, second = (ip_address(a) for a in ("203.0.113.2", "203.0.113.77"))
@@ -547,12 +549,15 @@ def test_a_key_file_of_manual_and_derived_sas(tmp_path: Path) -> None:
  set session-key outbound {keys}
 """
     acl = "access-list 150 permit ip 10.1.0.0 0.0.255.255 10.3.0.0 0.0.255.255\n"
-    config = text(1, transform="esp-aes esp-sha-hmac", extra=acl) + f"""crypto map M 20 ipsec-manual
+    config = (
+        text(1, transform="esp-aes esp-sha-hmac", extra=acl)
+        + f"""crypto map M 20 ipsec-manual
  set peer 203.0.113.2
  set transform-set T
  match address 150
 {manual}ip route 10.3.0.0 255.255.0.0 203.0.113.2
 """
+    )
     (tmp_path / "r.cfg").write_text(config)
     frames = [packet(), ip4("10.1.0.9", "10.3.0.9", udp(1, 2, b"x"))] * 3
     write_trace(tmp_path / "in.pcap", Batch.from_frames(frames))

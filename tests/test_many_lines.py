@@ -237,14 +237,21 @@ def told(cfg: Configuration) -> list[str]:
 
 
 @pytest.mark.req("BASE-4")
-@pytest.mark.parametrize(("rows", "gone"), [
-    ([("10.0.0.0/8", "192.0.2.2", ""), ("20.0.0.0/8", "10.9.9.9", ""), ("30.0.0.0/8", "20.9.9.9", "")], []),
-    ([("30.0.0.0/8", "20.9.9.9", ""), ("20.0.0.0/8", "10.9.9.9", ""), ("10.0.0.0/8", "192.0.2.2", "")], []),
-    ([("20.0.0.0/8", "20.9.9.9", "")], ["20.0.0.0/8"]),
-    ([("0.0.0.0/0", "192.0.2.2", ""), ("20.0.0.0/8", "20.9.9.9", "")], ["20.0.0.0/8"]),
-    ([("0.0.0.0/0", "192.0.2.2", ""), ("20.0.0.0/8", "10.9.9.9", ""), ("10.0.0.0/8", "20.9.9.9", "")], ["10.0.0.0/8"]),
-    ([("20.0.0.0/8", "10.9.9.9", ""), ("10.0.0.0/8", "20.9.9.9", "")], ["20.0.0.0/8", "10.0.0.0/8"]),
-], ids=["a chain", "a chain backwards", "over itself", "over itself beside a default", "a circle", "hung in the air"])
+@pytest.mark.parametrize(
+    ("rows", "gone"),
+    [
+        ([("10.0.0.0/8", "192.0.2.2", ""), ("20.0.0.0/8", "10.9.9.9", ""), ("30.0.0.0/8", "20.9.9.9", "")], []),
+        ([("30.0.0.0/8", "20.9.9.9", ""), ("20.0.0.0/8", "10.9.9.9", ""), ("10.0.0.0/8", "192.0.2.2", "")], []),
+        ([("20.0.0.0/8", "20.9.9.9", "")], ["20.0.0.0/8"]),
+        ([("0.0.0.0/0", "192.0.2.2", ""), ("20.0.0.0/8", "20.9.9.9", "")], ["20.0.0.0/8"]),
+        (
+            [("0.0.0.0/0", "192.0.2.2", ""), ("20.0.0.0/8", "10.9.9.9", ""), ("10.0.0.0/8", "20.9.9.9", "")],
+            ["10.0.0.0/8"],
+        ),
+        ([("20.0.0.0/8", "10.9.9.9", ""), ("10.0.0.0/8", "20.9.9.9", "")], ["20.0.0.0/8", "10.0.0.0/8"]),
+    ],
+    ids=["a chain", "a chain backwards", "over itself", "over itself beside a default", "a circle", "hung in the air"],
+)
 def test_what_leads_back_to_itself_is_not_installed_and_said(rows: list[tuple[str, str, str]], gone: list[str]) -> None:
     """IOS: a static route that would resolve its own next hop is self-recursive and stays out of the table."""
     found = told(with_routes(rows))
@@ -253,6 +260,7 @@ def test_what_leads_back_to_itself_is_not_installed_and_said(rows: list[tuple[st
 
 def test_a_chain_of_thousands_is_followed() -> None:
     """Each over the one before, the first of them last in the file."""
+
     def at(k: int) -> str:
         return dotted((11 << 24) + k * 256)
 

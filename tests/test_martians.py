@@ -78,9 +78,7 @@ def test_what_is_for_the_router_itself_is_punted_as_before(router: Router, src: 
 
 @pytest.mark.req("BASE-11")
 def test_no_icmp_error_is_sent_about_them(router: Router) -> None:
-    result = router.forward(
-        Batch.from_frames([udp_between("127.0.0.1", TO4), udp_between(GOOD4, "127.0.0.1")]), IN
-    )
+    result = router.forward(Batch.from_frames([udp_between("127.0.0.1", TO4), udp_between(GOOD4, "127.0.0.1")]), IN)
     assert len(result.packets) == 0
 
 

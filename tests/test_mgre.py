@@ -157,6 +157,7 @@ interface Tunnel1
 @pytest.mark.req("BASE-5")
 def test_two_tunnels_share_their_sas() -> None:
     """Same source, profile and peer with `shared`: one pair of SAs, and the key says whose a packet is."""
+
     def text(me: int, shared: str = " shared") -> str:
         far = 3 - me
         routes = f"ip route 10.{far}.0.0 255.255.0.0 172.31.0.{far}\n"

@@ -18,8 +18,10 @@ VTI = Case("disabled", "copy", 0, "", "vti", 4, 4)
 
 def tcp_sum(src: bytes, dst: bytes, segment: bytes) -> int:
     """Checksum over the pseudo header and the segment; 0 when it is right."""
-    pseudo = src + dst + struct.pack(">II", len(segment), 6) if len(src) == 16 else src + dst + struct.pack(
-        ">BBH", 0, 6, len(segment)
+    pseudo = (
+        src + dst + struct.pack(">II", len(segment), 6)
+        if len(src) == 16
+        else src + dst + struct.pack(">BBH", 0, 6, len(segment))
     )
     whole = pseudo + segment
     return naive.checksum(whole + b"\0" * (len(whole) & 1))
@@ -118,7 +120,7 @@ def test_any_options(options: bytes, words: int, data: int) -> None:
 
 
 SHARED = Router.loads(
-    VTI.config(1).replace("Tunnel0\nipv6 route", "203.0.113.2\nipv6 route").replace(
-        " ipv6 address fd00:1::1/32\n", " ipv6 address fd00:1::1/32\n ip tcp adjust-mss 1360\n"
-    )
+    VTI.config(1)
+    .replace("Tunnel0\nipv6 route", "203.0.113.2\nipv6 route")
+    .replace(" ipv6 address fd00:1::1/32\n", " ipv6 address fd00:1::1/32\n ip tcp adjust-mss 1360\n")
 )  # sends clear

@@ -205,8 +205,10 @@ def test_every_fate_is_what_the_sizes_predict(transform: str, how: str) -> None:
     found = report(router, sizes=(1380, 1500))
     sizing = router.sad.sizing(found.paths[0].path.sa)
     plain = sizing.plaintext_mtu(1500)
-    assert found.paths[0].sas[0]["plaintext_mtu"] == plain == sum(
-        step["bytes"] for step in found.paths[0].sas[0]["arithmetic"]
+    assert (
+        found.paths[0].sas[0]["plaintext_mtu"]
+        == plain
+        == sum(step["bytes"] for step in found.paths[0].sas[0]["arithmetic"])
     )
     assert fates(found, 4, True) == [(1380, plain, "whole", "-"), (plain + 1, 1500, f"dropped 3/4/{plain}", "-")]
     assert fates(found, 4, False)[1] == (plain + 1, 1500, f"{how} encryption", "-")

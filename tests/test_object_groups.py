@@ -88,11 +88,15 @@ def test_an_echo_of_a_service_group_is_that_message_alone() -> None:
 
 
 def test_every_pair_of_members_and_the_order_of_entries() -> None:
-    cfg = again(NETWORKS + SERVICES + """ip access-list extended A
+    cfg = again(
+        NETWORKS
+        + SERVICES
+        + """ip access-list extended A
  deny object-group WEB object-group SERVERS object-group MORE log
  permit tcp object-group MORE eq 5 object-group SERVERS range 7 9
  permit ip host 10.1.0.1 any
-""")
+"""
+    )
     acl = cfg.access_lists["A"]
     assert len(acl.entries) == 3 and len(acl.rules) == 10 * 6 * 1 + 6 + 1, "10.2 and 10.3.0 stay two prefixes"
     assert [ace.sequence for ace in acl.rules] == sorted(ace.sequence for ace in acl.rules)
@@ -175,7 +179,9 @@ def test_merged_members_match_what_each_of_them_does(members: list[tuple[str, An
 
 
 def test_packets_of_the_groups_are_protected_and_others_are_not() -> None:
-    cfg = loads(NETWORKS + """object-group service WEB
+    cfg = loads(
+        NETWORKS
+        + """object-group service WEB
  udp eq domain
  group-object MORE-WEB
 object-group service MORE-WEB
@@ -193,7 +199,8 @@ interface GigabitEthernet0/1
 ip access-list extended A
  permit object-group WEB any object-group SERVERS
 ip route 10.0.0.0 255.0.0.0 192.0.2.2
-""")
+"""
+    )
     router = Router(cfg)
     sent = [("10.1.0.1", 53), ("10.1.0.2", 53), ("10.2.7.7", 5001), ("10.2.7.7", 5002), ("10.9.0.200", 5000),
             ("10.4.0.7", 53)]  # fmt: skip

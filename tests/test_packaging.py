@@ -18,7 +18,7 @@ from distributions import TOP, build
 
 import qfp
 
-PROGRAM = '''
+PROGRAM = """
 import qfp
 from qfp import Decryptor, Router, decrypt, read_trace
 from qfp.config import Issue
@@ -42,15 +42,15 @@ def first(issues: list[Issue]) -> str:
 
 
 print(first(router.issues), len(result.packets), decrypt, Decryptor, Router, read_trace)
-'''
-WRONG = '''
+"""
+WRONG = """
 import qfp
 
 qfp.Router.load(1)
 qfp.Ruoter
 qfp.read_trace("x").frams()
 qfp.decrypt.Decryptor
-'''
+"""
 
 
 @pytest.fixture(scope="module")

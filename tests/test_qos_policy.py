@@ -89,9 +89,7 @@ def test_shares(text: str, shares: list[int]) -> None:
     assert [each.share for each in queues("policy-map p\n" + text).values()] == shares
 
 
-@pytest.mark.parametrize(
-    ("rate", "limit"), [(MBIT, 64), (10 * MBIT, 64), (1000 * MBIT, 4166), (10_000 * MBIT, 41_666)]
-)
+@pytest.mark.parametrize(("rate", "limit"), [(MBIT, 64), (10 * MBIT, 64), (1000 * MBIT, 4166), (10_000 * MBIT, 41_666)])
 def test_default_queue_limits_are_those_of_ios_xe(rate: int, limit: int) -> None:
     found = queues("policy-map p\n class c1\n  priority\n", rate)
     assert (found["class-default"].limit, found["c1"].limit) == (limit, 512)

@@ -37,7 +37,7 @@ SPACES = {EF: 0, AF31: 1, CS5: 1, BE: 2, 8: 2}
 
 def config(me: int, multi: bool = True, extra: str = "", policy: str = POLICY) -> str:
     text = MAP4.config(me).replace(" crypto map M\n", " crypto map M\n service-policy output OUT\n")
-    return (policy + "crypto ipsec security-association multi-sn\n" * multi + extra + text)
+    return policy + "crypto ipsec security-association multi-sn\n" * multi + extra + text
 
 
 def packet(dscp: int, k: int = 0) -> bytes:

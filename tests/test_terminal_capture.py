@@ -73,7 +73,9 @@ R1#
 
 
 def test_what_follows_end_is_said_once_and_changes_nothing() -> None:
-    more = PLAIN + """
+    more = (
+        PLAIN
+        + """
 R1#show crypto ipsec sa
 interface: GigabitEthernet0/0
     Crypto map tag: M, local addr 10.0.0.1
@@ -83,6 +85,7 @@ interface: GigabitEthernet0/0
      Status: ACTIVE(ACTIVE)
 crypo map M 10 ipsec-isakmp
 """
+    )
     cfg = loads(more)
     assert cfg == loads(PLAIN)
     (issue,) = cfg.issues

@@ -117,6 +117,7 @@ VRFS = "".join(f"vrf definition {name}\n address-family ipv4\n" for name in ("IN
 @pytest.mark.req("BASE-5", "BASE-6")
 def test_names_and_vrfs() -> None:
     """The destination is a host name; LAN and tunnel live in one VRF, the tunnel's own packets in another."""
+
     def text(me: int, mode: str) -> str:
         o = 3 - me
         return config(
@@ -191,6 +192,7 @@ def test_loops_end() -> None:
 @pytest.mark.req("BASE-5")
 def test_gre_in_gre() -> None:
     """A tunnel whose destination lies behind another tunnel: two GRE headers, stripped one after the other."""
+
     def text(me: int) -> str:
         o = 3 - me
         outer = (f"interface Tunnel1\n ip address 172.31.1.{me} 255.255.255.0\n tunnel source 203.0.113.{me}\n"

@@ -127,9 +127,7 @@ def test_what_is_left_out_is_said_where_it_stands(section: str, lines: str, seve
         assert Router(cfg).issues == cfg.issues
 
 
-@pytest.mark.parametrize(
-    ("section", "lines"), [(c[0], c[1]) for c in CASES], ids=NAMES
-)
+@pytest.mark.parametrize(("section", "lines"), [(c[0], c[1]) for c in CASES], ids=NAMES)
 def test_the_no_form_takes_it_back(section: str, lines: str) -> None:
     """What is switched off again is not reported."""
     last = lines.strip("\n").rpartition("\n")[2]

@@ -135,5 +135,3 @@ def drive(p, t):
             t.ctl[CTL_LAST] = 1  # the output block is full enough: no vector more is begun
         if t.ctl[CTL_FAILED] != 0:
             t.ctl[CTL_LAST] = 0
-
-

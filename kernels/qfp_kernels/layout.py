@@ -98,8 +98,12 @@ PACKET_FIELDS = (
     _f("tun", "i4", "way into a GRE tunnel (row of `tun`), -1 = none; set where a route leads into one"),
     _f("vif", "i4", "tunnel interface that the packet came out of (row of `ifs`), -1 = none"),
     _f("vrf", "u2", "routing table of a packet that the router makes itself (others: that of its interface)"),
-    _f("flags", "u1", "bit 0: made by the router itself; bit 1: an ICMP error; bit 2: came out of a GRE tunnel; "
-       "bit 3: a later fragment whose ports are known"),
+    _f(
+        "flags",
+        "u1",
+        "bit 0: made by the router itself; bit 1: an ICMP error; bit 2: came out of a GRE tunnel; "
+        "bit 3: a later fragment whose ports are known",
+    ),
     _f("more", "i4", "next row that leaves for the same frame, -1 = none"),
     _f("lim", "i4", "bytes of the longest packet that leaves whole: longer ones are fragmented last, 0 = no limit"),
     _f("icmp", "u1", "ICMP error that is due for this row: ERR_ number, 0 = none"),
@@ -115,8 +119,12 @@ PACKET_FIELDS = (
     _f("sns", "u1", "sequence-number space"),
     _f("cls", "u1", "class of the egress policy: its queue"),
     # inbound levels, outermost first
-    _f("notes", "u1", "bit 0: ECN codepoints that RFC 6040 calls dangerous; 1: came in as a fragment; "
-       "2: was reassembled; 3: compressed; 4: did not get smaller; 5: decompressed"),
+    _f(
+        "notes",
+        "u1",
+        "bit 0: ECN codepoints that RFC 6040 calls dangerous; 1: came in as a fragment; "
+        "2: was reassembled; 3: compressed; 4: did not get smaller; 5: decompressed",
+    ),
     _f("lv_n", "u1", "levels opened or tried"),
     _f("lv_sa", "i4", "SA of each level", LEVELS),
     _f("lv_seq", "u8", "sequence number of each level, high half as inferred", LEVELS),

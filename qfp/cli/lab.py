@@ -85,7 +85,7 @@ def _interval(text: str | None) -> int:
         return 0
     found = measure(text, TIMES)
     if found is None or not 0 < found <= TIME_MAX:
-        raise CommandError(f"--interval: {shown(text)} is no length of time: write it like \"10 ms\"")
+        raise CommandError(f'--interval: {shown(text)} is no length of time: write it like "10 ms"')
     return found
 
 

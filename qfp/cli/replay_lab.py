@@ -233,8 +233,11 @@ def _print_sa(out: Any, sa: Facts) -> None:
 def _print_others(out: Any, facts: Facts, shown: int) -> None:
     """How many SAs are not shown, and the sums over all."""
     totals = facts["totals"]
-    where = f"--json has the {len(facts['sas']):,} busiest, --table all" if facts["left_out"]["sas"] else \
-        "--json has them all"
+    where = (
+        f"--json has the {len(facts['sas']):,} busiest, --table all"
+        if facts["left_out"]["sas"]
+        else "--json has them all"
+    )
     out.print()
     _say(out, f"… and {totals['sas'] - shown:,} more (the {shown:,} busiest are shown; {where})")
     out.print()

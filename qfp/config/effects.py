@@ -66,9 +66,7 @@ _PLATFORM = (
     _Unused("gdoi_accept_both", "'platform ipsec gdoi accept-both' has no effect: GETVPN is not modelled"),
     _Unused("llq_qos_groups", "'platform ipsec llq' has no effect in qfp run: nothing waits there", LAB_DOES, "note"),
 )  # fmt: skip
-_INTERFACE = (
-    _Unused("vlan", "no packet is told apart by its VLAN, and none leaves with a tag", "", "note"),
-)
+_INTERFACE = (_Unused("vlan", "no packet is told apart by its VLAN, and none leaves with a tag", "", "note"),)
 _VTI = tuple(
     _Unused(name, f"'tunnel {words}' has no effect on a VTI")
     for name, words in (("key", "key"), ("checksum", "checksum"), ("sequence", "sequence-datagrams"), ("ttl", "ttl"),

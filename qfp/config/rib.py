@@ -59,9 +59,7 @@ class Rib:
             self._first.append(NONE)
         return number
 
-    def add(
-        self, prefix: int, distance: int, hop: int | None = None, up: bool = True, table: int | None = None
-    ) -> int:
+    def add(self, prefix: int, distance: int, hop: int | None = None, up: bool = True, table: int | None = None) -> int:
         """Add a candidate: to the next hop with an address, or (None) by an interface that is `up` or not. table: where
         the next hop is looked up, if not in that of the prefix."""
         number = len(self.prefixes)

@@ -43,8 +43,17 @@ _SECTIONS = (
     "|esmc|transport-map|vpdn|translation-rule|crypto-template|gateway|stcapp|domain|ethernet cfm|voice class"
     "|parser view|parameter-map type webauth|l2vpn evpn|sampler|telemetry ietf subscription"
 )
-_SECTIONS_IP = ("dhcp pool", "dhcp class", "sla", "sla monitor", "explicit-path", "flow-top-talkers", "ddns update",
-                "slb", "host-list")  # of `ip`
+_SECTIONS_IP = (
+    "dhcp pool",
+    "dhcp class",
+    "sla",
+    "sla monitor",
+    "explicit-path",
+    "flow-top-talkers",
+    "ddns update",
+    "slb",
+    "host-list",
+)  # of `ip`
 # What does change packets on a router but is not modelled here.
 _NOT_MODELLED = "router|zone|zone-pair|parameter-map|route-map|bridge|standby|multicast|class|l2tp-class|nat64"
 _NOT_MODELLED_IP = "nhrp|inspect|multicast-routing|pim|prefix-list|as-path|local|policy-list|community-list"

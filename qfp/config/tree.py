@@ -199,6 +199,7 @@ class TreeReader:
             return False
         command = found.command
         return command.enters in _PROTECTING_MODES or command.pattern.startswith(_PROTECTING_PATTERNS)
+
     def _match(self, mode: str, statement: Statement) -> Match | Failure:
         """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list or a dictionary."""
         key = (mode, statement.text)

@@ -65,6 +65,7 @@ def _pair(new: Any, k: int, old: Any, before: int, ts: int, idle_for_all: bool) 
     for here, there in zip(mine.inbound, theirs.inbound, strict=False):
         inbound_state(new, here, old, there)
     if k in new.sadb.derived:
+
         def copy(here: int, there: int) -> None:
             inbound_state(new, here, old, there)
 
@@ -140,4 +141,3 @@ def _interface(t: Any, row: int, o: Any, there: int) -> None:
 
 def _peer(tunnel: Any) -> tuple[int, int]:
     return int(tunnel["dst0"]), int(tunnel["dst1"])
-

@@ -1,8 +1,8 @@
 """A lab: several routers, links between them, traces injected at their interfaces, on one virtual clock.
 
-    lab = Lab.load("site.toml")
-    outcome = lab.run()
-    outcome.journeys    # one row an injected packet: delivered where and when, or lost where and why
+lab = Lab.load("site.toml")
+outcome = lab.run()
+outcome.journeys    # one row an injected packet: delivered where and when, or lost where and why
 """
 
 from qfp.lab.errors import LabError

@@ -71,7 +71,7 @@ class Section:
     def text(self, name: str, default: str | None = None) -> str:
         value = self.take(name, default)
         if value is None:
-            self.fail(name, "is missing", f"add {name} = \"...\"")
+            self.fail(name, "is missing", f'add {name} = "..."')
         if not isinstance(value, str) or not value:
             self.fail(name, f"{shown(value)} is no text", "write it in quotes")
         return str(value)
@@ -105,12 +105,12 @@ class Section:
         """A number with a unit ("5 ms", "10M"); whole numbers are taken in the base unit."""
         value = self.take(name, default)
         if value is None:
-            self.fail(name, "is missing", f"add {name} = \"{example}\"")
+            self.fail(name, "is missing", f'add {name} = "{example}"')
         found = value if isinstance(value, int) and not isinstance(value, bool) else None
         if isinstance(value, str | float):  # inf, nan and 1e300 are none
             found = measure(str(value), units)
         if found is None or found < 0:
-            self.fail(name, f"{shown(value)} is no such quantity", f"write it like \"{example}\"")
+            self.fail(name, f"{shown(value)} is no such quantity", f'write it like "{example}"')
         if found > high:
             self.fail(name, f"{shown(value)} is too large", f"at most {high} in the smallest unit")
         return found
@@ -185,7 +185,7 @@ def _toml(text: str, file: str) -> dict[str, Any]:
 def _routers(top: Section, folder: Path) -> dict[str, RouterSpec]:
     found = Section(top.file, "routers", top.take("routers", {}))
     if not found._left:
-        top.fail("routers", "there is none", "add [routers.NAME] with config = \"FILE\"")
+        top.fail("routers", "there is none", 'add [routers.NAME] with config = "FILE"')
     routers = {}
     for name in list(found._left):
         each = Section(top.file, f"routers.{shown_key(name)}", found.take(name))
@@ -209,6 +209,8 @@ def _device(section: Section, platform: str | None, release: str | None) -> None
         platform_of(platform, release)
     except ConfigError as error:
         section.fail("release" if platform is None else "platform", str(error), "as --platform and --release take them")
+
+
 def there_are(names: Iterable[str]) -> str:
     """Which names there are, as a remedy; of many the first."""
     some = [shown_key(name) for name in names]
@@ -223,7 +225,7 @@ def _engine(section: Section, folder: Path) -> EngineSpec:
         kept = _capacity(Section(str(path), "platform", _toml(_text(path), str(path))))
     kept |= _capacity(section)
     if "rate" not in kept:
-        section.fail("rate", "is missing", "add rate = \"1 G\", or a platform file that has it")
+        section.fail("rate", "is missing", 'add rate = "1 G", or a platform file that has it')
     spec = EngineSpec(**kept)
     if least_of(spec.rate, spec.packets) > BURST_MAX:
         section.fail("packets", f"{spec.packets} packets/s are too few for {spec.rate} bit/s",
@@ -249,7 +251,7 @@ def _capacity(section: Section) -> dict[str, Any]:
 def _end(section: Section, name: str, value: Any, routers: dict[str, RouterSpec]) -> End:
     parts = value.split(None, 1) if isinstance(value, str) else []
     if len(parts) != 2:
-        section.fail(name, f"{shown(value)} is no interface", "write \"ROUTER INTERFACE\"")
+        section.fail(name, f"{shown(value)} is no interface", 'write "ROUTER INTERFACE"')
     if parts[0] not in routers:
         section.fail(name, f"there is no router {shown(parts[0])}", there_are(routers))
     return End(parts[0], parts[1])
@@ -258,7 +260,7 @@ def _end(section: Section, name: str, value: Any, routers: dict[str, RouterSpec]
 def _link(section: Section, number: int, routers: dict[str, RouterSpec]) -> LinkSpec:
     ends = section.take("ends")
     if not isinstance(ends, list) or len(ends) != 2:
-        section.fail("ends", f"{shown(ends)} are not two interfaces", "write ends = [\"A gi0/0/0\", \"B gi0/0/0\"]")
+        section.fail("ends", f"{shown(ends)} are not two interfaces", 'write ends = ["A gi0/0/0", "B gi0/0/0"]')
     a, b = (_end(section, "ends", each, routers) for each in ends)
     link = LinkSpec(
         number, section.text("name", f"{a.router}-{b.router}"), (a, b), section.time("delay"),
@@ -277,7 +279,7 @@ def _link(section: Section, number: int, routers: dict[str, RouterSpec]) -> Link
         section.fail("queue", f"{link.queue} packets would wait for more than a year at {link.rate} bit/s",
                      f"give a shorter queue, or a rate of at least {slowest}")  # fmt: skip
     if link.reorder > 0 and link.reorder_by == 0:
-        section.fail("reorder", "reordered packets are late by nothing", "add reorder_by = \"2 ms\"")
+        section.fail("reorder", "reordered packets are late by nothing", 'add reorder_by = "2 ms"')
     return link
 
 
@@ -296,7 +298,7 @@ def _router_event(section: Section, routers: dict[str, RouterSpec], folder: Path
     if what == "clear":
         match = re.fullmatch(r"(?:clear\s+)?crypto\s+sa(?:\s+peer\s+(\S+))?", value.strip())
         if match is None:
-            section.fail("clear", f"{shown(value)} is not known", "write \"crypto sa\" or \"crypto sa peer ADDRESS\"")
+            section.fail("clear", f"{shown(value)} is not known", 'write "crypto sa" or "crypto sa peer ADDRESS"')
         value = match[1] or ""
     return Event(section.key, at, router, what, value)
 
@@ -315,7 +317,7 @@ def _events(
         if name not in [link.name for link in links]:
             each.fail("link", f"there is no link {shown(name)}", there_are([x.name for x in links]))
         if state not in ("up", "down"):
-            each.fail("state", f"{shown(state)} is no state", "write \"up\" or \"down\"")
+            each.fail("state", f"{shown(state)} is no state", 'write "up" or "down"')
         each.done()
         states.setdefault(name, []).append((at, state))
     out = []

@@ -345,9 +345,8 @@ class Lab:
         ]
         links += [
             {"link": port.name, **port.stats, "classes": port.queues.counters(), "classes_before": port.past}
-            for tunnels in self.tunnels.values() for port in tunnels.ports.values()
+            for tunnels in self.tunnels.values()
+            for port in tunnels.ports.values()
         ]
         return {"journeys": self.journeys.summary(), "links": links, "routers": routers,
                 "made_by_routers": dict(self.journeys.made), "interval": self.series.interval}  # fmt: skip
-
-

@@ -1,16 +1,16 @@
 """qos: class maps, policy maps and queues, over columns of packets that a router has made.
 
-    port = OutputPort(cfg, "policy1", rate=1_000_000_000)
-    port.offer(batch)                       # classify, police, mark, queue
-    gone = port.run(until)                  # order and times of departure, drops
+port = OutputPort(cfg, "policy1", rate=1_000_000_000)
+port.offer(batch)                       # classify, police, mark, queue
+gone = port.run(until)                  # order and times of departure, drops
 
-    headers.py    what class maps look at, taken from frames; DSCPs written into them
-    sets.py       conditions as sets; classes.py class maps compiled for the `classify` kernel
-    treatment.py  marks and policers
-    policy.py     a policy map on a link, as a tree of queues: the choices where IOS leaves some
-    scheduler.py  the queues of one interface, run up to a horizon
-    port.py       service policies where they are attached
-    crypto.py     the crypto engine's two queues
+headers.py    what class maps look at, taken from frames; DSCPs written into them
+sets.py       conditions as sets; classes.py class maps compiled for the `classify` kernel
+treatment.py  marks and policers
+policy.py     a policy map on a link, as a tree of queues: the choices where IOS leaves some
+scheduler.py  the queues of one interface, run up to a horizon
+port.py       service policies where they are attached
+crypto.py     the crypto engine's two queues
 """
 
 from qfp.qos.classes import Classifier

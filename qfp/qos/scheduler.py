@@ -89,9 +89,7 @@ class Scheduler:
         st[q.ST_TAIL], st[q.ST_POLICED] = tail, int(Drop.POLICED)
         self._overhead = overhead
 
-    def offer(
-        self, ts: Rows, length: Rows, cls: Rows, row: Rows | None = None, policed: Rows | None = None
-    ) -> None:
+    def offer(self, ts: Rows, length: Rows, cls: Rows, row: Rows | None = None, policed: Rows | None = None) -> None:
         """Packets that arrive: ns, bytes and class of each, in order of time and not before the last horizon.
 
         row: the caller's numbers, else counted from 0. policed: those that a policer (see treatment.py) drops; they are

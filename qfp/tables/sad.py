@@ -591,7 +591,6 @@ class Sad(Unpicklable):
             direction="out" if outbound else "in",
         )
 
-
     def _number(self, handle: int, outbound: bool) -> int:
         """The next number to send, or the highest seen; with several spaces the highest of them all."""
         t = self._tables.t
