@@ -562,7 +562,8 @@ def nothing_asked(c: Checker, m: Any) -> None:
 @clause("spd tunnel", "goes on in clear")
 def in_clear(c: Checker, m: Any) -> None:
     outs = list(c.outs())
-    hold(not any(out.levels for out in outs), m.group(), "it left protected")
+    dropped = c.verdict == "dropped"  # what left all the same is the ICMP error about it, which may be protected
+    hold(dropped or not any(out.levels for out in outs), m.group(), "it left protected")
     hold(outs or c.verdict in ("dropped",), m.group(), c.verdict)
 
 
@@ -743,7 +744,13 @@ def mss(c: Checker, m: Any) -> None:
 
 @clause("forward", r"longer than the line's (\d+) bytes")
 def longer(c: Checker, m: Any) -> None:
-    hold(len(c.cur.data) > int(m[1]) and max(map(len, c.records)) <= int(m[1]), m.group())
+    import re
+
+    entered = [step["decision"] for step in c.facts["stages"] if step["stage"] == "tunnel" and "of" in c.step
+               and step.get("of") == c.step["of"]]  # fmt: skip
+    said = [re.search(r" gre, (\d+) bytes", each) for each in entered]  # of several pieces `cur` is the last one's
+    size = int(said[0][1]) if said and said[0] else len(c.cur.data)
+    hold(size > int(m[1]) and max(map(len, c.records)) <= int(m[1]), m.group(), size)
 
 
 @clause("forward", "fragmented")
@@ -838,6 +845,14 @@ def no_address(c: Checker, m: Any) -> None:
 def no_unreachables(c: Checker, m: Any) -> None:
     conf = c.config.interfaces[m[1]]
     hold(not (conf.unreachables if c.cur.family == 4 else conf.unreachables6), m.group())
+
+
+@clause("icmp", "this router made the packet itself")
+def made_here(c: Checker, m: Any) -> None:
+    every = c.config.interfaces.values()
+    own = {int(each.ip) for conf in every for each in conf.addresses4}
+    own |= {int(each.interface.ip) for conf in every for each in conf.addresses6}
+    hold(c.cur.src in own, m.group(), c.cur.src)
 
 
 @clause("icmp", "none is sent about an error, a later fragment, or a packet that is not from one host")

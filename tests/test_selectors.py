@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packets import ip4, ip6, udp
 
+from qfp import fia
 from qfp.batch import Batch
 from qfp.cli.facts import exported
+from qfp.contracts import contract
 from qfp.decrypt import Decryptor
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS
 from qfp.router import Router
 from qfp.sa import AddressRange, SecurityAssociation, Selectors
 from qfp.trace.keyfile import read_keys
-from qfp_kernels.drops import Drop
 
 GATE, OTHER_GATE = ip_address("203.0.113.1"), ip_address("203.0.113.2")
 SOURCES = ["10.1.0.0", "10.1.0.5", "10.1.255.255", "10.2.0.0", "10.0.255.255", "2001:db8:1::1", "2001:db8:1:ffff::"]
@@ -187,7 +188,7 @@ def test_without_selectors_no_stage_asks() -> None:
     assert "select" not in names
     stated = Decryptor([association(selectors=Selectors(protocol=6))])
     assert [s.name for s in stated.stages(naive.read_ip, None)].count("select") == 5
-    assert Drop.SELECTOR_MISMATCH in {cause for s in stated.stages(naive.read_ip, None) for cause in s.drops}
+    assert {s.name for s in fia.SELECTING if "SELECTOR_MISMATCH" in contract(s).drops} == {"select"}
 
 
 @pytest.mark.req("USE-3")

@@ -24,6 +24,13 @@ class LineVerdict:
     command: str
 
 
+class _Hidden(dict[int, str]):
+    """Lines with keys by position, as they were. Nothing shows them."""
+
+    def __repr__(self) -> str:
+        return f"{len(self)} lines with keys"
+
+
 class LineVerdicts(Sequence[LineVerdict]):
     """The verdicts of all lines of a text, in their order. Filled in while the lines are applied, then `seal`ed."""
 
@@ -33,7 +40,7 @@ class LineVerdicts(Sequence[LineVerdict]):
         self._numbers = {"": 0}  # of commands
         self._names: list[str] = [""]
         self._masked: dict[int, str] = {}  # by position
-        self._hidden: dict[int, str] = {}  # lines with keys, as they were
+        self._hidden = _Hidden()
         self._text = ""
         self._ends = array("Q")
 

@@ -152,6 +152,8 @@ def _silence(owner: Any, before: Frame, after: Frame) -> Said:
         return f"no ICMP error: {name} has no IPv{row.fam} address to send it from", {}
     if silent:
         return f"no ICMP error: {name} has no unreachables configured", {}
+    if row.flags & ORIGIN:
+        return "no ICMP error: this router made the packet itself", {}
     return "no ICMP error: none is sent about an error, a later fragment, or a packet that is not from one host", {}
 
 
