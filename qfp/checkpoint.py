@@ -134,12 +134,6 @@ def kept_tables() -> tuple[str, ...]:
     return tuple(name for name in TABLE_TYPES if state.fields(name, STATE, COUNTER) or name in ANSWERED)
 
 
-def _tables(t: Any) -> dict[str, Array]:
-    """The tables of a router that a checkpoint holds; where no fragment ever came, not the ring for them."""
-    waiting = bool(t.rsm["head"].any())
-    return {name: getattr(t, name) for name in kept_tables() if waiting or name not in state.LARGE}
-
-
 def built(t: Any) -> str:
     """A digest of the tables that follow from the configuration alone."""
     total = hashlib.sha256()
@@ -193,12 +187,12 @@ def dumps(kind: str, facts: Any, t: Any, kinds: Kinds) -> bytes:
     packer = Packer(kinds, [])
     packed = packer.pack(facts)
     head = {"schema": SCHEMA, "version": __version__, "layout": layout_digest(), "kind": kind, "built": built(t)}
-    arrays = {f"table.{name}": table for name, table in _tables(t).items()}
+    arrays = {f"table.{name}": getattr(t, name) for name in state.filled(t, kept_tables())}
     arrays |= {f"value.{k}": array for k, array in enumerate(packer.arrays)}
     arrays["facts"] = np.frombuffer(json.dumps({**head, "facts": packed}).encode(), np.uint8)
     arrays["digest"] = np.frombuffer(_digest(arrays), np.uint8)
     out = io.BytesIO()
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(out, **arrays)
     return out.getvalue()
 
 

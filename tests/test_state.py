@@ -36,6 +36,18 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
+def changed(before: dict[tuple[str, str], Any], t: Any) -> set[tuple[str, str]]:
+    """The (table, field) pairs, of those in `before`, that are no longer as they were."""
+    return {key for key, kept in before.items()
+            if not np.array_equal(state.part(getattr(t, key[0]), key[1])[: kept.size], kept)}  # fmt: skip
+
+
+def everything(t: Any, *kinds: str) -> dict[tuple[str, str], Any]:
+    """Copies of all fields of some kinds, CONFIG among them where it is asked for."""
+    return {(name, field): state.part(getattr(t, name), field).copy()
+            for name in TABLE_TYPES for field in state.fields(name, *(kinds or (CONFIG, *state.KEPT)))}  # fmt: skip
+
+
 def test_every_field_is_of_a_kind() -> None:
     assert set(TABLE_KINDS) == set(TABLE_TYPES)
     for name, dtype in TABLE_TYPES.items():
@@ -63,25 +75,25 @@ def test_packets_change_what_is_declared_and_nothing_else() -> None:
     moved: set[tuple[str, str]] = set()
     for device, frames, times, ingress in sites():
         t = device.tables.t
-        before = state.everything(t, CONFIG, STATE, COUNTER)
+        before = everything(t, CONFIG, STATE, COUNTER)
         size = {name: getattr(t, name).size for name in TABLE_TYPES}
         ts = times or [2 * 10**9] * len(frames)
         device.forward(Batch.from_frames(frames, ts=ts), ingress)
-        changed = state.changed(before, t)
-        moved |= changed
-        wrong = {(name, field) for name, field in changed if TABLE_KINDS[name][field] == CONFIG and name not in ANSWERS}
+        now = changed(before, t)
+        moved |= now
+        wrong = {(name, field) for name, field in now if TABLE_KINDS[name][field] == CONFIG and name not in ANSWERS}
         assert not wrong
         assert {name for name in TABLE_TYPES if getattr(t, name).size != size[name]} <= ANSWERS | set(
             state.tables(SCRATCH)
         )
     near, far = router(1), router(2)
     for device, ingress in ((near, INSIDE), (far, OUTSIDE)):
-        before = state.everything(device.tables.t, STATE, COUNTER)
+        before = everything(device.tables.t, STATE, COUNTER)
         for second in (0, 3400, 3500, 3700):
             sent = send(near, [second])
             if device is far:
                 device.forward(sent.packets, ingress)
-        moved |= state.changed(before, device.tables.t)
+        moved |= changed(before, device.tables.t)
     declared = {(name, field) for name in TABLE_TYPES for field in state.fields(name, STATE, COUNTER)}
     assert not set(ELSEWHERE) - declared
     assert declared - moved == set(ELSEWHERE)

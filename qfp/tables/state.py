@@ -7,10 +7,9 @@ that a field that is added has its place in every copy.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from qfp_kernels.layout import CONFIG, COUNTER, LEADS, SCRATCH, STATE, TABLE_KINDS, TABLE_TYPES
+from qfp_kernels.layout import COUNTER, LEADS, SCRATCH, STATE, TABLE_KINDS, TABLE_TYPES
 
 Array = npt.NDArray[Any]
 KEPT = (STATE, COUNTER)  # what packets change and a run leaves behind
@@ -47,10 +46,15 @@ def _parts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield from ((name, field) for field in kept)
 
 
+def filled(t: Any, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some tables that are worth a copy: where no fragment ever came, not the ring for them (LARGE)."""
+    waiting = bool(t.rsm["head"].any())
+    return tuple(name for name in names if waiting or name not in LARGE)
+
+
 def snapshot(t: Any) -> dict[tuple[str, str], Array]:
     """Copies of everything that packets change, by (table, field)."""
-    waiting = bool(t.rsm["head"].any())
-    names = (name for name in tables(*KEPT) if waiting or name not in LARGE)
+    names = filled(t, tables(*KEPT))
     return {(name, field): part(getattr(t, name), field).copy() for name, field in _parts(names)}
 
 
@@ -84,15 +88,3 @@ def add_counters(t: Any, other: Any) -> None:
             if mine.shape != theirs.shape:
                 raise ValueError(f"table {name} has {mine.size} rows here, {theirs.size} there: nothing to add up")
             mine += theirs
-
-
-def changed(before: dict[tuple[str, str], Array], t: Any) -> set[tuple[str, str]]:
-    """The (table, field) pairs, of those in `before`, that are no longer as they were."""
-    return {key for key, kept in before.items()
-            if not np.array_equal(part(getattr(t, key[0]), key[1])[: kept.size], kept)}  # fmt: skip
-
-
-def everything(t: Any, *kinds: str) -> dict[tuple[str, str], Array]:
-    """Copies of all fields of some kinds, CONFIG among them where it is asked for."""
-    return {(name, field): part(getattr(t, name), field).copy()
-            for name in TABLE_TYPES for field in fields(name, *(kinds or (CONFIG, *KEPT)))}  # fmt: skip
