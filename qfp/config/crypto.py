@@ -209,7 +209,7 @@ def _map_entry(load: Load, cfg: Configuration, args: Args) -> CryptoMapEntry | N
         _drop_entry(load, cfg.crypto_maps, args)
         return None
     entry, new = _entry(load, cfg.crypto_maps, _map(load, cfg, args), args["seq"])
-    kind = "ipsec-isakmp" if "dynamic" in args else args.get("kind", entry.kind)
+    kind = next((kind for kind in _KINDS if kind in args.keywords), entry.kind)
     if not new and kind != entry.kind:
         load.error(f"entry {entry.seq} of crypto map '{args['name']}' is {entry.kind}", "remove it first")
     elif new:
@@ -417,7 +417,7 @@ _ENTRY: list[tuple[str, Handler]] = [
 ]  # fmt: skip
 
 _MAP = "crypto map [ipv6] <name:word>"
-_KIND = "<kind:ipsec-isakmp|ipsec-manual|gdoi>"
+_KINDS = ("ipsec-isakmp", "ipsec-manual", "gdoi")
 _GLOBALS: list[tuple[str, Handler]] = [
     ("security-association replay {disable | window-size [<size:64|128|256|512|1024>]}", _replay),
     ("security-association lifetime {seconds <seconds:120-2592000> | days <days:1-30> "
@@ -440,7 +440,7 @@ COMMANDS = [
     Command("global", "crypto ipsec profile <name:word>", _profile, "profile"),
     *(Command("profile", pattern, handler) for pattern, handler in _SHARED),
     Command("profile", "responder-only", flag("responder_only")),
-    Command("global", f"{_MAP} <seq:1-65535> [{_KIND}]", _map_entry, "crypto-map"),
+    Command("global", f"{_MAP} <seq:1-65535> [{{{' | '.join(_KINDS)}}}]", _map_entry, "crypto-map"),
     Command("global", f"{_MAP} <seq:1-65535> ipsec-isakmp dynamic <dynamic:@dynamic map>", _map_entry,
             "crypto-map"),
     Command("global", f"{_MAP} local-address {{<value:interface> | <value:address>}}", _map_setting("local_address")),

@@ -81,6 +81,8 @@ class TreeReader:
         # What equal lines came to: every second line of a large configuration stands there already
         self._typed: dict[str, tuple[str | None, list[Word]]] = {}
         self._known: dict[tuple[str, str], Match | Failure] = {}
+        # What first words came to that begin nothing in a mode: each head of a section is tried in the one before it
+        self._strangers: dict[tuple[str, Word], Failure] = {}
 
     def read(self, text: str) -> Statement:
         """Return the tree of a whole configuration; its root stands for the global mode."""
@@ -203,9 +205,13 @@ class TreeReader:
     def _match(self, mode: str, statement: Statement) -> Match | Failure:
         """What the grammar makes of a line in a mode. Equal lines share it, unless it holds a list or a dictionary."""
         key = (mode, statement.text)
-        found = self._known.get(key)
+        first = (mode, statement.words[0])
+        found = self._known.get(key) or self._strangers.get(first)
         if found is None:
             found = self.grammar.match(mode, statement.words)
+            if isinstance(found, Failure) and not found.depth and found.reason == "unknown":
+                self._strangers[first] = found
+                return found
             values = () if isinstance(found, Failure) else found.args.values()
             if not any(type(value) in (list, dict) for value in values):
                 self._known[key] = found
