@@ -251,8 +251,11 @@ def _digest(arrays: Mapping[str, Array]) -> bytes:
     return total.digest()
 
 
-def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a checkpoint: readable by its owner alone, whole or not at all. Raises OSError."""
+def write(path: str | os.PathLike[str], data: bytes, give: Callable[[Path, Path], None] = give_name) -> None:
+    """Write a checkpoint: readable by its owner alone, whole or not at all. give: how it gets its name.
+
+    Raises OSError.
+    """
     target = os.path.realpath(path)
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(target))  # exclusive, 0600
     try:
@@ -260,7 +263,7 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        give_name(Path(temporary), Path(target))
+        give(Path(temporary), Path(target))
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -5,12 +5,11 @@ result = decrypt(read_trace("wire.pcapng"), read_keys("esp_sa"))
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from os import PathLike
 from typing import Any
 
-from qfp import checkpoint, fia
+from qfp import fia
 from qfp.batch import Batch
-from qfp.checkpoint import CheckpointError
+from qfp.checkpoint import Held, Kinds
 from qfp.control.kept import OF_DECRYPTORS, plane_of, put_plane
 from qfp.control.wildcards import Wildcards
 from qfp.engine import ALIGN_INBOUND, Engine, MemorySink, Sink
@@ -18,6 +17,7 @@ from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
 from qfp.router import EMITTERS
 from qfp.sa import SecurityAssociation
+from qfp.saving import Saving, same
 from qfp.tables import reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.sad import Sad
@@ -44,7 +44,7 @@ CAPTURE = "capture"
 PARTS = ("sad", "wildcards")  # of a decryptor, each with a SAVED
 
 
-class Decryptor:
+class Decryptor(Saving):
     """Opens whatever the given SAs can open, in capture order.
 
     sas: inbound SAs (those marked as outbound in a key file serve too: they are the peer's inbound ones); a list from
@@ -52,6 +52,8 @@ class Decryptor:
     keep_clear: clear packets are written out as well. selectors: whether SAs carry only what their selectors say, where
     they have some (RFC 4301 section 5.2, step 4).
     """
+
+    KIND = "decryptor"
 
     def __init__(
         self, sas: Sequence[SecurityAssociation], *, window: int | None = None, keep_clear: bool = False,
@@ -84,36 +86,26 @@ class Decryptor:
         self.engine.align(ALIGN_INBOUND)
         self.engine.on_stop = upward(self._on_stop)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write all that the decryptor has come to (see qfp.checkpoint), for `restore`. The file holds keys.
+    def _facts(self) -> Any:
+        return {"given": self._given, "options": self._options, "plane": plane_of(self, PARTS)}
 
-        Raises OSError, CheckpointError for one whose run was broken off.
-        """
-        checkpoint.write(path, self._dumped())
-
-    @classmethod
-    def restore(cls, path: str | PathLike[str]) -> "Decryptor":
-        """The decryptor that was saved, as it was then. Raises OSError, CheckpointError."""
-        return cls._loaded(checkpoint.read(path), str(path))
-
-    def _dumped(self) -> bytes:
-        if self.engine.failed:
-            raise CheckpointError("a run was broken off, and the tables are unfinished: make a new decryptor")
-        kept = {"given": self._given, "options": self._options, "plane": plane_of(self, PARTS)}
-        return checkpoint.dumps("decryptor", kept, self.tables.t, OF_DECRYPTORS)
+    def kinds(self) -> Kinds:
+        """How SAs are told."""
+        return OF_DECRYPTORS
 
     @classmethod
-    def _loaded(cls, data: bytes, name: str = "checkpoint") -> "Decryptor":
-        found = checkpoint.loads(data, "decryptor", name)
-        kept = found.values(OF_DECRYPTORS)
-        made = cls(Keys(kept["given"]["sas"], (), kept["given"]["patterns"]), **kept["options"])
-        put_plane(made, kept["plane"], PARTS)
-        found.put(made.tables.t)
-        return made
+    def made(cls, held: Held) -> "Decryptor":
+        """A decryptor of the SAs and the options of a checkpoint."""
+        given = held.values(OF_DECRYPTORS, "given")
+        return cls(Keys(given["sas"], (), given["patterns"]), **held.values(OF_DECRYPTORS, "options"))
 
-    def __reduce__(self) -> Any:
-        """Pickled as it is saved: keys are in it."""
-        return Decryptor._loaded, (self._dumped(),)
+    def _differs(self, held: Held, *path: str) -> None:
+        same(held.name, "key file", self._given, held.values(OF_DECRYPTORS, *path, "given"))
+        same(held.name, "set of options", self._options, held.values(OF_DECRYPTORS, *path, "options"))
+
+    def _put(self, held: Held, *path: str) -> None:
+        put_plane(self, held.values(OF_DECRYPTORS, *path, "plane"), PARTS)
+        held.put(self.tables.t)
 
     def _on_stop(self, why: int, _handle: int, _value: int, _ts: int) -> None:
         if why == STOP_SPI:

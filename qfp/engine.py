@@ -93,6 +93,14 @@ class Sink(Protocol):
     def write(self, block: Any) -> None: ...
 
 
+class Pauses(Protocol):
+    """Who may look at a run between two turns: `due` asks whether to, then `take` finds all output handed over."""
+
+    def due(self) -> bool: ...
+
+    def take(self, source: Source) -> None: ...
+
+
 class MemorySink:
     """Keeps the records, with frame and egress interface of each packet. expected: bytes to make room for at first."""
 
@@ -150,13 +158,14 @@ class Blocks:
         if self._pool is None:
             self._sink.write(memoryview(self._t.out)[:size])
             return
-        self._settle()
+        self.settle()
         full = self._t.out
         self._t.rebind("out", self._spare)
         self._spare = full
         self._pending = self._pool.submit(self._sink.write, memoryview(full)[:size])
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Wait for the block that is being written. Raises what the write raised."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -167,7 +176,7 @@ class Blocks:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
-                self._settle()
+                self.settle()
         finally:
             if self._pool is not None:
                 self._pool.shutdown()
@@ -202,11 +211,23 @@ class Engine(Unpicklable):
         self.on_stop: Callable[[int, int, int, int], None] | None = None
         self.on_due: Callable[[int], None] | None = None
         self.on_told: Callable[[], None] | None = None
+        self.pauses: Pauses | None = None
+        self._made_before: int | None = None
 
     @property
     def failed(self) -> bool:
         """Whether a run was broken off inside a step: the tables are not what a finished turn leaves."""
         return self._failed
+
+    @property
+    def made(self) -> int:
+        """Packets that the present run, or the last one, has made."""
+        return int(self.t.ctl[CTL_OUT_SEQ])
+
+    def go_on(self, made: int) -> None:
+        """Let the next run be the rest of one that had made so many packets: it counts on, and no handle of an SA that
+        ended in the part before is given away anew."""
+        self._made_before = made
 
     def align(self, offset: int) -> None:
         """Where fill puts IP headers on a 64-byte line (speed only)."""
@@ -257,10 +278,13 @@ class Engine(Unpicklable):
             raise EngineError("an earlier run ended inside a step and left its tables unfinished: make a new router")
         t = self.t
         source.bind(t)
-        self.sad.recycle()
+        made, self._made_before = self._made_before, None
+        if made is None:
+            self.sad.recycle()
         if stages is not self._loaded:  # a lab runs the same ones a thousand times
             self.load(stages)
         self._outputs(sink, on_verdicts is not None)
+        t.ctl[CTL_OUT_SEQ] = made or 0
         t.ctl[CTL_FAILED] = 0
         with Blocks(t, sink) as blocks:
             self._turns(source, blocks, on_verdicts, on_progress)
@@ -284,6 +308,22 @@ class Engine(Unpicklable):
                 on_progress(source.position(t))
             if self._finished(source):
                 break
+            if self.pauses is not None and self.pauses.due():
+                self._pause(self.pauses, source, blocks, on_verdicts)
+
+    def _pause(
+        self, pauses: Pauses, source: Source, blocks: "Blocks",
+        on_verdicts: Callable[[dict[str, Array]], None] | None,
+    ) -> None:  # fmt: skip
+        """Hand over all that the turns so far have made, and let somebody look."""
+        t = self.t
+        if t.ctl[CTL_OUT_POS]:
+            blocks.send(int(t.ctl[CTL_OUT_POS]))
+            t.ctl[CTL_OUT_POS] = 0
+        blocks.settle()
+        if on_verdicts:
+            self._hand_over(on_verdicts)
+        pauses.take(source)
 
     def _wants_room(self) -> bool:
         """Whether the output block is to be handed on: it is full, or the source is not done with its next packets at
@@ -300,7 +340,7 @@ class Engine(Unpicklable):
             block = OUT_BLOCK + (self.threads + 1) * C.worst_case(ROWS_MAX, size, int(t.ctl[CTL_ROOM]))
         if t.out.size < block:
             t.rebind("out", aligned(block, "u1"))
-        t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS], t.ctl[CTL_OUT_SEQ] = sink.kind, 0, 0
+        t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS] = sink.kind, 0
         t.ctl[CTL_OUT_LIMIT] = OUT_BLOCK
         t.ctl[CTL_PREFETCH] = self.sad.rows > FAR_SAS
         t.ctl[CTL_V_ON], t.ctl[CTL_V_POS] = verdicts, 0

@@ -14,7 +14,6 @@ import numpy as np
 
 from qfp import checkpoint, fia
 from qfp.batch import Batch
-from qfp.checkpoint import CheckpointError
 from qfp.config import Configuration, Issue, load, loads
 from qfp.config.ends import is_modelled, own_address, own_end, peer_ways, tunnel_way
 from qfp.config.pause import uncollected
@@ -33,6 +32,7 @@ from qfp.engine import ALIGN_OUTBOUND, Engine, MemorySink, Sink
 from qfp.engines.crypto import choose
 from qfp.result import Result, VerdictStore, collect
 from qfp.sa import SecurityAssociation
+from qfp.saving import Saving, same
 from qfp.tables import fib, reassembly
 from qfp.tables.interfaces import Interfaces
 from qfp.tables.route import Route
@@ -77,7 +77,7 @@ class RouterError(ValueError):
     """A request that this router cannot carry out; the message says what would do."""
 
 
-class Router:
+class Router(Saving):
     """A modelled router.
 
     config: what `qfp.config.load` returned. keying: auto (SAs derived from configuration and seed) or manual (session
@@ -88,6 +88,8 @@ class Router:
     IPv4 packets with a checksum or total length of 0, and IPv6 packets without a payload length, are taken as their
     sender's network card would have completed them. Raises RouterError, KeyingError, EngineError.
     """
+
+    KIND = "router"
 
     def __init__(
         self, config: Configuration, *, keying: str = "auto", keys: Sequence[SecurityAssociation] = (),
@@ -166,38 +168,31 @@ class Router:
         """From the text of a configuration; parameters and errors as for `load`."""
         return cls(loads(text, model=model, release=release, allow_null=allow_null), **options)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write all that the router has come to (see qfp.checkpoint), for `restore`. The file holds keys.
-
-        Raises OSError, CheckpointError for a router whose run was broken off, or whose configuration is no text.
-        """
-        checkpoint.write(path, self._dumped())
-
-    @classmethod
-    def restore(cls, path: str | PathLike[str]) -> "Router":
-        """The router that was saved, as it was then. Raises OSError, CheckpointError."""
-        return cls._loaded(checkpoint.read(path), str(path))
-
-    def _dumped(self) -> bytes:
-        if self.engine.failed:
-            raise CheckpointError("a run of this router was broken off, and its tables are unfinished: make a new one")
+    def _facts(self) -> Any:
         self._told = self._told or kept.told_config(self.config)
         options = {**self._options, "keys": list(self._options["keys"])}
-        facts = {"config": self._told, "options": options, "plane": kept.plane_of(self), "issues": self.issues}
-        return checkpoint.dumps("router", facts, self.tables.t, kept.kinds_of(self))
+        return {"config": self._told, "options": options, "plane": kept.plane_of(self), "issues": self.issues}
+
+    def kinds(self) -> checkpoint.Kinds:
+        """How the objects of the control plane are told."""
+        return kept.kinds_of(self)
 
     @classmethod
-    def _loaded(cls, data: bytes, name: str = "checkpoint") -> "Router":
-        found = checkpoint.loads(data, "router", name)
-        router = cls(kept.read_config(found.values({}, "config")), **found.values(kept.OF_SAS, "options"))
-        kept.put_plane(router, found.values(kept.kinds_of(router), "plane"))
-        router.issues = found.values(kept.OF_ROUTERS, "issues")
-        found.put(router.tables.t)
-        return router
+    def made(cls, held: checkpoint.Held) -> "Router":
+        """A router of the configuration and the options of a checkpoint."""
+        return cls(kept.read_config(held.values({}, "config")), **held.values(kept.OF_SAS, "options"))
 
-    def __reduce__(self) -> Any:
-        """Pickled as it is saved: keys are in it."""
-        return Router._loaded, (self._dumped(),)
+    def _differs(self, held: checkpoint.Held, *path: str) -> None:
+        self._told = self._told or kept.told_config(self.config)
+        own = {**self._options, "keys": list(self._options["keys"])}
+        named = {"file": None}  # it may lie elsewhere now
+        same(held.name, "configuration", self._told | named, held.values({}, *path, "config") | named)
+        same(held.name, "set of options", own, held.values(kept.OF_SAS, *path, "options"))
+
+    def _put(self, held: checkpoint.Held, *path: str) -> None:
+        kept.put_plane(self, held.values(kept.kinds_of(self), *path, "plane"))
+        self.issues = held.values(kept.OF_ROUTERS, *path, "issues")
+        held.put(self.tables.t)
 
     def _warn(self, line: int, message: str, hint: str) -> None:
         self.issues.append(Issue("warning", self.config.file, line, 1, message, hint))

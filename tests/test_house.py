@@ -18,7 +18,7 @@ FLOORS = [
     "batch tabular trace",
     "engines tables",
     "config",
-    "engine checkpoint contracts qos drawing antireplay",
+    "engine checkpoint saving contracts qos drawing antireplay",
     "control",
     "explain",
     "result",

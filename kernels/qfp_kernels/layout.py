@@ -452,7 +452,7 @@ VERDICT_FIELDS = (  # one row an input frame, gathered by `deliver`; the Arrow s
     _f("verdict", "u1", "forwarded, dropped, consumed, punted, bypassed, queued"),
     _f("cause", "u1", "name from drops.py, null unless dropped"),
     _f("stage", "u1", "stage that decided"),
-    _f("sa", "i4", "SA handle, -1 = none"),
+    _f("sa", "i4", "SA handle: the SA that numbered or opened a packet, -1 = none"),
     _f("spi", "u4", "SPI, 0 = none"),
     _f("seq", "u8", "sequence number with the inferred high half, 0 = none"),
     _f("sns", "u1", "sequence-number space"),

@@ -27,35 +27,46 @@ def decrypt(
     threads: o.Threads = 1,
     allow_null: o.AllowNull = False,
     strict_keys: o.StrictKeys = False,
+    checkpoint: o.Checkpoint = None,
+    every: o.Every = None,
+    resume: o.Resume = None,
+    save: o.Save = None,
     json_out: o.Json = False,
 ) -> int:
     """Decrypt a capture with a key file; say what failed and why."""
+    given = dict(locals())
+    from qfp.cli.continued import asked
+    from qfp.cli.home import STATE, home_of
     from qfp.cli.keys import note_wildcards, read, skipped_facts
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, Session, finish
     from qfp.cli.summary import print_decrypt
 
-    outputs = Outputs(output, verdicts, log)
+    outputs = Outputs(output, verdicts, log, home=save)
     outputs.check([trace, keys])
+    continued = asked(checkpoint, resume, every, trace)
     sas = read(keys, strict_keys, allow_null)
-    with compile_note():
+    with home_of(save, "decrypt", given, {"trace": trace, "keys": keys}) as home, compile_note():
         opener = make_decryptor(
             sas, window=window, keep_clear=keep_clear, selectors=selectors, engine=engine, threads=threads, batch=batch
         )
-        session = Session(opener, trace, outputs, opener.run, opener.stages)
+        session = Session(opener, trace, outputs, opener.run, opener.stages, continued=continued)
         try:
             facts = session.execute(json_out)
         finally:
             opener.engine.close()
+        facts = {
+            "schema": SCHEMA, "status": finish(trace, facts), "trace": str(trace), "keys": str(keys),
+            "keys_skipped": skipped_facts(sas), "window": window, "selectors": opener.selects, **facts,
+        }  # fmt: skip
+        if home is not None:
+            home.write(facts, {STATE: opener}, outputs.results())
     note_wildcards(keys, opener)
-    status = finish(trace, facts)
-    facts = {"schema": SCHEMA, "status": status, "trace": str(trace), "keys": str(keys),
-             "keys_skipped": skipped_facts(sas), "window": window, "selectors": opener.selects, **facts}  # fmt: skip
     if json_out:
         put_json(facts)
     else:
         print_decrypt(facts)
-    return status
+    return int(facts["status"])
 
 
 def make_decryptor(sas: Any, *, engine: o.EngineName | None, **options: Any) -> Any:

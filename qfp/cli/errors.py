@@ -42,6 +42,7 @@ EXPECTED = (
     ("qfp.lab.errors", "LabError"),
     ("qfp.lab.errors", "PictureError"),
     ("qfp.qos.errors", "QosError"),
+    ("qfp.checkpoint", "CheckpointError"),
 )
 Command = TypeVar("Command", bound=Callable[..., Any])
 

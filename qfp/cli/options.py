@@ -43,6 +43,11 @@ Log = Annotated[
     str | None,
     typer.Option("--log", metavar="FILE|-", help="IOS log lines of refused packets; - is stdout (stderr with --json)."),
 ]
+ExportSas = Annotated[
+    Path | None,
+    typer.Option("--export-sas", metavar="S.json", help="SAs of all generations, next numbers and keys included."),
+]
+ExportEspSa = Annotated[Path | None, typer.Option("--export-esp-sa", metavar="FILE", help="The same for Wireshark.")]
 Rekey = Annotated[
     bool,
     typer.Option("--rekey/--no-rekey", help="New SAs at soft lifetimes; without, SAs end at their hard ones."),
@@ -84,5 +89,20 @@ AllowNull = Annotated[
 Strict = Annotated[
     bool,
     typer.Option("--strict", help="Status 2 for a configuration with errors; in check for one with warnings too."),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", metavar="DIR", help="Keep there what a broken-off run needs to go on, with keys."),
+]
+Every = Annotated[
+    str | None, typer.Option("--every", metavar="TIME", help="Between two checkpoints: 10s (the default), 500ms.")
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option("--resume", metavar="DIR", help="Go on from the checkpoint there, or begin anew without one."),
+]
+Save = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="DIR", help="A home for the run: manifest, verdicts, counters, state with keys."),
 ]
 IKE_REMEDY = "IKE between simulated routers is not built yet: use --keying auto, --keying manual or --keys FILE"

@@ -21,13 +21,8 @@ def run(
     keys: o.Keys = None,
     output: o.Output = None,
     verdicts: o.Verdicts = None,
-    export_sas: Annotated[
-        Path | None,
-        typer.Option("--export-sas", metavar="S.json", help="SAs of all generations, next numbers and keys included."),
-    ] = None,
-    export_esp_sa: Annotated[
-        Path | None, typer.Option("--export-esp-sa", metavar="FILE", help="The same for Wireshark.")
-    ] = None,
+    export_sas: o.ExportSas = None,
+    export_esp_sa: o.ExportEspSa = None,
     log: o.Log = None,
     rekey: o.Rekey = True,
     engine: o.Engine = None,
@@ -42,47 +37,58 @@ def run(
     offload: Annotated[
         bool, typer.Option("--offload", help="Take packets whose sender left checksum or length to its network card.")
     ] = False,
+    checkpoint: o.Checkpoint = None,
+    every: o.Every = None,
+    resume: o.Resume = None,
+    save: o.Save = None,
     json_out: o.Json = False,
 ) -> int:
     """Run a trace through a configured router: packets out, a verdict for each frame, counters."""
+    given = dict(locals())
     if keying is o.Keying.IKE:
         raise CommandError(o.IKE_REMEDY)
     cfg = load_config(config, platform, release, allow_null, strict)
+    from qfp.cli.continued import asked
+    from qfp.cli.home import STATE, home_of
     from qfp.cli.keys import read, skipped_facts
     from qfp.cli.progress import compile_note
     from qfp.cli.session import Outputs, finish
     from qfp.cli.summary import print_run
 
-    keyfiles = {"sas": export_sas, "esp_sa": export_esp_sa}
-    outputs = Outputs(output, verdicts, log, {word: path for word, path in keyfiles.items() if path is not None})
-    outputs.check([path for path in (config, trace, keys) if path is not None])
+    outputs = Outputs(output, verdicts, log, _given(sas=export_sas, esp_sa=export_esp_sa), save)
+    inputs = _given(config=config, trace=trace, keys=keys)
+    outputs.check(list(inputs.values()))
+    continued = asked(checkpoint, resume, every, trace)
     sas = read(keys, strict_keys, cfg.allow_null, captures=False) if keys is not None else ()
-    with compile_note():
+    with home_of(save, "run", given, inputs) as home, compile_note():
         router = make_router(
             cfg, keying=keying.value, sas=sas, engine=engine, threads=threads, batch=batch, seed=seed, rekey=rekey,
             offload=offload,
         )  # fmt: skip
         name = router.interface(ingress)
         writer = _exporter(router, export_sas, export_esp_sa)
-        facts, hints = _through(router, name, trace, outputs, writer, json_out)
-    facts = _described(facts, router, config, trace, name, keying.value, seed)
-    facts["keys_skipped"] = skipped_facts(sas)
-    facts["hints"] = hints
-    for hint in hints:
-        note(hint)
-    status = finish(trace, facts)
-    facts["status"] = status
+        facts = _through(router, name, trace, outputs, writer, continued, json_out)
+        facts = _described(facts, router, config, trace, name, keying.value, seed)
+        facts |= {"keys_skipped": skipped_facts(sas), "status": finish(trace, facts)}
+        if home is not None:
+            home.write(facts, {STATE: router}, outputs.results())
     if json_out:
         put_json(facts)
     else:
         print_run(facts)
-    return status
+    return int(facts["status"])
+
+
+def _given(**files: Path | None) -> dict[str, Path]:
+    """Files that were named, by word."""
+    return {word: path for word, path in files.items() if path is not None}
 
 
 def _through(
-    router: Any, name: str, trace: Path, outputs: Any, writer: Any, json_out: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Run a trace that arrives at an interface: the facts of the run, and hints at transform sets of the other end."""
+    router: Any, name: str, trace: Path, outputs: Any, writer: Any, continued: Any, json_out: bool
+) -> dict[str, Any]:
+    """Run a trace that arrives at an interface: the facts of the run, with hints at transform sets of the other end,
+    which go to stderr too."""
     from qfp.cli.session import Session
     from qfp.control.other_sets import OtherSets
 
@@ -90,12 +96,16 @@ def _through(
         router.run(source, name, sink, takers, progress)
 
     others = OtherSets(router)
-    watch, quiet = others.add if others.wanted else None, router.config.platform.arlog_suppress
-    session = Session(router, trace, outputs, through, router.stages, quiet, writer, watch)
+    watch, quiet = others if others.wanted else None, router.config.platform.arlog_suppress
+    session = Session(router, trace, outputs, through, router.stages, quiet, writer, watch, name, continued)
     try:
-        return session.execute(json_out), others.hints()
+        facts = session.execute(json_out)
     finally:
         router.engine.close()
+    facts["hints"] = others.hints()
+    for hint in facts["hints"]:
+        note(hint)
+    return facts
 
 
 def load_config(

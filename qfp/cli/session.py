@@ -7,23 +7,27 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qfp.cli.continued import Continued
 from qfp.cli.errors import DAMAGED, DONE, CommandError
 from qfp.cli.facts import Facts, run_facts
+from qfp.cli.home import VERDICTS
 from qfp.cli.output import clean, complain, note
 from qfp.cli.progress import Bar
 from qfp.control.log import PacketLog, packet_views
+from qfp.control.other_sets import OtherSets
 from qfp.engine import NullSink
 from qfp.naming import together
 from qfp.result import words
 from qfp.router import EMITTERS
 from qfp.trace import TraceWriter, VerdictWriter, open_source
 from qfp.trace.noted import Noted
-from qfp.trace.output import OutputFile, special
+from qfp.trace.output import OutputFile, special, suffixes
+from qfp.trace.segments import VerdictSegment
 from qfp.trace.walker import Walker
 from qfp_kernels.compiletime import WATCH
 
@@ -38,11 +42,22 @@ class Outputs:
     verdicts: Path | None = None
     log: str | None = None
     keys: dict[str, Path] = field(default_factory=dict)  # word for the summary -> file
+    home: Path | None = None  # a folder that has verdicts too (qfp.cli.home)
 
     def named(self) -> dict[str, str]:
         """Outputs by word, as the summary names them."""
-        files = {"packets": self.packets, "verdicts": self.verdicts, "log": self.log, **self.keys}
+        files = {"packets": self.packets, "verdicts": self.verdicts, "log": self.log, **self.keys, "home": self.home}
         return {word: str(path) for word, path in files.items() if path is not None}
+
+    @property
+    def tables(self) -> list[Path]:
+        """Files of verdicts."""
+        return [path for path in (self.verdicts, self.home and self.home / VERDICTS) if path]
+
+    def results(self) -> dict[str, str]:
+        """Files by word, those in a home included, for its manifest."""
+        held = {} if self.home is None else {"saved_verdicts": str(self.home / VERDICTS)}
+        return {**{word: name for word, name in self.named().items() if word != "home"}, **held}
 
     def check(self, inputs: Sequence[Path]) -> None:
         """Refuse an output that would replace an input or another output. Raises CommandError."""
@@ -67,38 +82,81 @@ class Session:
     stages: Callable[..., Any]
     suppress_replay: bool = False
     write_keys: Callable[[], None] | None = None
-    watch: Callable[[Any], None] | None = None  # another one who wants verdict columns
+    watch: OtherSets | None = None  # another one who wants verdict columns
+    ingress: str = ""
+    continued: Continued | None = None
+    _segment: VerdictSegment | None = None
 
     def execute(self, log_to_stderr: bool) -> Facts:
-        """Run everything; the facts of the summary. Raises TraceError and what `run` raises."""
-        owner, outputs = self.owner, self.outputs
-        names = owner.interfaces.names
-        log = PacketLog(owner.tables, self.suppress_replay) if outputs.log else None
-        with together(), contextlib.ExitStack() as stack:
-            sink: Any = stack.enter_context(TraceWriter(outputs.packets, names)) if outputs.packets else NullSink()
-            table = stack.enter_context(VerdictWriter(outputs.verdicts, words(names))) if outputs.verdicts else None
-            log_file = stack.enter_context(OutputFile(outputs.log)) if log and outputs.log != STDOUT else None  # type: ignore[arg-type]
+        """Run everything; the facts of the summary. Raises TraceError, CheckpointError and what `run` raises."""
+        log = PacketLog(self.owner.tables, self.suppress_replay) if self.outputs.log else None
+        with self.continued or contextlib.nullcontext(), together(), contextlib.ExitStack() as stack:
+            sink, table = self._takers(stack)
+            log_file = stack.enter_context(OutputFile(self.outputs.log)) if log and self.outputs.log != STDOUT else None  # type: ignore[arg-type]
             source = stack.enter_context(open_source(self.trace))
-            takers = [taker for taker in (table and table.write, log and log.add, self.watch) if taker]
-            owner.engine.load(self.stages(source.walk, EMITTERS[sink.kind]))
-            bar = stack.enter_context(Bar(clean(self.trace.name), source.total_bytes))
-            begun, compiling = time.perf_counter(), WATCH.seconds()
-            self.run(source, sink, _each(takers), bar.callback)
-            seconds = time.perf_counter() - begun - (WATCH.seconds() - compiling)
-            damage = source.damage(owner.tables.t)
-            facts = run_facts(owner, seconds)
-            noted = Noted.of(owner.tables.t.noted, source)
+            seconds = self._run(stack, source, sink, table, log)
+            damage = source.damage(self.owner.tables.t)
+            facts = run_facts(self.owner, seconds)
+            noted = Noted.of(self.owner.tables.t.noted, source)
+            if self.continued:
+                self._join(sink)
+                facts["checkpoints"] = self.continued.facts()
             if log:
                 facts["log"] = {"packets": log.totals, "suppressed": log.suppressed()}
                 self._write_log(log, log_file, log_to_stderr)
             if self.write_keys:
                 self.write_keys()
-        facts["outputs"] = outputs.named()
+        facts["outputs"] = self.outputs.named()
         facts["capture"] = capture_facts(self.trace, noted, facts)
         facts["damage"] = None
         if damage is not None:
             facts["damage"] = {"record": damage.record, "offset": damage.offset, "message": damage.message}
         return facts
+
+    def _takers(self, stack: contextlib.ExitStack) -> tuple[Any, Any]:
+        """What takes packets, and what takes verdicts (None = nobody): the files themselves, or their segments."""
+        outputs, names = self.outputs, self.owner.interfaces.names
+        if self.continued is None:
+            sink: Any = stack.enter_context(TraceWriter(outputs.packets, names)) if outputs.packets else NullSink()
+            tables = [stack.enter_context(VerdictWriter(path, words(names))) for path in outputs.tables]
+            return sink, _each([table.write for table in tables])
+        for writer in self._writers():  # what cannot be written is said now, not at the end
+            writer.abort()
+        command = {"ingress": self.ingress, "packets": outputs.packets and suffixes(outputs.packets)[0] == ".pcap",
+                   "verdicts": bool(outputs.tables), "log": outputs.log is not None}  # fmt: skip
+        self.continued.read(command, self.trace, self.owner.KIND)
+        sink = self.continued.packets(outputs.packets) if outputs.packets else NullSink()
+        self._segment = self.continued.verdicts() if outputs.tables else None
+        return sink, self._segment and self._segment.write
+
+    def _writers(self) -> Iterator[Any]:
+        """Writers of the packets and the verdicts that were asked for."""
+        names = self.owner.interfaces.names
+        if self.outputs.packets:
+            yield TraceWriter(self.outputs.packets, names)
+        for path in self.outputs.tables:
+            yield VerdictWriter(path, words(names))
+
+    def _join(self, sink: Any) -> None:
+        """Segments become the files that were asked for."""
+        parts = [*([sink] if self.outputs.packets else []), *[self._segment] * len(self.outputs.tables)]
+        for part, writer in zip(parts, self._writers(), strict=True):
+            with writer:
+                part.join(writer)
+
+    def _run(self, stack: contextlib.ExitStack, source: Any, sink: Any, table: Any, log: PacketLog | None) -> float:
+        """The trace goes through; the seconds that it took, without those in which kernels were compiled."""
+        owner, before = self.owner, 0.0
+        watches = [each for each in (log, self.watch) if each]
+        takers = [*([table] if table else []), *(each.add for each in watches)]
+        owner.engine.load(self.stages(source.walk, EMITTERS[sink.kind]))
+        bar = stack.enter_context(Bar(clean(self.trace.name), source.total_bytes))
+        begun, compiling = time.perf_counter(), WATCH.seconds()
+        if self.continued:
+            parts = {"log": log, "sets": self.watch}
+            before = self.continued.begin(owner, source, {name: part for name, part in parts.items() if part})
+        self.run(source, sink, _each(takers), bar.callback)
+        return before + time.perf_counter() - begun - (WATCH.seconds() - compiling)
 
     def _write_log(self, log: PacketLog, file: OutputFile | None, to_stderr: bool) -> None:
         views = {}

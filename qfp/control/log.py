@@ -13,7 +13,7 @@ again, which the reader of the trace does (few frames, because events are rate-l
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -85,6 +85,9 @@ class Event:
     def wants_packet(self) -> bool:
         """Whether the lines need the packet's own header."""
         return self.src is None or self.dst is None
+
+
+_EVENT = tuple(f.name for f in fields(Event))
 
 
 def timestamp(ts: int) -> str:
@@ -185,6 +188,17 @@ class PacketLog:
             src, dst = (_address(entry, side) for side in ("src", "dst"))
         number = {name: int(columns[name][row]) for name in ("frame", "ts", "spi", "seq", "sns")}
         return Event(kind, sa=sa, flow_id=flow_id, src=src, dst=dst, **number)
+
+    def told(self) -> dict[str, Any]:
+        """What it has come to, as plain values for a checkpoint."""
+        rows = [(event.kind.name, *(getattr(event, name) for name in _EVENT[1:])) for event in self.events]
+        return {"events": rows, "totals": self.totals, "next": self._next}
+
+    def go_on(self, told: dict[str, Any]) -> None:
+        """Go on from there."""
+        kinds = {kind.name: kind for kind in KINDS}
+        self.events = [Event(kinds[name], *rest) for name, *rest in told["events"]]
+        self.totals, self._next = told["totals"], told["next"]
 
     def wanted(self) -> list[int]:
         """Frames whose headers the lines need, ascending."""

@@ -51,6 +51,14 @@ class OtherSets:
                 if len(self._lost) < SPIS_MAX or int(spi) in self._lost:
                     self._lost[int(spi)] += int(count)
 
+    def told(self) -> dict[int, int]:
+        """What it has come to, for a checkpoint."""
+        return dict(self._lost)
+
+    def go_on(self, told: dict[int, int]) -> None:
+        """Go on from there."""
+        self._lost = Counter(told)
+
     def hints(self) -> list[str]:
         """A sentence for each set by which lost packets were sealed."""
         return [

@@ -33,6 +33,11 @@ def _check_times(walker: Walker, rows: int, top: int, path: Any, remedy: str) ->
         )
 
 
+def _cut(rows: Batch, first: int, last: int) -> Batch:
+    """Some of the rows, over the same bytes."""
+    return Batch(rows.arena, {name: column[first:last] for name, column in rows.columns.items()})
+
+
 class PcapSink:
     """pcap, ns: one link type for the whole file."""
 
@@ -118,11 +123,22 @@ class TableSink:
         size = p.cap[:rows].astype(np.int64)
         columns = {"offset": np.cumsum(size) - size, "length": size, "frame": p.frame[:rows].copy()}
         columns |= {c: getattr(p, c)[:rows].copy() for c in ("wire", "ts", "in_if", "link")}
-        self._parts.append(Batch(data, columns))
-        self._rows += rows
-        self._bytes += len(data)
-        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+        left = Batch(data, columns)
+        while len(left):
+            left = self._take(walker, left)
+
+    def _take(self, walker: Walker, rows: Batch) -> Batch:
+        """Take rows up to the end of a group, and return those behind it: where groups end does not depend on the
+        vectors in which rows come."""
+        ends = np.cumsum(rows.length, dtype=np.int64)
+        fits = int(np.searchsorted(ends, GROUP_BYTES - self._bytes)) + 1  # the row that reaches the bytes is in
+        count = min(len(rows), fits, GROUP_ROWS - self._rows)
+        self._parts.append(_cut(rows, 0, count))
+        self._rows += count
+        self._bytes += int(ends[count - 1])
+        if self._rows == GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush(walker)
+        return _cut(rows, count, len(rows))
 
     def _flush(self, walker: Walker) -> None:
         with self._out.complaints():

@@ -29,6 +29,9 @@ from qfp_kernels.layout import NEVER, NO_BUDGET, aligned
 WINDOW = 64 << 20  # bytes of a mapped file that may be resident
 BUFFER = 8 << 20  # bytes of the rolling buffer, at first
 ARROW_ROWS = 1 << 16  # rows of a table held at a time
+# Words of the walk that belong to this opening of the file: addresses, and how much of it is at hand
+_OWN_WORDS = [C.W_BASE, C.W_POS, C.W_END, C.W_STREAM, C.W_EOF, C.W_IFS_MAX, C.W_GUARD, C.W_B_BEHIND,
+              *range(C.W_B_OFFSET, C.W_B_FRAME + 1)]  # fmt: skip
 # What pyarrow, and the checks of what it returns, raise for files that are not what they say
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, RuntimeError, OverflowError, MemoryError)
 
@@ -86,6 +89,36 @@ class Source(Unpicklable):
     def position(self, t: Any) -> int:
         """How far the walk came, in the unit of `total_bytes`."""
         return int(self.state[C.W_STREAM] + self.state[C.W_POS])
+
+    @property
+    def frame(self) -> int:
+        """Number of the next record, from 0."""
+        return int(self.state[C.W_FRAME])
+
+    def place(self) -> dict[str, Any]:
+        """Where the walk is, for `go_to`."""
+        self._learn_names()
+        words = self.state.copy()
+        words[_OWN_WORDS] = 0
+        return {"at": int(self.state[C.W_STREAM] + self.state[C.W_POS]), "words": words, "links": self.links.copy(),
+                "names": list(self._names)}  # fmt: skip
+
+    def go_to(self, place: dict[str, Any]) -> None:
+        """Let the walk of a source that was just opened go on from where that of the same trace was.
+
+        Raises TraceError where it has no such place.
+        """
+        own = self.state[_OWN_WORDS]
+        self.state[:], self.links = place["words"], aligned(place["links"].size, "i8")
+        self.state[_OWN_WORDS], self.links[:] = own, place["links"]
+        self.state[C.W_IFS_MAX] = self.links.size // C.L_N
+        self._names = list(place["names"])
+        if not self._seek(place["at"]):
+            raise TraceError(f"{self.name}: is shorter than when the run began: give the same trace, or begin anew")
+
+    def _seek(self, at: int) -> bool:
+        """Go to a position behind the present one; whether there is one."""
+        raise NotImplementedError
 
     @property
     def given_names(self) -> list[str]:
@@ -152,6 +185,14 @@ class MappedSource(Source):
         # a record longer than the window moves the end, not the position: always show more than before
         self._show(max(done, int(self.state[C.W_END]) - self._window + mmap.PAGESIZE))
 
+    def _seek(self, at: int) -> bool:
+        if at > self.bytes.size:
+            return False
+        self.state[C.W_POS] = at
+        self._released = at & -mmap.PAGESIZE
+        self._show(at)
+        return True
+
     def _peek(self, at: int, size: int) -> bytes:
         return self.bytes[at : at + size].tobytes()
 
@@ -207,11 +248,23 @@ class StreamSource(Source):
         self.state[C.W_END] = end
 
     def _more(self, t: Any) -> None:
+        self._forward()
+
+    def _forward(self) -> None:
+        """Bytes behind the walk go, others come."""
         done, end = int(self.state[C.W_POS]), int(self.state[C.W_END])
         self._buffer[: end - done] = self._buffer[done:end].copy()
         self.state[C.W_STREAM] += done
         self.state[C.W_POS], self.state[C.W_END] = 0, end - done
         self._fill_buffer()
+
+    def _seek(self, at: int) -> bool:
+        s = self.state
+        while s[C.W_STREAM] + s[C.W_END] < at and not s[C.W_EOF]:
+            s[C.W_POS] = s[C.W_END]
+            self._forward()
+        s[C.W_POS] = at - s[C.W_STREAM]
+        return bool(s[C.W_POS] <= s[C.W_END])
 
     def _peek(self, at: int, size: int) -> bytes:
         return self._buffer[at : at + size].tobytes()
@@ -257,6 +310,10 @@ class BatchSource(Source):
         ):  # fmt: skip
             s[word] = columns[name].ctypes.data
         s[C.W_GUARD], self._low = record_at(batch.arena) if len(batch) else (0, 0)
+
+    def _seek(self, at: int) -> bool:
+        self.state[C.W_POS] = at - self.state[C.W_STREAM]
+        return bool(self.state[C.W_POS] <= self.state[C.W_END])
 
     def damage(self, t: Any) -> Damage | None:
         """Where a mapped file became shorter while its frames were read."""
@@ -331,6 +388,12 @@ class TableSource(BatchSource):
             self._broken = MESSAGES[C.D_SHRUNK if self._shrunk() else C.D_ROW]
         self.state[C.W_POS] = self.state[C.W_END] = done - self.state[C.W_STREAM]
         self.state[C.W_EOF] = 1
+
+    def _seek(self, at: int) -> bool:
+        while self.state[C.W_STREAM] + self.state[C.W_END] < at and not self.state[C.W_EOF]:
+            self.state[C.W_POS] = self.state[C.W_END]
+            self._more(None)
+        return super()._seek(at)
 
     def damage(self, t: Any) -> Damage | None:
         """As of any source; where rows cannot be found in the file, the byte is the row's number."""

@@ -94,14 +94,13 @@ class VerdictWriter:
         form = self._form(path)
         self._dictionaries = dictionaries(words)
         self._out = OutputFile(path)
-        self._parquet = form == ".parquet"
         self._held = 0
         self._rows = 0
-        if self._parquet:
+        self._group = {f.name: np.empty(GROUP, f.dtype) for f in VERDICT_FIELDS}
+        if form == ".parquet":
             self._writer: Any = pq.ParquetWriter(
                 self._out.place, VERDICT_SCHEMA, compression="none", use_dictionary=list(WORDS), write_statistics=False
             )
-            self._group = {f.name: np.empty(GROUP, f.dtype) for f in VERDICT_FIELDS}
         else:
             self._writer = pa.ipc.new_file(self._out.place, VERDICT_SCHEMA)
 
@@ -120,15 +119,12 @@ class VerdictWriter:
         return self._rows
 
     def write(self, columns: Mapping[str, Array]) -> None:
-        """Append rows: one array a field of VERDICT_FIELDS, all of one length. They may be reused at once."""
+        """Append rows: one array a field of VERDICT_FIELDS, all of one length. They may be reused at once.
+
+        How many come at a time makes no difference to the file.
+        """
         size = len(columns["frame"])
         self._rows += size
-        if not self._parquet:
-            if size:
-                batch = record_batch(columns, self._dictionaries)
-                with self._out.complaints():
-                    self._writer.write_batch(batch)
-            return
         done = 0
         while done < size:
             part = min(GROUP - self._held, size - done)
@@ -142,7 +138,7 @@ class VerdictWriter:
     def _flush(self) -> None:
         batch = record_batch({name: kept[: self._held] for name, kept in self._group.items()}, self._dictionaries)
         with self._out.complaints():
-            self._writer.write_table(pa.Table.from_batches([batch]), row_group_size=GROUP)
+            self._writer.write_table(pa.Table.from_batches([batch]), GROUP)
         self._held = 0
 
     def close(self) -> None:
