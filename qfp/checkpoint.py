@@ -35,6 +35,7 @@ from qfp.version import __version__
 from qfp_kernels.layout import CONFIG, COUNTER, STATE, TABLE_KINDS, TABLE_TYPES, aligned
 
 Array = npt.NDArray[Any]
+Value = Any  # what a checkpoint holds: plain values, arrays, addresses, and objects that Kinds tell
 SCHEMA = "qfp-checkpoint/1"
 # Tables of configuration in which the control plane answers packets: SAs come and go while a router runs.
 ANSWERED = ("ctx", "keys", "sad", "sad_out", "awaited", "sel_of", "sel")

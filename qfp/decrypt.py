@@ -37,6 +37,7 @@ from qfp_kernels.layout import (
     MODE_DECRYPT,
     ST_ASK_ROW,
     ST_CUT_VECTOR,
+    STAT_IN,
     STOP_SPI,
 )
 
@@ -54,15 +55,18 @@ class Decryptor(Saving):
     """
 
     KIND = "decryptor"
+    plane = None  # key files are all there is
 
     def __init__(
         self, sas: Sequence[SecurityAssociation], *, window: int | None = None, keep_clear: bool = False,
         selectors: bool = True, engine: str | None = None, threads: int = 1, batch: int = 0,
     ):  # fmt: skip
         patterns = sas.patterns if isinstance(sas, Keys) else ()
-        self._given = {"sas": list(sas), "patterns": list(patterns)}
-        self._options = {"window": window, "keep_clear": keep_clear, "selectors": selectors, "engine": engine,
-                         "threads": threads, "batch": batch}  # fmt: skip
+        self._given: dict[str, Any] = {"sas": list(sas), "patterns": list(patterns)}
+        self._options: dict[str, Any] = {
+            "window": window, "keep_clear": keep_clear, "selectors": selectors, "engine": engine, "threads": threads,
+            "batch": batch,
+        }  # fmt: skip
         self.tables = Tables()
         self.sad = Sad(self.tables, choose(engine))
         self.interfaces = Interfaces(self.tables, [CAPTURE])
@@ -106,6 +110,15 @@ class Decryptor(Saving):
     def _put(self, held: Held, *path: str) -> None:
         put_plane(self, held.values(OF_DECRYPTORS, *path, "plane"), PARTS)
         held.put(self.tables.t)
+
+    def again(self) -> "Decryptor":
+        """A decryptor as this one was at first."""
+        return Decryptor(Keys(self._given["sas"], (), self._given["patterns"]), **self._options)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has come yet."""
+        return not self.tables.t.stats[STAT_IN] and not self.wildcards.made
 
     def _on_stop(self, why: int, _handle: int, _value: int, _ts: int) -> None:
         if why == STOP_SPI:

@@ -151,8 +151,8 @@ class NaiveLab:
 
     def _needs(self, router: str, interface: str, ts: int, frame: bytes, link: int) -> bool:
         scout = self.scouts[router]
-        scout.forward(Batch.from_frames([frame], ts=ts, link=link), interface)
-        return bool(scout.engine.workspaces[0].sa[0] >= 0)  # dropped ones too, whose verdicts name no SA
+        found = scout.forward(Batch.from_frames([frame], ts=ts, link=link), interface).verdicts["sa"]
+        return bool(found[0] >= 0 or scout.engine.workspaces[0].sp[0] >= 0)  # one that was dropped names no SA
 
     def _plan(self, ts: int, router: str, engine: NaiveEngine) -> None:
         if not engine.starting and any(engine.queues):

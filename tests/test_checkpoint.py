@@ -36,7 +36,7 @@ MADE_ANEW = {
     "Sad": {"_tables", "crypto"},
     "Pool": set(),
     "Sadb": {"_config", "_tables", "_sad", "_warn", "_seed", "_comp"},
-    "Sizes": {"_router", "_t", "_config", "_sad"},
+    "Sizes": {"_t", "_config", "_sad", "_interfaces", "_sadb"},
     "PathMtus": {"_t", "_resize", "_home", "_held"},
     "Lifetimes": {"_config", "_tables", "_sad", "_sadb", "_hand_on", "rekey", "_held"},
     "Wheel": {"_actual"},

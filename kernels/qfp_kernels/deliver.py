@@ -44,8 +44,19 @@ SPD, FORWARD, PLAN, TUNNEL, QUEUE = (STAGES.index(name) for name in ("spd", "for
 U0, U1, ONE = np.uint64(0), np.uint64(1), np.uint32(1)
 
 
+@inlined
+def _forget_unnumbered(p, i):
+    """Which SA a packet would have gone by is not told: whether that one or the next depends, until it has a number, on
+    where its vector began. The one that opened it, or numbered it, is."""
+    stage, opened = np.int64(p.stage[i]), np.int64(p.lv_n[i])
+    unnumbered = stage in (SPD, FORWARD, PLAN, TUNNEL, QUEUE) and (opened > 0 or p.seq[i] == U0)
+    if p.sa[i] >= 0 and unnumbered:
+        p.sa[i] = p.lv_sa[i * LEVELS + opened - 1] if opened > 0 else np.int32(-1)
+
+
 @outlined
 def _dropped(p, t, i, wire):
+    _forget_unnumbered(p, i)
     cause = np.int64(p.cause[i])
     t.causes[cause] += U1
     t.cause_bytes[cause] += wire
@@ -133,17 +144,6 @@ def _came_in(t, port, packets, size):
         t.ifs[port].in_bytes += size
 
 
-@outlined
-def _sa_of_dropped(p, t, i):
-    """The SA that opened a packet or numbered it. Which one it would have gone by is not told: whether that one or the
-    next depends, until it has a number, on where its vector began."""
-    stage, opened = np.int64(p.stage[i]), np.int64(p.lv_n[i])
-    unnumbered = stage in (SPD, FORWARD, PLAN, TUNNEL, QUEUE)
-    if p.sa[i] < 0 or not unnumbered or (opened == 0 and p.seq[i] != U0):
-        return p.sa[i]
-    return p.lv_sa[i * LEVELS + opened - 1] if opened > 0 else np.int32(-1)
-
-
 @inlined
 def _verdict_row(p, t, i, v, packets, sent):
     t.v_frame[v] = p.frame[i]
@@ -153,7 +153,7 @@ def _verdict_row(p, t, i, v, packets, sent):
     t.v_verdict[v] = p.verdict[i]
     t.v_cause[v] = p.cause[i]
     t.v_stage[v] = p.stage[i]
-    t.v_sa[v] = _sa_of_dropped(p, t, i) if p.verdict[i] == DROPPED else p.sa[i]
+    t.v_sa[v] = p.sa[i]
     t.v_spi[v] = p.spi[i]
     bundle = p.sa[i] >= 0 and t.sa[p.sa[i]].next >= 0  # outbound, AH over ESP: the verdict names AH's number
     t.v_seq[v] = p.seq2[i] if bundle else p.seq[i]

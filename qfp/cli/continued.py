@@ -22,6 +22,7 @@ from qfp.checkpoint import CheckpointError, Held
 from qfp.cli.errors import CommandError
 from qfp.cli.home import own_folder
 from qfp.cli.output import note
+from qfp.control.device import Device
 from qfp.trace.output import special, suffixes
 from qfp.trace.segments import PacketSegment, Segment, VerdictSegment
 from qfp.trace.source import MappedSource, Source
@@ -180,7 +181,7 @@ class Continued:
 
     # --- the run
 
-    def begin(self, owner: Any, source: Source, parts: Mapping[str, Part]) -> float:
+    def begin(self, owner: Device, source: Source, parts: Mapping[str, Part]) -> float:
         """Bring owner, source and listeners to where the checkpoint was taken, if there is one, and look at the run
         from now on; the seconds that it had taken until then. Raises CheckpointError."""
         self._owner, self._parts, self._before = owner, parts, 0.0

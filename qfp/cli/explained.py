@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qfp.cli.errors import DAMAGED, CommandError
 from qfp.cli.output import clean, console, note
 from qfp.coerce import shown
+
+if TYPE_CHECKING:
+    from qfp.control.device import Device
 
 Facts = dict[str, Any]
 
@@ -25,7 +28,7 @@ def known_cause(text: str) -> str:
     raise CommandError(f"--cause {shown(text)}: no cause of a drop has this name: {meant}")
 
 
-def explained(owner: Any, trace: Path, frame: int, ingress: int) -> Facts:
+def explained(owner: "Device", trace: Path, frame: int, ingress: int) -> Facts:
     """The facts of one frame; a frame behind damage is reported as damage."""
     from qfp.explain import ExplainError, explain_trace
     from qfp.trace import open_source
@@ -40,7 +43,7 @@ def explained(owner: Any, trace: Path, frame: int, ingress: int) -> Facts:
             raise CommandError(f"{error}; the trace is damaged: {damage}", DAMAGED) from None
 
 
-def of_cause(owner: Any, make: Callable[[], Any], trace: Path, cause: str, count: int, ingress: int) -> Facts:
+def of_cause(owner: "Device", make: Callable[[], Any], trace: Path, cause: str, count: int, ingress: int) -> Facts:
     """{cause, dropped (how many frames were), frames: facts of the first `count`}. Each frame is explained by an owner
     that is made anew: those before it have to come first."""
     dropped, places, causes = _dropped(owner, trace, cause, count, ingress)
@@ -51,7 +54,9 @@ def of_cause(owner: Any, make: Callable[[], Any], trace: Path, cause: str, count
     return {"cause": cause, "dropped": dropped, "frames": [explained(make(), trace, k, ingress) for k in places]}
 
 
-def _dropped(owner: Any, trace: Path, cause: str, count: int, ingress: int) -> tuple[int, list[int], dict[str, int]]:
+def _dropped(
+    owner: "Device", trace: Path, cause: str, count: int, ingress: int
+) -> tuple[int, list[int], dict[str, int]]:
     """(frames dropped for a cause, the first of them by number, frames by cause) of a trace."""
     import numpy as np
 

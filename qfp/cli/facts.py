@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qfp.control.device import Device, plane_of
 from qfp.control.keying import window_of
 from qfp.explain.words import CONNECTION_BASE, address, sa_end, selector_text
 from qfp.result import counters
@@ -25,7 +26,7 @@ ANY_PORTS = (0, 65535)
 LOW_WORD = 0xFFFFFFFFFFFFFFFF
 
 
-def run_facts(owner: Any, seconds: float) -> Facts:
+def run_facts(owner: Device, seconds: float) -> Facts:
     """Everything that was counted. Raises CountError when a frame is unaccounted for (BASE-12)."""
     totals = counters(owner.tables)
     totals.pop("drops")
@@ -36,7 +37,7 @@ def run_facts(owner: Any, seconds: float) -> Facts:
         "drops": drop_facts(owner.tables.t),
         "interfaces": interface_facts(owner),
         "sas": sa_facts(owner),
-        "lifetimes": owner.lifetimes.summary() if hasattr(owner, "lifetimes") else {},
+        "lifetimes": owner.plane.lifetimes.summary() if owner.plane is not None else {},
         "flow_cache": {"hits": hits, "misses": misses},
         "engine": owner.sad.crypto.name,
         "batch": engine.vector,
@@ -68,7 +69,7 @@ def drop_facts(t: Any) -> list[Facts]:
     ]  # fmt: skip
 
 
-def interface_facts(owner: Any) -> list[Facts]:
+def interface_facts(owner: Device) -> list[Facts]:
     """Counters of every interface."""
     ifs = owner.tables.t.ifs
     return [
@@ -77,7 +78,7 @@ def interface_facts(owner: Any) -> list[Facts]:
     ]
 
 
-def sa_facts(owner: Any) -> list[Facts]:
+def sa_facts(owner: Device) -> list[Facts]:
     """Counters of every SA, in order of their handles; no keys."""
     sad, t = owner.sad, owner.tables.t
     waiting = t.life["coming"] == 1  # those of the next generation are no SAs yet
@@ -88,11 +89,11 @@ def sa_facts(owner: Any) -> list[Facts]:
     return [_sa(sad, t, handle, _limits(owner, int(t.life["pair"][handle]))) for handle in listed]
 
 
-def _limits(owner: Any, k: int) -> Facts:
+def _limits(owner: Device, k: int) -> Facts:
     """Lifetimes of pair k, as far as it has some."""
     if k < 0:
         return {}
-    limits = owner.lifetimes.limits_of(k)
+    limits = plane_of(owner).lifetimes.limits_of(k)
     return {
         "soft_seconds": limits.soft_seconds, "hard_seconds": limits.hard_seconds,
         "soft_kilobytes": limits.soft_kilobytes, "hard_kilobytes": limits.kilobytes, "idle_seconds": limits.idle,

@@ -95,7 +95,7 @@ def _through(
     def through(source: Any, sink: Any, takers: Any, progress: Any) -> None:
         router.run(source, name, sink, takers, progress)
 
-    others = OtherSets(router)
+    others = OtherSets(router.plane)
     watch, quiet = others if others.wanted else None, router.config.platform.arlog_suppress
     session = Session(router, trace, outputs, through, router.stages, quiet, writer, watch, name, continued)
     try:

@@ -18,6 +18,7 @@ from qfp.cli.facts import Facts, run_facts
 from qfp.cli.home import VERDICTS
 from qfp.cli.output import clean, complain, note
 from qfp.cli.progress import Bar
+from qfp.control.device import Device
 from qfp.control.log import PacketLog, packet_views
 from qfp.control.other_sets import OtherSets
 from qfp.engine import NullSink
@@ -75,7 +76,7 @@ class Outputs:
 class Session:
     """One run. `owner`: Router or Decryptor; `run`: its `run` with the ingress bound; `stages`: its FIA."""
 
-    owner: Any
+    owner: Device
     trace: Path
     outputs: Outputs
     run: Callable[..., None]

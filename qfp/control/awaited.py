@@ -6,14 +6,14 @@ twice as free room. What is derived stays, so the peers of many forged packets a
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from qfp.batch import Array
 from qfp.control.sadb import Sadb
 from qfp.tables.store import Tables
 from qfp_kernels import awaited as K
+from qfp_kernels.columns import Columns
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CTL_AWAITED
 
@@ -77,7 +77,7 @@ class Awaited:
         self._lacks[:], self._upto[:] = True, 0
         _fill(self._tables.t, ends, K.ENDS_NEW)
 
-    def _keys(self, pairs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _keys(self, pairs: Array) -> Array:
         """Keys of the ends of pairs: what their peers send has these."""
         handles = np.array([self._sadb.pairs[k].inbound[0] for k in pairs.tolist()], np.int64)
         keys = np.zeros(len(pairs), np.uint64)
@@ -99,7 +99,7 @@ class Awaited:
                 self._enter(self._key(k, generation), k, generation)
             self._lacks[at], self._upto[at] = False, last
 
-    def _key(self, k: int, generation: int) -> Any:
+    def _key(self, k: int, generation: int) -> np.uint64:
         """Key of the SPI that the peer of pair k would use in a generation."""
         proto, spi = self._sadb.spi_of(self._sadb.pairs[k].want, generation)
         return np.uint64(_spi_key(self._ends[self._place(k)], spi, PROTOCOLS[proto]))
@@ -108,26 +108,26 @@ class Awaited:
         """Where pair k stands in the columns."""
         return int(np.searchsorted(self._pairs, k))
 
-    def _enter(self, key: Any, pair: int, generation: int) -> None:
+    def _enter(self, key: np.uint64, pair: int, generation: int) -> None:
         self._used += int(_put(self._tables.t, np.uint64(key), pair, generation))
 
 
 @kernel
-def _ends_of(t: Any, handles: Any, keys: Any) -> None:
+def _ends_of(t: Columns, handles: Array, keys: Array) -> None:
     for k in range(handles.size):
         sa = t.sa[handles[k]]
         keys[k] = K.ends_key(sa.src0, sa.src1, sa.dst0, sa.dst1)
 
 
 @kernel
-def _fill(t: Any, ends: Any, pair: int) -> None:
+def _fill(t: Columns, ends: Array, pair: int) -> None:
     for k in range(ends.size):
         entry = t.awaited[K.find(t, ends[k])]
         entry.key, entry.pair = ends[k], np.int32(pair)
 
 
 @kernel
-def _put(t: Any, key: Any, pair: int, generation: int) -> int:
+def _put(t: Columns, key: np.uint64, pair: int, generation: int) -> int:
     """Enter or change an entry; 1 = it is new."""
     entry = t.awaited[K.find(t, key)]
     new = entry.key == np.uint64(0)
@@ -136,5 +136,5 @@ def _put(t: Any, key: Any, pair: int, generation: int) -> int:
 
 
 @kernel
-def _spi_key(ends: Any, spi: int, proto: int) -> int:
+def _spi_key(ends: np.uint64, spi: int, proto: int) -> int:
     return K.spi_key(ends, spi, proto)  # type: ignore[no-any-return]

@@ -4,21 +4,19 @@ The data plane knows a packet's queue before it gives it a sequence number, and 
 qfp_kernels.queue). Conditions on anything else match nothing here, which qfp.config.effects reports.
 """
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from qfp.batch import Array
 from qfp.config import Configuration
+from qfp.config.model import ClassMatch, ClassPolicy, PolicyMap
 from qfp.qos.classes import classes_of
 from qfp_kernels.layout import CLASSES_ROW
 
-Array = npt.NDArray[Any]
 DEFAULT = "class-default"
 PROTOCOL_FAMILY = {"ip": 4, "ipv6": 6}
 
 
-def _condition(config: Configuration, match: Any, family: int, dscp: int) -> bool:
+def _condition(config: Configuration, match: ClassMatch, family: int, dscp: int) -> bool:
     """Whether one condition of a class map holds for all packets of a family and DSCP."""
     if match.family and match.family != family:
         held = False
@@ -44,18 +42,18 @@ def matches(config: Configuration, name: str, family: int, dscp: int) -> bool:
     return any(held) if found.match_any else all(held)
 
 
-def _children(config: Configuration, each: Any) -> Any:
+def _children(config: Configuration, each: ClassPolicy) -> PolicyMap | None:
     """The policy within a class, None without one."""
     return config.policy_maps.get(each.service_policy or "")  # none contains itself: qfp.config refuses that
 
 
-def queues(config: Configuration, policy: Any) -> int:
+def queues(config: Configuration, policy: PolicyMap) -> int:
     """How many queues a policy has, those of policies within its classes one by one."""
     children = [_children(config, each) for each in classes_of(policy)]
     return sum(queues(config, child) if child is not None else 1 for child in children)
 
 
-def queue_names(config: Configuration, policy: Any) -> list[str]:
+def queue_names(config: Configuration, policy: PolicyMap) -> list[str]:
     """Names of a policy's queues by number: that of the class, behind those of the classes around it."""
     names: list[str] = []
     for each in classes_of(policy):
@@ -65,7 +63,7 @@ def queue_names(config: Configuration, policy: Any) -> list[str]:
     return names
 
 
-def queue_of(config: Configuration, policy: Any, family: int, dscp: int) -> int:
+def queue_of(config: Configuration, policy: PolicyMap, family: int, dscp: int) -> int:
     """Number of the queue that packets of a family and DSCP wait in, in the order of the policy's classes (and of those
     within them), which is that of `show policy-map interface`."""
     classes = classes_of(policy)
@@ -80,7 +78,7 @@ def queue_of(config: Configuration, policy: Any, family: int, dscp: int) -> int:
     raise AssertionError("a class of the policy")
 
 
-def table(config: Configuration, policy: Any) -> Array:
+def table(config: Configuration, policy: PolicyMap) -> Array:
     """uint8[CLASSES_ROW]: number of the queue of each family and DSCP; see `queue_of`."""
     out = np.empty(CLASSES_ROW, np.uint8)
     for half, family in enumerate((4, 6)):

@@ -8,12 +8,13 @@ Nothing else about it is secret: it is for simulation.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Literal
 
 from qfp.algorithms import cipher, integrity
 from qfp.config import Configuration, TransformSet
+from qfp.config.model import CryptoMapEntry
 from qfp.config.quads import written
 from qfp.control.policy import Selector, Want
 from qfp.sa import SaError, SecurityAssociation, Selectors
@@ -113,17 +114,17 @@ def _kind(
     """What the SAs that are derived by the same words have in common, with keys of zeros. Raises SaError."""
     transform = TransformSet("", list(transforms))
     ends = [ip_address(1 << 24) if version == 4 else ip_address(1 << 64) for version in (src_version, dst_version)]
-    common: dict[str, Any] = {
-        "proto": proto, "spi": SPI_MIN, "src": ends[0], "dst": ends[1], "mode": mode, "replay_window": window,
-        "esn": esn, "allow_null": allow_null, "direction": "out" if outbound else "in",
-    }  # fmt: skip
+    made = partial(
+        SecurityAssociation, proto=proto, spi=SPI_MIN, src=ends[0], dst=ends[1], mode=mode, replay_window=window,
+        esn=esn, allow_null=allow_null, direction="out" if outbound else "in",
+    )  # fmt: skip
     if proto == "ah" and transform.ah:
-        return SecurityAssociation(integ=transform.ah, integ_key=bytes(MAC_KEYS[transform.ah]), **common)
+        return made(integ=transform.ah, integ_key=bytes(MAC_KEYS[transform.ah]))
     encr, integ = transform.cipher or "null", transform.esp_auth or "none"
     size = (transform.key_bits or 0) // 8 if encr.startswith("aes") else cipher(encr).key_lengths[0]
-    return SecurityAssociation(
+    return made(
         encr=encr, encr_key=bytes(size), salt=bytes(cipher(encr).salt), integ=integ,
-        integ_key=bytes(MAC_KEYS.get(integ, 0)), comp="lzs" if transform.comp_lzs else None, **common,
+        integ_key=bytes(MAC_KEYS.get(integ, 0)), comp="lzs" if transform.comp_lzs else None,
     )  # fmt: skip
 
 
@@ -160,6 +161,7 @@ def manual(want: Want, config: Configuration, outbound: bool) -> list[SecurityAs
     Raises SaError with what is missing.
     """
     entry = want.settings
+    assert isinstance(entry, CryptoMapEntry)  # profiles have no session keys
     transform = first_set(want, config)
     ends = (want.local, want.peer) if outbound else (want.peer, want.local)
     word = "outbound" if outbound else "inbound"

@@ -19,18 +19,17 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from qfp.batch import Array
 from qfp.config import Configuration
 from qfp.config.ends import default_peer
 from qfp.control.awaited import Awaited
 from qfp.control.limits import KILOBYTE, SECOND, SOFT_NUMBERS, Limits
-from qfp.control.policy import Want
+from qfp.control.policy import Address, Want
 from qfp.control.sadb import Pair, Sadb
-from qfp.control.timers import Wheel
+from qfp.control.timers import Entered, Wheel
 from qfp.tables.sad import Sad
 from qfp.tables.store import Tables
 from qfp.upward import upward
@@ -50,11 +49,14 @@ from qfp_kernels.layout import (
     STOP_SPI,
 )
 
-Array = npt.NDArray[Any]
 EVENTS_MAX = 100_000  # kept; more are only counted, so that a long run cannot fill memory
 OLD_INBOUND = 30 * SECOND  # "a short period": how long an old inbound SA is kept
 FRAME_COST = 1400  # bytes that a frame may make an SA count besides its own, three times: an ICMP error
 EXPANDED_COST = 3 * 65535  # the same where packets are decompressed
+
+
+Lingering = dict[int, list[tuple[int, int]]]
+Old = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class SaEvent:
     peer: str
     spi: int
     generation: int
+
+
+# What packets change in Lifetimes: births, old inbound SAs, those that linger, what the wheel holds and for whom,
+# events with how many there were, counts
+State = tuple[Array, list[Old], Lingering, tuple[Entered, Array], tuple[list[SaEvent], int], Counter[tuple[str, str]]]
 
 
 class Lifetimes:
@@ -100,8 +107,8 @@ class Lifetimes:
         self.past: dict[int, list[tuple[Want, int]]] = {}  # (entry, generation) of SAs that are gone, by pair
         self._coming: dict[int, tuple[int, ...]] = {}  # inbound SAs of a pair's next generation
         self._further: dict[int, dict[int, tuple[int, ...]]] = {}  # and of later ones of which a packet has come
-        self._old: list[tuple[int, int, int, int]] = []  # heap: ns, pair, inbound SA, its generation of the handle
-        self._lingering: dict[int, list[tuple[int, int]]] = {}  # old inbound SAs until the new pair is used
+        self._old: list[Old] = []  # heap: ns, pair, inbound SA, its generation of the handle
+        self._lingering: Lingering = {}  # old inbound SAs until the new pair is used
         self._generations: dict[tuple[int, str], int] = {}  # the next one with a peer that a pair has left
         self._wheel, self._entered = Wheel(upward(self._deadlines)), np.zeros(count, bool)
         known = sorted(sadb.derived)
@@ -391,7 +398,7 @@ class Lifetimes:
         self._birth[k] = NEVER
         self._note(ts, what, why, k)
 
-    def use_peer(self, k: int, peer: Any, ts: int) -> None:
+    def use_peer(self, k: int, peer: Address, ts: int) -> None:
         """Pair k goes to another peer of its entry from `ts` on: the SAs with the present one are deleted."""
         t, old = self._tables.t, self._sadb.pairs[k]
         self._note(ts, "peer", str(peer), k)
@@ -515,14 +522,14 @@ class Lifetimes:
         return found
 
     # ------------------------------------------------------------------------------------------------- explain
-    def state(self) -> tuple[Any, ...]:
+    def state(self) -> State:
         """What packets change here, for `restore`; pairs that were replaced are not brought back."""
         lingering = {k: list(found) for k, found in self._lingering.items()}
         timers = self._wheel.state(), self._entered.copy()
         events = self.events, len(self.events)  # the list only grows, until `restore` puts a shorter one in its place
         return self._birth.copy(), list(self._old), lingering, timers, events, self.counts.copy()
 
-    def restore(self, state: tuple[Any, ...]) -> None:
+    def restore(self, state: State) -> None:
         """Put it back."""
         birth, old, lingering, (wheel, entered), (events, known), counts = state
         self._held = False

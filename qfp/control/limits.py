@@ -1,9 +1,9 @@
 """How long SAs last: the rule (BASE-7, IDLE-1), from a configuration to numbers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from qfp.config import Configuration
+from qfp.config.model import SaPolicy
 
 SECOND = 10**9  # ns
 KILOBYTE = 1024
@@ -22,7 +22,7 @@ class Limits:
     idle: int | None
 
     @classmethod
-    def of(cls, settings: Any, config: Configuration) -> "Limits":
+    def of(cls, settings: SaPolicy, config: Configuration) -> "Limits":
         """Those of a crypto map entry or profile, else the global ones."""
         own, ipsec = settings, config.ipsec
         seconds = ipsec.lifetime_seconds if own.lifetime_seconds is None else own.lifetime_seconds

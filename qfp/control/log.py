@@ -16,15 +16,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from qfp.batch import Array
+from qfp.checkpoint import Value
+from qfp.tables.store import Tables
+from qfp.trace.walker import Walker
+from qfp_kernels.columns import Columns
 from qfp_kernels.drops import Drop
 from qfp_kernels.layout import CTL_MODE, CTL_NATT, CTL_NATT_FROM, CTL_OFFLOAD, CTL_UDP_WHOLE, MODE_ROUTER
 
-Array = npt.NDArray[Any]
 SECOND = 10**9  # ns
 INTERVAL_INVALID_SPI = 60 * SECOND  # as IOS: one a minute, whatever the SPI
 INTERVAL_NOT_IPSEC = 60 * SECOND  # the same
@@ -139,7 +141,7 @@ class PacketLog:
     events: what is to be logged, in packet order. totals: packets of each kind, logged or not.
     """
 
-    tables: Any
+    tables: Tables
     suppress_replay: bool = False
     events: list[Event] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=lambda: {kind.name: 0 for kind in KINDS})
@@ -189,12 +191,12 @@ class PacketLog:
         number = {name: int(columns[name][row]) for name in ("frame", "ts", "spi", "seq", "sns")}
         return Event(kind, sa=sa, flow_id=flow_id, src=src, dst=dst, **number)
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Value]:
         """What it has come to, as plain values for a checkpoint."""
         rows = [(event.kind.name, *(getattr(event, name) for name in _EVENT[1:])) for event in self.events]
         return {"events": rows, "totals": self.totals, "next": self._next}
 
-    def go_on(self, told: dict[str, Any]) -> None:
+    def go_on(self, told: dict[str, Value]) -> None:
         """Go on from there."""
         kinds = {kind.name: kind for kind in KINDS}
         self.events = [Event(kinds[name], *rest) for name, *rest in told["events"]]
@@ -217,7 +219,7 @@ class PacketLog:
         return {name: total - logged[name] for name, total in self.totals.items()}
 
 
-def _address(entry: Any, side: str) -> str | None:
+def _address(entry: np.void, side: str) -> str | None:
     """An SA's address, None where it is open."""
     value = int(entry[side + "0"]) << 64 | int(entry[side + "1"])
     if value == 0:
@@ -225,7 +227,7 @@ def _address(entry: Any, side: str) -> str | None:
     return str(IPv4Address(value) if entry["fam"] == 4 else IPv6Address(value))
 
 
-def packet_views(walker: Any, frames: Iterable[int], tables: Any = None) -> dict[int, PacketView]:
+def packet_views(walker: Walker, frames: Iterable[int], tables: Tables | None = None) -> dict[int, PacketView]:
     """Headers of some frames (ascending) of a trace: walks until the last of them.
 
     `walker`: qfp.trace.walker.Walker over a fresh source. `tables`: of the run (Tables), None = a router's: where it
@@ -259,7 +261,7 @@ def packet_views(walker: Any, frames: Iterable[int], tables: Any = None) -> dict
     return views
 
 
-def _view(p: Any, row: int) -> PacketView:
+def _view(p: Columns, row: int) -> PacketView:
     family = int(p.fam[row])
     if family == 0:
         return UNKNOWN

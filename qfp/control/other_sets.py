@@ -5,20 +5,20 @@ derived, its SPI too. So trying the other sets tells exactly whether one of them
 """
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from qfp.batch import Array
 from qfp.config import TransformSet
 from qfp.control.keying import sets_of
+from qfp.control.plane import ControlPlane
 from qfp_kernels.drops import Drop
 
 AHEAD = 8  # rekeys that the sender may have done of which nothing arrived here
 SPIS_MAX = 4096  # different ones that are remembered: what many more SPIs are, is no question of transform sets
 
 
-def _kind(transform: TransformSet) -> tuple[Any, ...]:
+def _kind(transform: TransformSet) -> tuple[str, ...]:
     """What of a set goes into the derivation."""
     return (*transform.transforms, transform.mode)
 
@@ -29,11 +29,11 @@ class OtherSets:
     `wanted`: some entry lists several different sets; without, there is nothing to look for.
     """
 
-    def __init__(self, router: Any):
-        self._router = router
+    def __init__(self, plane: ControlPlane):
+        self._plane = plane
         self._entries = []
-        for k in sorted(router.sadb.derived):
-            sets = sets_of(router.sadb.pairs[k].want, router.config)
+        for k in sorted(plane.sadb.derived):
+            sets = sets_of(plane.sadb.pairs[k].want, plane.config)
             others = [each for each in sets[1:] if _kind(each) != _kind(sets[0])]
             if others:
                 self._entries.append((k, sets[0], others))
@@ -43,7 +43,7 @@ class OtherSets:
     def wanted(self) -> bool:
         return bool(self._entries)
 
-    def add(self, columns: dict[str, npt.NDArray[Any]]) -> None:
+    def add(self, columns: dict[str, Array]) -> None:
         """Remember the SPIs of packets that no SA was found for."""
         rows = np.flatnonzero(columns["cause"] == int(Drop.NO_SA))
         if rows.size:
@@ -74,11 +74,11 @@ class OtherSets:
         if not lost:
             return found
         for k, taken, others in self._entries:
-            pair = self._router.sadb.pairs[k]
+            pair = self._plane.sadb.pairs[k]
             for other in others:
                 spis = {
                     sa.spi for generation in range(pair.generation + 1 + AHEAD)
-                    for sa in self._router.sadb.derive(pair.want, generation, False, other)
+                    for sa in self._plane.sadb.derive(pair.want, generation, False, other)
                 }  # fmt: skip
                 count = sum(lost.pop(spi, 0) for spi in spis)
                 if count:

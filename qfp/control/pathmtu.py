@@ -8,8 +8,8 @@ AGE in packet time (RFC 1191 section 6.3, RFC 8201 section 4), then the interfac
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from qfp.tables.store import Tables
 from qfp_kernels.layout import NEVER, STOP_MTU
 
 AGE = 600 * 10**9  # ns
@@ -30,7 +30,7 @@ class PathMtus:
 
     SAVED = ("_ages", "history")  # see qfp.checkpoint
 
-    def __init__(self, tables: Any, resize: Callable[[int, int], None], home: Callable[[int], int]):
+    def __init__(self, tables: Tables, resize: Callable[[int, int], None], home: Callable[[int], int]):
         self._t = tables.t
         self._resize, self._home = resize, home
         self._ages: list[tuple[int, int]] = []  # (ns, handle), a heap

@@ -6,16 +6,17 @@ SAs (the proxy identities are the rule's addresses, protocol and ports).
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 from qfp.config import Configuration
 from qfp.config.boxes import port_ranges
 from qfp.config.ends import default_peer, own_address, tunnel_ends
+from qfp.config.model import CryptoMap, CryptoMapEntry, Interface, IpsecProfile, TunnelConfig
 from qfp.tables import spd
 from qfp.tables.spd import ANY_PORTS, Policies, Rule
 from qfp_kernels.layout import SP_DISCARD, SP_PROTECT
 
 Address = IPv4Address | IPv6Address
+Common = tuple[str, str | None, Address, Address, int | None]  # profile, VRF, ends and protocol of shared SAs
 ANY = (0, 0)
 
 
@@ -48,8 +49,8 @@ class Want:
     selector: Selector
     local: Address
     peer: Address
-    settings: Any  # CryptoMapEntry or IpsecProfile
-    interface: Any
+    settings: CryptoMapEntry | IpsecProfile
+    interface: Interface
     where: str  # for messages: crypto map NAME SEQ, or the tunnel
     vti: bool = False
     manual: bool = False
@@ -65,9 +66,9 @@ class PolicyBuilder:
     policies: Policies
     wants: list[Want] = field(default_factory=list)
     spd_of: dict[tuple[str, str], int] = field(default_factory=dict)
-    shared: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    shared: dict[Common, int] = field(default_factory=dict)
 
-    def crypto_map(self, interface: Any, name: str, family: int) -> int:
+    def crypto_map(self, interface: Interface, name: str, family: int) -> int:
         """SPD of a crypto map on an interface; its number. The same map on two interfaces has its SAs twice, unless
         `local-address` makes them share (then one SPD serves both)."""
         cmap = self.config.crypto_maps.get(name)
@@ -84,7 +85,14 @@ class PolicyBuilder:
         return self.spd_of[key]
 
     def _entry(
-        self, cmap: Any, entry: Any, number: int, home: Any, interface: Any, family: int, prio: int
+        self,
+        cmap: CryptoMap,
+        entry: CryptoMapEntry,
+        number: int,
+        home: Interface,
+        interface: Interface,
+        family: int,
+        prio: int,
     ) -> list[Rule]:
         """Rules of one crypto map entry; an incomplete entry has none, as on IOS.
 
@@ -98,7 +106,7 @@ class PolicyBuilder:
         if acl is None or peer is None or local is None:
             return []
         rules: list[Rule] = []
-        seen: set[Any] = set()
+        seen: set[tuple[object, ...]] = set()
         for ace in acl.rules:
             ranges = [(sport, dport) for sport in port_ranges(ace, "sport") for dport in port_ranges(ace, "dport")]
             key = (ace.src, ace.dst, ace.protocol, tuple(ranges))
@@ -117,18 +125,18 @@ class PolicyBuilder:
                 self.wants.append(Want(row, selector, local, peer, entry, interface, where, manual=manual))
         return rules
 
-    def _ends(self, entry: Any, home: Any) -> tuple[Address | None, Address | None]:
+    def _ends(self, entry: CryptoMapEntry, home: Interface) -> tuple[Address | None, Address | None]:
         """(peer, local) addresses of an entry: the default peer or the first one, and ours of its family."""
         address = default_peer(entry, self.config)
         return address, own_address(self.config, home, address.version) if address is not None else None
 
-    def tunnel(self, interface: Any, row: int) -> int:
+    def tunnel(self, interface: Interface, tunnel: TunnelConfig, row: int) -> int:
         """SPD of a protected VTI, row `row` of the interfaces: everything that is routed into it. -1 when the tunnel is
         incomplete."""
-        entry = self.protection(interface, row, None)
+        entry = self.protection(interface, tunnel, row, None)
         if entry < 0:
             return -1
-        carried = interface.tunnel.overlay
+        carried = tunnel.overlay
         refused = entry if len(carried) == 2 else self.policies.entry(action=SP_DISCARD)
         rules = [
             Rule(version, True, ANY, ANY, sp=entry if version in carried else refused, prio=k)
@@ -136,20 +144,21 @@ class PolicyBuilder:
         ]
         return self.policies.add(spd.columns(rules))
 
-    def protection(self, interface: Any, row: int, protocol: int | None) -> int:
+    def protection(self, interface: Interface, tunnel: TunnelConfig, row: int, protocol: int | None) -> int:
         """SPD entry of `tunnel protection` on an interface; -1 when the tunnel is incomplete. `protocol`: 47 for GRE,
         whose SAs carry (tunnel source, tunnel destination, 47) alone (BASE-5)."""
         local, peer = tunnel_ends(self.config, interface)
-        profile = self.config.profiles.get(interface.tunnel.protection_profile or "")
+        profile = self.config.profiles.get(tunnel.protection_profile or "")
         if local is None or peer is None or profile is None:
             return -1
-        return self.peer(interface, row, protocol, local, peer)
+        return self.peer(interface, tunnel, profile, row, protocol, local, peer)
 
-    def peer(self, interface: Any, row: int, protocol: int | None, local: Address, peer: Address) -> int:
+    def peer(
+        self, interface: Interface, tunnel: TunnelConfig, profile: IpsecProfile, row: int, protocol: int | None,
+        local: Address, peer: Address,
+    ) -> int:  # fmt: skip
         """SPD entry of `tunnel protection` for one peer. GRE tunnels with `shared` have one entry for the same profile,
         source and peer, and with it one pair of SAs: the key in the GRE header tells them apart."""
-        tunnel = interface.tunnel
-        profile = self.config.profiles[tunnel.protection_profile]
         common = (profile.name, tunnel.vrf, local, peer, protocol)
         shared = tunnel.shared and protocol is not None
         if shared and common in self.shared:

@@ -7,28 +7,29 @@ is made anew. SAs that were made with one sequence-number space, or with several
 stale: their traffic is dropped until they are cleared (guide chapter 2, AR-8).
 """
 
-from typing import Any
-
 import numpy as np
 
+from qfp.control.plane import ControlPlane
+from qfp.control.policy import Selector, Want
 from qfp.control.sadb import Pair
 from qfp.tables.state import carry, fields, tables
+from qfp_kernels.columns import Columns
 from qfp_kernels.layout import COUNTER, STATE
 
 WAITING = ("rsm", "rsm_ctx", "rsm_hash", "rsm_src", "rsm_ring", "vfr")  # fragments: whole, or not at all
 WINDOW = ("window", "ring")  # as they were negotiated
 
 
-def take_over(new: Any, old: Any, ts: int, idle_for_all: bool = False) -> None:
-    """Let router `new` go on with what router `old` has at `ts` (ns); `old` is not to be used any more. `idle_for_all`:
+def take_over(new: ControlPlane, old: ControlPlane, ts: int, idle_for_all: bool = False) -> None:
+    """Let `new` go on with what `old` has at `ts` (ns); `old` is not to be used any more. `idle_for_all`:
     sessions that go on get the new idle time, too (IDLE-5)."""
     known = {_identity(old, k, pair): k for k, pair in enumerate(old.sadb.pairs) if pair.outbound and pair.inbound}
     for k, pair in enumerate(new.sadb.pairs):
         before = known.get(_identity(new, k, pair)) if pair.outbound and pair.inbound else None
         if before is not None:
             _pair(new, k, old, before, ts, idle_for_all)
-    entries = {_entry(want): want.sp for want in old._builder.wants}
-    for want in new._builder.wants:
+    entries = {_entry(want): want.sp for want in old.wants}
+    for want in new.wants:
         if _entry(want) in entries:
             carry("sp", new.tables.t.sp, want.sp, old.tables.t.sp, entries[_entry(want)])
     new.lifetimes.events[:0] = old.lifetimes.events
@@ -47,14 +48,14 @@ def take_over(new: Any, old: Any, ts: int, idle_for_all: bool = False) -> None:
     new.tables.changed()
 
 
-def _identity(router: Any, k: int, pair: Pair) -> tuple[Any, ...]:
+def _identity(plane: ControlPlane, k: int, pair: Pair) -> tuple[int, ...]:
     """What makes an entry's SAs these and no others: their SPIs, derived from everything they depend on."""
-    if k in router.sadb.derived:
-        return tuple(sa.spi for way in (True, False) for sa in router.sadb.derive(pair.want, 0, way))
-    return tuple(int(router.tables.t.sa["spi"][h]) for h in (*pair.outbound, *pair.inbound))
+    if k in plane.sadb.derived:
+        return tuple(sa.spi for way in (True, False) for sa in plane.sadb.derive(pair.want, 0, way))
+    return tuple(int(plane.tables.t.sa["spi"][h]) for h in (*pair.outbound, *pair.inbound))
 
 
-def _pair(new: Any, k: int, old: Any, before: int, ts: int, idle_for_all: bool) -> None:
+def _pair(new: ControlPlane, k: int, old: ControlPlane, before: int, ts: int, idle_for_all: bool) -> None:
     """SAs of one entry."""
     theirs = old.sadb.pairs[before]
     if k in new.sadb.derived and theirs.generation:
@@ -77,7 +78,7 @@ def _pair(new: Any, k: int, old: Any, before: int, ts: int, idle_for_all: bool) 
         new.path_mtus.learn(mine.outbound[0], *path)
 
 
-def outbound_state(new: Any, here: int, old: Any, there: int) -> None:
+def outbound_state(new: ControlPlane, here: int, old: ControlPlane, there: int) -> None:
     """Numbers and counters of an outbound SA."""
     t, o = new.tables.t, old.tables.t
     carry("sa_out", t.sa_out, here, o.sa_out, there)
@@ -88,7 +89,7 @@ def outbound_state(new: Any, here: int, old: Any, there: int) -> None:
         t.sns_out[mine : mine + count] = o.sns_out[theirs : theirs + count]
 
 
-def inbound_state(new: Any, here: int, old: Any, there: int) -> None:
+def inbound_state(new: ControlPlane, here: int, old: ControlPlane, there: int) -> None:
     """Windows and counters of an inbound SA; a window stays as long as it was negotiated."""
     t, o = new.tables.t, old.tables.t
     carry("life", t.life, here, o.life, there)
@@ -99,7 +100,7 @@ def inbound_state(new: Any, here: int, old: Any, there: int) -> None:
             _window(new, "sns_in", mine + k, o, theirs + k)
 
 
-def _window(new: Any, name: str, here: int, o: Any, there: int) -> None:
+def _window(new: ControlPlane, name: str, here: int, o: Columns, there: int) -> None:
     """State with a bitmap: bits of the same length are needed, so words are found for them."""
     table, theirs = getattr(new.tables.t, name), getattr(o, name)
     size = int(theirs["ring"][there]) // 64
@@ -112,12 +113,12 @@ def _window(new: Any, name: str, here: int, o: Any, there: int) -> None:
     new.tables.t.win[to : to + size] = o.win[start : start + size]
 
 
-def _entry(want: Any) -> tuple[Any, ...]:
+def _entry(want: Want) -> tuple[str, str, Selector]:
     """What makes an SPD entry the same one in another configuration; another peer is no other entry."""
     return want.interface.name, want.where, want.selector
 
 
-def _totals(t: Any, o: Any) -> None:
+def _totals(t: Columns, o: Columns) -> None:
     """Counters of the whole router, and what is left of the limits on ICMP errors."""
     for name in tables(COUNTER):
         if fields(name, COUNTER) == ("",):
@@ -126,7 +127,7 @@ def _totals(t: Any, o: Any) -> None:
         t.icmp[field] = o.icmp[field]
 
 
-def _interface(t: Any, row: int, o: Any, there: int) -> None:
+def _interface(t: Columns, row: int, o: Columns, there: int) -> None:
     """Counters of an interface; of a GRE tunnel also its numbers."""
     carry("ifs", t.ifs, row, o.ifs, there)
     mine, theirs = int(t.ifs["tun"][row]), int(o.ifs["tun"][there])
@@ -139,5 +140,5 @@ def _interface(t: Any, row: int, o: Any, there: int) -> None:
                 carry("tun", t.tun, int(k), o.tun, old[_peer(t.tun[k])])
 
 
-def _peer(tunnel: Any) -> tuple[int, int]:
+def _peer(tunnel: np.void) -> tuple[int, int]:
     return int(tunnel["dst0"]), int(tunnel["dst1"])

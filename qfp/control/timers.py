@@ -5,15 +5,19 @@ The data plane stops before the first packet that is not before `ctl[CTL_DUE]`, 
 
 import heapq
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from qfp.batch import Array
+from qfp.tables.store import Tables
 from qfp_kernels.layout import CTL_DUE, NEVER
 
-Array = npt.NDArray[Any]
 SLOT = 10**9  # ns of a slot of the wheel
+
+
+# What a wheel holds: slots, the least deadline of each, their order, and the deadlines at hand with their numbers
+Entered = tuple[dict[int, list[tuple[Array, Array]]], dict[int, int], list[int], Array, Array]
 
 
 class Client(Protocol):
@@ -29,7 +33,7 @@ class Client(Protocol):
 class Timers:
     """Fires the timers of several clients in order of time."""
 
-    def __init__(self, tables: Any, clients: list[Client]):
+    def __init__(self, tables: Tables, clients: list[Client]):
         self._t, self._clients = tables.t, clients
         self.arm()
 
@@ -109,12 +113,12 @@ class Wheel:
         order = np.lexsort((numbers, at))
         self._at, self._numbers = at[order], numbers[order]
 
-    def state(self) -> tuple[Any, ...]:
+    def state(self) -> Entered:
         """A copy of what is entered, for `restore`."""
         slots = {slot: list(parts) for slot, parts in self._slots.items()}
         return slots, dict(self._least), list(self._order), self._at, self._numbers
 
-    def restore(self, state: tuple[Any, ...]) -> None:
+    def restore(self, state: Entered) -> None:
         """Put it back."""
         slots, least, order, self._at, self._numbers = state
         self._slots, self._least = {slot: list(parts) for slot, parts in slots.items()}, dict(least)

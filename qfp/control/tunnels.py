@@ -1,19 +1,19 @@
 """GRE tunnels: from configuration to rows of the `tun` table, with the headers that they put in front of packets."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from qfp.config.model import Address, Network, TunnelConfig
 from qfp.control.mtu import overhead
+from qfp.tables.sad import Sad
 from qfp.tables.store import Tables, words
+from qfp_kernels.columns import Columns
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CTL_NBMA_MASK, CTL_TUNH_MASK, CTL_TUNS, TABLE_TYPES
 from qfp_kernels.spd import nbma_hash
 from qfp_kernels.tunnel import GRE_CSUM, GRE_KEY, GRE_SEQ, WITH_CSUM, WITH_KEY, WITH_SEQ, tunnel_hash
 
-Array = npt.NDArray[Any]
 TTL_DEFAULT, HOPS_DEFAULT = 255, 64
 IPPROTO_GRE = 47
 ERRORS, ERROR_ID = 1, 0x8000
@@ -30,20 +30,20 @@ class GreTunnel:
     """
 
     iface: int
-    local: Any
-    peer: Any
-    config: Any
+    local: Address
+    peer: Address
+    config: TunnelConfig
     vrf: int
     sp: int
     id_row: int
     df: str
     under: int
     head: bool = False
-    hops: tuple[Any, ...] = ()
+    hops: tuple[Network, ...] = ()
     multicast: bool = False
 
 
-def options(config: Any) -> int:
+def options(config: TunnelConfig) -> int:
     """WITH_ bits of a tunnel's configuration."""
     return (
         (WITH_CSUM if config.checksum else 0)
@@ -68,7 +68,7 @@ def header(tunnel: GreTunnel) -> bytes:
     return first + bytes([0, 0, IPPROTO_GRE, hops]) + ends + gre
 
 
-def id_rows(tables: Tables, sad: Any, local: Any, peer: Any) -> int:
+def id_rows(tables: Tables, sad: Sad, local: Address, peer: Address) -> int:
     """Row of `ip_id` for GRE packets between two ends; the row behind it is for errors that this router makes, which
     begin half way round, so that fragments of both kinds do not meet."""
     pair = (*words(local), *words(peer), IPPROTO_GRE)
@@ -85,7 +85,7 @@ def numbered(tunnels: list[GreTunnel]) -> bool:
 
 
 @kernel
-def _link(t: Any, rows: int) -> None:
+def _link(t: Columns, rows: int) -> None:
     """Hang every tunnel into its hash bucket, the first configured one in front."""
     mask = np.uint64(t.ctl[CTL_TUNH_MASK])
     for r in range(rows - 1, -1, -1):
@@ -155,7 +155,7 @@ def _netmask(version: int, length: int) -> int:
 
 
 @kernel
-def _link_maps(t: Any, rows: int) -> None:
+def _link_maps(t: Columns, rows: int) -> None:
     """Hang every NHRP entry into its hash bucket."""
     mask = np.uint64(t.ctl[CTL_NBMA_MASK])
     for r in range(rows):

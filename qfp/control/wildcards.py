@@ -8,7 +8,6 @@ of ends as one. SAs and memory are bounded: a capture of forged SPIs ends the wi
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from qfp.sa_pattern import SaPattern
 from qfp.tables.sad import Profile, Sad, columns_of
 from qfp.tables.store import Tables
 from qfp_kernels import awaited as K
+from qfp_kernels.columns import Columns
 from qfp_kernels.jit import kernel
 from qfp_kernels.layout import CTL_AWAITED
 
@@ -42,7 +42,7 @@ class Wildcards:
             tables.fresh("awaited", ENTRIES)
             tables.t.ctl[CTL_AWAITED] = ENTRIES - 1
 
-    def on_stop(self, p: Any, i: int) -> None:
+    def on_stop(self, p: Columns, i: int) -> None:
         """A packet came, row i of a workspace, whose SPI between its ends is new."""
         proto, spi, src, dst = _identity(p, i)
         fits = [pattern for pattern in self._patterns if pattern.matches_ends(src, dst)]
@@ -65,7 +65,7 @@ class Wildcards:
         self.made += 1
 
 
-def _identity(p: Any, i: int) -> tuple[str, int, Address, Address]:
+def _identity(p: Columns, i: int) -> tuple[str, int, Address, Address]:
     """(esp or ah, SPI, source, destination) of a row at the level where it was looked up."""
     at = int(p.l4[i]) + (8 if p.proto[i] == 17 else 4 if p.proto[i] == 51 else 0)
     spi = int.from_bytes(p.arena[at : at + 4].tobytes())
@@ -75,7 +75,7 @@ def _identity(p: Any, i: int) -> tuple[str, int, Address, Address]:
 
 
 @kernel
-def _remember(t: Any, src0: int, src1: int, dst0: int, dst1: int, spi: int, proto: int, pair: bool) -> None:
+def _remember(t: Columns, src0: int, src1: int, dst0: int, dst1: int, spi: int, proto: int, pair: bool) -> None:
     """Enter that an SPI, or all of two ends, is of no pattern."""
     ends = K.ends_key(src0, src1, dst0, dst1)
     key = ends if pair else K.spi_key(ends, spi, proto)

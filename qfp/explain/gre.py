@@ -1,8 +1,8 @@
 """Sentences of `tunnel`: what comes out of GRE tunnels, what goes into them, and where it goes from there."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from qfp.control.device import Device
 from qfp.explain import policy
 from qfp.explain.look import Frame, Header, Row, header_of, packet_facts, packet_text
 from qfp.explain.words import Facts, Said, hop_name, interface_name, sa_facts, sa_name
@@ -27,7 +27,7 @@ def _layers(packet: bytes) -> Iterator[tuple[Header, int, bytes]]:
         yield header, key, packet
 
 
-def _tunnel_of(owner: Any, near: int, far: int, key: int, among: set[int]) -> int:
+def _tunnel_of(owner: Device, near: int, far: int, key: int, among: set[int]) -> int:
     """Interface row of the tunnel with these ends and this key."""
     for tun in owner.tables.t.tun:
         ends = (int(tun["src0"]) << 64 | int(tun["src1"]), int(tun["dst0"]) << 64 | int(tun["dst1"]))
@@ -40,7 +40,7 @@ def _moved(before: tuple[int, ...], after: tuple[int, ...]) -> set[int]:
     return {k for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
 
 
-def tunnel(owner: Any, before: Frame, after: Frame) -> list[tuple[int, Said]]:
+def tunnel(owner: Device, before: Frame, after: Frame) -> list[tuple[int, Said]]:
     """(row, sentence) of the frame's packet, and of each piece of it that enters a tunnel."""
     entered, left = _moved(before.entered, after.entered), _moved(before.left, after.left)
     found = [(0, _first(owner, before, after, entered, left))]
@@ -49,7 +49,7 @@ def tunnel(owner: Any, before: Frame, after: Frame) -> list[tuple[int, Said]]:
     return found
 
 
-def _first(owner: Any, before: Frame, after: Frame, entered: set[int], left: set[int]) -> Said:
+def _first(owner: Device, before: Frame, after: Frame, entered: set[int], left: set[int]) -> Said:
     was, row = before.first, after.first
     if row.verdict == Verdict.CONSUMED:
         return "a fragment of a GRE packet: taken in, the rest is not there yet", {}
@@ -79,7 +79,7 @@ def _first(owner: Any, before: Frame, after: Frame, entered: set[int], left: set
     return "; ".join([*parts, said]), facts | more
 
 
-def _leaves(owner: Any, was: Row, row: Row, left: set[int]) -> Said:
+def _leaves(owner: Device, was: Row, row: Row, left: set[int]) -> Said:
     """The packet came out of tunnels, the outermost first."""
     rows = [_tunnel_of(owner, header.dst, header.src, key, left) for header, key, _ in _layers(was.packet)]
     names = [interface_name(owner, k) for k in rows if k >= 0]
@@ -91,7 +91,7 @@ def _leaves(owner: Any, was: Row, row: Row, left: set[int]) -> Said:
     return f"{was.ip_len} bytes come out of {' and '.join(names)}", facts
 
 
-def _enters(owner: Any, row: Row, entered: set[int]) -> Said:
+def _enters(owner: Device, row: Row, entered: set[int]) -> Said:
     """A row that is the GRE packet of a tunnel now: the hop of what is inside, its header, its policy."""
     t = owner.tables.t
     names: list[str] = []
@@ -123,13 +123,13 @@ def _enters(owner: Any, row: Row, entered: set[int]) -> Said:
     return f"{said}; {sa_name(owner, row.sa)}", facts
 
 
-def _front_door(owner: Any, entered: set[int]) -> int:
+def _front_door(owner: Device, entered: set[int]) -> int:
     """Routing table in which the packets of the tunnels that were entered are routed."""
     rows = [tun for tun in owner.tables.t.tun if int(tun["iface"]) in entered]
     return int(rows[-1]["vrf"]) if rows else 0
 
 
-def _ends(owner: Any, was: Row, row: Row, left: set[int]) -> Said:
+def _ends(owner: Device, was: Row, row: Row, left: set[int]) -> Said:
     """The packet ends in this stage."""
     if row.verdict == Verdict.PUNTED:
         return "GRE that carries neither IPv4 nor IPv6 (a keepalive): handed to the control plane", {}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from qfp.control.device import Device
 from qfp.explain import lives
 from qfp.explain.look import Frame, Row, packet_facts, packet_text
 from qfp.explain.words import Facts, Said, address, algorithm, engine_name, profile_of, protocol, sa_facts, sa_name
@@ -24,17 +25,17 @@ OPENED, REFUSED = 1, 2  # lv_ok
 ENDED = (Drop.SA_EXPIRED, Drop.SA_STALE)
 
 
-def _decrypts(owner: Any) -> bool:
+def _decrypts(owner: Device) -> bool:
     """With key files alone: no routes, no policy."""
     return bool(owner.tables.t.ctl[CTL_MODE] != MODE_ROUTER)
 
 
-def walk(owner: Any, before: Frame, after: Frame) -> Said:
+def walk(owner: Device, before: Frame, after: Frame) -> Said:
     row = after.first
     return f"read {row.cap} of {row.wire} bytes from the trace", {"captured": row.cap, "wire": row.wire}
 
 
-def parse(owner: Any, before: Frame, after: Frame) -> Said:
+def parse(owner: Device, before: Frame, after: Frame) -> Said:
     row = after.first
     if row.verdict == Verdict.PUNTED:
         return "no IP packet: handed to the control plane", {}
@@ -48,7 +49,7 @@ def parse(owner: Any, before: Frame, after: Frame) -> Said:
 
 
 # ---------------------------------------------------------------------------------------------- fragments, errors
-def reassemble(owner: Any, before: Frame, after: Frame) -> Said | None:
+def reassemble(owner: Device, before: Frame, after: Frame) -> Said | None:
     was, row = before.first, after.first
     if row.verdict == Verdict.CONSUMED:
         return "a fragment to be put together here: taken in, the rest of its packet is not there yet", {}
@@ -67,7 +68,7 @@ def reassemble(owner: Any, before: Frame, after: Frame) -> Said | None:
     return "a fragment on its way through", {}
 
 
-def pathmtu(owner: Any, before: Frame, after: Frame) -> Said:
+def pathmtu(owner: Device, before: Frame, after: Frame) -> Said:
     kind, sa, mtu = after.stop
     if kind == STOP_MTU:
         was = int(owner.tables.t.sa["path_mtu"][sa])
@@ -80,7 +81,7 @@ def pathmtu(owner: Any, before: Frame, after: Frame) -> Said:
 
 
 # ------------------------------------------------------------------------------------------------------- lookup
-def _outermost(owner: Any, row: Row) -> Facts:
+def _outermost(owner: Device, row: Row) -> Facts:
     """SPI and protocol of what a row's packet carries, from its bytes."""
     upper, proto = row.upper, row.proto
     if proto == UDP:
@@ -92,7 +93,7 @@ def _outermost(owner: Any, row: Row) -> Facts:
             "dst": str(address(row.fam, row.dst0, row.dst1))}  # fmt: skip
 
 
-def lookup(owner: Any, before: Frame, after: Frame) -> Said:
+def lookup(owner: Device, before: Frame, after: Frame) -> Said:
     was, row = before.first, after.first
     if row.lv_n > was.lv_n:
         return _found(owner, row)
@@ -109,7 +110,7 @@ def lookup(owner: Any, before: Frame, after: Frame) -> Said:
     return "not for an SA of this device: goes on as it is", {}
 
 
-def _found(owner: Any, row: Row) -> Said:
+def _found(owner: Device, row: Row) -> Said:
     sa, seq, outcome = row.levels[-1]
     w = row.windows[-1]
     facts: Facts = {"level": row.lv_n, "sa": sa_facts(owner, sa), "seq": seq, "window": _window(w)}
@@ -121,7 +122,7 @@ def _found(owner: Any, row: Row) -> Said:
     return said, facts
 
 
-def _unfit(owner: Any, row: Row) -> Said:
+def _unfit(owner: Device, row: Row) -> Said:
     """No SA, or not one that can open it. Inside another SA this is tentative until `commit`."""
     facts = _outermost(owner, row)
     what = f"{facts['proto']} SPI {facts['spi']} to {facts['dst']}" if facts else "what it carries"
@@ -148,7 +149,7 @@ def _number(seq: int, w: Any) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- open, decap
-def open_(owner: Any, before: Frame, after: Frame) -> Said:
+def open_(owner: Device, before: Frame, after: Frame) -> Said:
     row = after.first
     profile = profile_of(owner, row.c_sa)
     engine, how = engine_name(owner, row.c_sa, False), algorithm(owner, row.c_sa)
@@ -160,7 +161,7 @@ def open_(owner: Any, before: Frame, after: Frame) -> Said:
     return f"{good} ({how} over {row.c_len} bytes, {engine} engine)", facts
 
 
-def decap(owner: Any, before: Frame, after: Frame) -> Said:
+def decap(owner: Device, before: Frame, after: Frame) -> Said:
     was, row = before.first, after.first
     if not row.c_ok:
         return "left as it is: its ICV is wrong", {}
@@ -182,7 +183,7 @@ def decap(owner: Any, before: Frame, after: Frame) -> Said:
 
 
 # ----------------------------------------------------------------------------------------------------- select
-def select(owner: Any, before: Frame, after: Frame) -> Said | None:
+def select(owner: Device, before: Frame, after: Frame) -> Said | None:
     """What the selectors of a key file say; nothing where they let the packet through or there are none."""
     was, row = before.first, after.first
     if row.cause != Drop.SELECTOR_MISMATCH or was.cause == row.cause:
@@ -193,7 +194,7 @@ def select(owner: Any, before: Frame, after: Frame) -> Said | None:
 
 
 # ------------------------------------------------------------------------------------------------- commit, join
-def commit(owner: Any, before: Frame, after: Frame) -> Said | None:
+def commit(owner: Device, before: Frame, after: Frame) -> Said | None:
     was, row = before.first, after.first
     if not was.levels:
         return None
@@ -217,7 +218,7 @@ def _judged(was: Row, row: Row) -> int:
     return (bad[0] if bad else len(was.levels) - 1) + 1
 
 
-def _level(owner: Any, was: Row, row: Row, k: int, judged: int) -> Facts:
+def _level(owner: Device, was: Row, row: Row, k: int, judged: int) -> Facts:
     sa, seq, outcome = was.levels[k]
     window = {**_window(was.windows[k]), "top_before": was.windows[k].top, "top_after": row.windows[k].top}
     del window["top"]
@@ -229,7 +230,7 @@ def _level(owner: Any, was: Row, row: Row, k: int, judged: int) -> Facts:
             "icv_ok": verified, "judged": k < judged, "window": window}  # fmt: skip
 
 
-def _accepted(owner: Any, was: Row, row: Row, k: int) -> str:
+def _accepted(owner: Device, was: Row, row: Row, k: int) -> str:
     (sa, seq, _), w = was.levels[k], was.windows[k]
     first = owner.tables.t.life["coming"][sa]
     moved = "; the peer has moved to this SA, and so do we" if first else ""
@@ -237,7 +238,7 @@ def _accepted(owner: Any, was: Row, row: Row, k: int) -> str:
     return f"{_number(seq, w)} of {sa_name(owner, sa)} accepted: {how}; top {w.top} -> {row.windows[k].top}{moved}"
 
 
-def _refused(owner: Any, was: Row, row: Row, judged: int) -> str:
+def _refused(owner: Device, was: Row, row: Row, judged: int) -> str:
     name = drops.CAUSES[row.cause].name
     (sa, seq, _), w = was.levels[judged - 1], was.windows[judged - 1]
     t = owner.tables.t
@@ -249,7 +250,7 @@ def _refused(owner: Any, was: Row, row: Row, judged: int) -> str:
     return f"refused ({name}): the ICV of {number} is wrong"
 
 
-def join(owner: Any, before: Frame, after: Frame) -> Said | None:
+def join(owner: Device, before: Frame, after: Frame) -> Said | None:
     was, row = before.first, after.first
     if row.cause or was.verdict:
         return None

@@ -2,27 +2,29 @@
 
 from typing import Any
 
+from qfp.control.device import Device, plane_of
 from qfp.explain.words import Facts, count, moment, sa_name
 from qfp_kernels.layout import NO_LIMIT
 
 WHATS = ("rekeyed", "idle", "cleared", "peer")  # events after which a new pair of SAs stands
 
 
-def _event(owner: Any, pair: int, generation: int, whats: tuple[str, ...]) -> Any:
+def _event(owner: Device, pair: int, generation: int, whats: tuple[str, ...]) -> Any:
     """The last event of these kinds that a generation of a pair met; None when nothing is known of it."""
-    events = owner.lifetimes.events if hasattr(owner, "lifetimes") else ()
+    plane = owner.plane
+    events = plane.lifetimes.events if plane is not None else ()
     fits = [e for e in reversed(events) if e.pair == pair and e.generation == generation and e.what in whats]
-    if not fits:
+    if plane is None or not fits:
         return None
     # pairs have other numbers after a change of configuration: the SPI tells whose event it is
-    wants = [owner.sadb.pairs[pair].want, *(want for want, g in owner.lifetimes.past.get(pair, ()) if g == generation)]
-    spis = {sa.spi for want in wants for sa in owner.sadb.derive(want, generation, True)}
+    wants = [plane.sadb.pairs[pair].want, *(want for want, g in plane.lifetimes.past.get(pair, ()) if g == generation)]
+    spis = {sa.spi for want in wants for sa in plane.sadb.derive(want, generation, True)}
     return next((e for e in fits if e.spi in spis), None)
 
 
-def _facts(event: Any, owner: Any) -> Facts:
+def _facts(event: Any, owner: Device) -> Facts:
     """An event as facts: `why` in words."""
-    limits = owner.lifetimes.limits.get(event.pair)
+    limits = owner.plane.lifetimes.limits.get(event.pair) if owner.plane is not None else None
     why = {
         ("rekeyed", "time"): f"its soft lifetime of {limits.soft_seconds} s was over" if limits else "time",
         ("rekeyed", "volume"): "its soft limit of volume was reached",
@@ -39,7 +41,7 @@ def _facts(event: Any, owner: Any) -> Facts:
             "at": moment(event.ts)}  # fmt: skip
 
 
-def predecessor(owner: Any, handle: int) -> Facts | None:
+def predecessor(owner: Device, handle: int) -> Facts | None:
     """What became of the SA that this outbound one followed; None when it is the first or nothing was noted."""
     pair, generation = _who(owner, handle)
     if pair < 0 or generation == 0:
@@ -48,42 +50,46 @@ def predecessor(owner: Any, handle: int) -> Facts | None:
     return None if event is None else _facts(event, owner)
 
 
-def predecessor_text(owner: Any, handle: int, facts: Facts) -> str:
+def predecessor_text(owner: Device, handle: int, facts: Facts) -> str:
     return (
         f"{sa_name(owner, handle)} follows the one with SPI {facts['spi']}, {facts['what']} at {facts['at']}: "
         f"{facts['reason']}"
     )
 
 
-def replaced(owner: Any, handle: int) -> Facts | None:
+def replaced(owner: Device, handle: int) -> Facts | None:
     """Why an old inbound SA, which is still taken, is no longer the pair's; None when it is."""
     pair, generation = _who(owner, handle)
-    if pair < 0 or owner.tables.t.life["coming"][handle] or generation == owner.sadb.pairs[pair].generation:
+    coming = bool(owner.tables.t.life["coming"][handle])
+    if owner.plane is None or pair < 0 or coming or generation == owner.plane.sadb.pairs[pair].generation:
         return None
     event = _event(owner, pair, generation, WHATS)
     return None if event is None else _end(event, owner)
 
 
-def _end(event: Any, owner: Any) -> Facts:
+def _end(event: Any, owner: Device) -> Facts:
     """The same for an inbound SA, whose SPI is not that of the event."""
     facts = _facts(event, owner)
     del facts["spi"]
     return facts
 
 
-def _who(owner: Any, handle: int) -> tuple[int, int]:
+def _who(owner: Device, handle: int) -> tuple[int, int]:
     """(pair, generation) of an SA; pair -1 when it has no lifetime."""
-    if not hasattr(owner, "lifetimes"):
+    if owner.plane is None:
         return -1, 0
     life = owner.tables.t.life[handle]
     return int(life["pair"]), int(life["generation"])
 
 
-def gone(owner: Any, spi: int, proto: str, dst: Any) -> Facts | None:
+def gone(owner: Device, spi: int, proto: str, dst: Any) -> Facts | None:
     """What became of an inbound SA that is no longer there; None when no such one is known."""
-    for pair, past in owner.lifetimes.past.items() if hasattr(owner, "lifetimes") else ():
+    plane = owner.plane
+    if plane is None:
+        return None
+    for pair, past in plane.lifetimes.past.items():
         for want, generation in past:
-            same = (sa for sa in owner.sadb.derive(want, generation, False) if sa.spi == spi and sa.proto == proto)
+            same = (sa for sa in plane.sadb.derive(want, generation, False) if sa.spi == spi and sa.proto == proto)
             if any(sa.dst == dst for sa in same):
                 event = _event(owner, pair, generation, WHATS)
                 return None if event is None else _end(event, owner)
@@ -97,7 +103,7 @@ def spent(life: Any, state: Any) -> str:
     return f"{count(int(state['packets']), 'packet')}, {count(int(state['bytes']), 'byte')}"
 
 
-def ending(owner: Any, handle: int, state: Any) -> str:
+def ending(owner: Device, handle: int, state: Any) -> str:
     """Why an SA carries nothing more."""
     life = owner.tables.t.life[handle]
     text = spent(life, state)
@@ -107,7 +113,7 @@ def ending(owner: Any, handle: int, state: Any) -> str:
     event = _event(owner, pair, generation, ("expired", "idle")) if pair >= 0 else None
     if event is None:
         return f"{text}: its limit of volume is reached" if int(life["hard"]) not in (0, NO_LIMIT) else text
-    limits = owner.lifetimes.limits[pair]
+    limits = plane_of(owner).lifetimes.limits[pair]
     over = f"lifetime of {limits.hard_seconds} s" if event.what == "expired" else f"idle time of {limits.idle} s"
     return f"{text}; its {over} was over at {moment(event.ts)}"
 

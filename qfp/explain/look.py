@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from qfp.control.device import Device
 from qfp.explain.words import ICMP, WITH_PORTS, Facts, address, hop_name, protocol
 from qfp_kernels.layout import (
     CTL_SNS_BITS,
@@ -63,7 +64,7 @@ class Row:
             raise AttributeError(name) from None
 
     @classmethod
-    def at(cls, owner: Any, p: Any, r: int) -> Row:
+    def at(cls, owner: Device, p: Any, r: int) -> Row:
         """Row r of a workspace as it stands."""
         row = {name: int(getattr(p, name)[r]) for name in COLUMNS}
         here = range(r * LEVELS, r * LEVELS + min(row["lv_n"], LEVELS))
@@ -101,7 +102,7 @@ class Frame:
     left: tuple[int, ...] = field(repr=False)
 
     @classmethod
-    def at(cls, owner: Any, p: Any) -> Frame:
+    def at(cls, owner: Device, p: Any) -> Frame:
         """The frame alone in workspace `p`."""
         t = owner.tables.t
         rows, r = {0: Row.at(owner, p, 0)}, int(p.more[0]) if int(p.st[ST_ROWS]) else -1

@@ -3,9 +3,8 @@
 Most of these stages work on rows: the packet, its pieces, an ICMP error. Each row has a sentence of its own.
 """
 
-from typing import Any
-
 from qfp.control import classes
+from qfp.control.device import Device, plane_of
 from qfp.explain import lives, policy
 from qfp.explain.look import Frame, Row, header_of
 from qfp.explain.words import (
@@ -29,7 +28,7 @@ GRE, UDP, ICMP, ICMP6 = 47, 17, 1, 58
 
 
 # --------------------------------------------------------------------------------------------------------- spd
-def spd(owner: Any, before: Frame, after: Frame) -> Said:
+def spd(owner: Device, before: Frame, after: Frame) -> Said:
     row = after.first
     if row.cause in (Drop.NOT_IPSEC, Drop.POLICY_MISMATCH):
         return policy.refusal(owner, row)
@@ -46,7 +45,7 @@ def spd(owner: Any, before: Frame, after: Frame) -> Said:
 
 
 # ----------------------------------------------------------------------------------------------- hop and sizes
-def forward(owner: Any, before: Frame, after: Frame, r: int) -> Said:
+def forward(owner: Device, before: Frame, after: Frame, r: int) -> Said:
     was, row = before.rows[r], after.rows[r]
     name = hop_name(was.fam)
     if row.cause == Drop.TTL_EXPIRED:
@@ -67,7 +66,7 @@ def forward(owner: Any, before: Frame, after: Frame, r: int) -> Said:
     return hop, facts
 
 
-def plan(owner: Any, before: Frame, after: Frame, r: int) -> Said | None:
+def plan(owner: Device, before: Frame, after: Frame, r: int) -> Said | None:
     was, row = before.rows[r], after.rows[r]
     if row.cause == Drop.FRAG_NEEDED:
         if was.ip_len > row.mtu:
@@ -102,7 +101,7 @@ def _new_behind(before: Frame, after: Frame, r: int) -> list[int]:
 
 
 # --------------------------------------------------------------------------------------------------- ICMP errors
-def icmp(owner: Any, before: Frame, after: Frame) -> Said:
+def icmp(owner: Device, before: Frame, after: Frame) -> Said:
     made = [row for r, row in after.rows.items() if r and row.is_error and r not in before.rows]
     if not made:
         return _silence(owner, before, after)
@@ -137,7 +136,7 @@ def _gre_size(upper: bytes) -> int:
     return 4 + 4 * bool(flags & 0x8000) + 4 * bool(flags & 0x2000) + 4 * bool(flags & 0x1000)
 
 
-def _silence(owner: Any, before: Frame, after: Frame) -> Said:
+def _silence(owner: Device, before: Frame, after: Frame) -> Said:
     """Why nobody is told."""
     if after.limited > before.limited:
         return "no ICMP error: the rate limit holds it back", {}
@@ -158,15 +157,16 @@ def _silence(owner: Any, before: Frame, after: Frame) -> Said:
 
 
 # ------------------------------------------------------------------------------------------- queues and numbers
-def queue(owner: Any, before: Frame, after: Frame, r: int) -> Said | None:
+def queue(owner: Device, before: Frame, after: Frame, r: int) -> Said | None:
     t, row = owner.tables.t, after.rows[r]
     tun = int(t.sp["tun"][row.sp]) if row.sp >= 0 else -1
     port = tun if tun >= 0 and t.ifs["policy"][tun] >= 0 else row.out_if
     if port < 0 or t.ifs["policy"][port] < 0:
         return None
     name = interface_name(owner, port)
-    found = owner.config.policy_maps[owner.config.interfaces[name].service_policy_out]
-    named = classes.queue_names(owner.config, found)[row.cls]
+    config = plane_of(owner).config
+    found = config.policy_maps[config.interfaces[name].service_policy_out or ""]
+    named = classes.queue_names(config, found)[row.cls]
     facts: Facts = {"policy": found.name, "interface": name, "class": named, "queue": row.cls, "dscp": row.tos >> 2}
     said = f"DSCP {row.tos >> 2} is class {named} of {found.name} on {name}: queue {row.cls}"
     if row.sa >= 0 and int(t.sa_out["sns_at"][row.sa]) >= 0:
@@ -175,7 +175,7 @@ def queue(owner: Any, before: Frame, after: Frame, r: int) -> Said | None:
     return said, facts
 
 
-def sequence(owner: Any, before: Frame, after: Frame, r: int) -> Said:
+def sequence(owner: Device, before: Frame, after: Frame, r: int) -> Said:
     was, row = before.rows[r], after.rows[r]
     t = owner.tables.t
     if row.cause == Drop.SEQ_OVERFLOW:
@@ -198,7 +198,7 @@ def sequence(owner: Any, before: Frame, after: Frame, r: int) -> Said:
     return _followed(owner, was, row, said, facts)
 
 
-def _followed(owner: Any, was: Row, row: Row, said: str, facts: Facts) -> Said:
+def _followed(owner: Device, was: Row, row: Row, said: str, facts: Facts) -> Said:
     """Why it is this SA, where it is not the first of its pair."""
     t = owner.tables.t
     if row.sa != was.sa:
@@ -215,7 +215,7 @@ def _followed(owner: Any, was: Row, row: Row, said: str, facts: Facts) -> Said:
 
 
 # ------------------------------------------------------------------------------------------------------ headers
-def compress(owner: Any, before: Frame, after: Frame, r: int) -> Said | None:
+def compress(owner: Device, before: Frame, after: Frame, r: int) -> Said | None:
     was, row = before.rows[r], after.rows[r]
     if not owner.tables.t.sa["comp"][row.sa]:
         return None
@@ -227,7 +227,7 @@ def compress(owner: Any, before: Frame, after: Frame, r: int) -> Said | None:
     }  # fmt: skip
 
 
-def encap(owner: Any, before: Frame, after: Frame, r: int) -> Said:
+def encap(owner: Device, before: Frame, after: Frame, r: int) -> Said:
     was, row = before.rows[r], after.rows[r]
     f = sa_facts(owner, row.sa)
     facts: Facts = {"size_before": was.ip_len, "size_after": row.ip_len, "mode": f["mode"], "src": f["src"],
@@ -243,14 +243,14 @@ def encap(owner: Any, before: Frame, after: Frame, r: int) -> Said:
     return f"{said}: {was.ip_len} bytes become {row.ip_len}", facts
 
 
-def seal(owner: Any, before: Frame, after: Frame, r: int) -> Said:
+def seal(owner: Device, before: Frame, after: Frame, r: int) -> Said:
     row = after.rows[r]
     how, engine = algorithm(owner, row.c_sa), engine_name(owner, row.c_sa, True)
     return (f"{row.c_len} bytes sealed with {how} ({engine} engine)",
             {"algorithm": how, "engine": engine, "bytes": row.c_len})  # fmt: skip
 
 
-def seal_ah(owner: Any, before: Frame, after: Frame, r: int) -> Said:
+def seal_ah(owner: Device, before: Frame, after: Frame, r: int) -> Said:
     row = after.rows[r]
     how, engine = algorithm(owner, row.c_sa), engine_name(owner, row.c_sa, True)
     return (f"AH of {sa_name(owner, row.c_sa)}: {how} over {row.ip_len} bytes ({engine} engine)",
@@ -258,7 +258,7 @@ def seal_ah(owner: Any, before: Frame, after: Frame, r: int) -> Said:
 
 
 # ------------------------------------------------------------------------------------------------------- output
-def reserve(owner: Any, before: Frame, after: Frame) -> Said | None:
+def reserve(owner: Device, before: Frame, after: Frame) -> Said | None:
     row = after.first
     if row.first_out < 0:
         return None
@@ -271,7 +271,7 @@ def reserve(owner: Any, before: Frame, after: Frame) -> Said | None:
     return f"output records {row.first_out} to {row.first_out + records - 1}{what}", facts
 
 
-def deliver(owner: Any, before: Frame, after: Frame) -> Said:
+def deliver(owner: Device, before: Frame, after: Frame) -> Said:
     row = after.first
     word = Verdict(row.verdict).name.lower()
     return (f"{word}: {drops.CAUSES[row.cause].name}" if row.cause else word), {}

@@ -11,6 +11,7 @@ from typing import Any
 
 from qfp.config.boxes import port_ranges
 from qfp.config.printing_acl import entry_text
+from qfp.control.device import Device, plane_of
 from qfp.explain.look import Row
 from qfp.explain.words import ICMP, Facts, address, interface_name, sa_facts, sa_name, selector_text
 from qfp_kernels import drops
@@ -45,14 +46,14 @@ class Header:
 
 
 # --------------------------------------------------------------------------------------------------- routes
-def vrf_of(owner: Any, row: Row) -> int:
+def vrf_of(owner: Device, row: Row) -> int:
     """Routing table of a packet from outside."""
     return int(owner.tables.t.ifs["vrf"][row.vif if row.vif >= 0 else row.in_if])
 
 
-def route_of(owner: Any, row: Row, vrf: int) -> Any:
+def route_of(owner: Device, row: Row, vrf: int) -> Any:
     """The route that a row's destination takes, as the control plane's copy of the table has it; None without one."""
-    return owner.routing.lookup(address(row.fam, row.dst0, row.dst1), vrf)
+    return plane_of(owner).routing.lookup(address(row.fam, row.dst0, row.dst1), vrf)
 
 
 def route_text(route: Any) -> str | None:
@@ -60,32 +61,32 @@ def route_text(route: Any) -> str | None:
 
 
 # -------------------------------------------------------------------------------------------- SPD entries
-def entry_facts(owner: Any, sp: int) -> Facts | None:
+def entry_facts(owner: Device, sp: int) -> Facts | None:
     """An SPD entry: where it is configured, and its rule."""
-    for pair in owner.sadb.pairs if hasattr(owner, "sadb") else ():
+    for pair in owner.plane.sadb.pairs if owner.plane is not None else ():
         if pair.want.sp == sp:
             return {"sp": sp, "where": pair.want.where, "rule": _rule(owner, pair.want), "peer": str(pair.want.peer)}
     return None
 
 
-def _rule(owner: Any, want: Any) -> str:
+def _rule(owner: Device, want: Any) -> str:
     """What an entry protects; one that stands for several ranges of ports (`neq`) in the words of its list."""
     if want.vti:
         return "any traffic routed into the tunnel"
     if not want.tunnel:
-        for rules in owner.policies.spds:
+        for rules in plane_of(owner).policies.spds:
             mine = rules[(rules["sp"] == want.sp) & (rules["permit"] != 0)]
             if len(mine) > 1:
-                cmap = owner.config.crypto_maps[want.where.split()[2]]
+                cmap = plane_of(owner).config.crypto_maps[want.where.split()[2]]
                 return str(_ace_facts(owner, cmap, mine[0]).get("entry", "permit"))
     return f"permit {selector_text(want.selector)}"
 
 
-def _crypto_map(owner: Any, port: int, family: int) -> Any:
+def _crypto_map(owner: Device, port: int, family: int) -> Any:
     """The crypto map on an interface (row) for a family; None without one."""
-    interface = owner.config.interfaces[interface_name(owner, port)]
+    interface = plane_of(owner).config.interfaces[interface_name(owner, port)]
     name = interface.crypto_map if family == 4 else interface.ipv6_crypto_map
-    return owner.config.crypto_maps.get(name or "")
+    return plane_of(owner).config.crypto_maps.get(name or "")
 
 
 def _fits(rule: Any, h: Header) -> bool:
@@ -116,17 +117,17 @@ def _walk(rules: Any, h: Header) -> Iterator[Any]:
         start = int(rule["entry"]) + 1
 
 
-def _ace_facts(owner: Any, cmap: Any, rule: Any) -> Facts:
+def _ace_facts(owner: Device, cmap: Any, rule: Any) -> Facts:
     """The access-list entry that a rule stands for: text, list, file and line."""
     entry = cmap.entries[int(rule["entry"])]
     family = int(rule["fam"])
-    lists = owner.config.access_lists if family == 4 else owner.config.ipv6_access_lists
+    lists = plane_of(owner).config.access_lists if family == 4 else plane_of(owner).config.ipv6_access_lists
     acl = lists[entry.acl]
     facts: Facts = {"map": f"crypto map {cmap.name} {entry.seq}", "acl": acl.name}
     ace = next((each for each in acl.entries if _same(each, rule)), None)
     if ace is not None:
         facts |= {"entry": entry_text(ace, acl.family, acl.standard), "line": ace.line,
-                  "file": Path(owner.config.file).name}  # fmt: skip
+                  "file": Path(plane_of(owner).config.file).name}  # fmt: skip
     return facts
 
 
@@ -142,14 +143,14 @@ def _same(ace: Any, rule: Any) -> bool:
     return all(tuple(map(int, rule[side])) in port_ranges(ace, side) for side in ("sport", "dport"))
 
 
-def met(owner: Any, port: int, h: Header) -> tuple[list[Facts], Facts | None]:
+def met(owner: Device, port: int, h: Header) -> tuple[list[Facts], Facts | None]:
     """(denies that a packet meets in the crypto map of an interface, the permit that takes it)."""
     cmap = _crypto_map(owner, port, h.family)
     spd = int(owner.tables.t.ifs["spd4" if h.family == 4 else "spd6"][port])
     if cmap is None or spd < 0:
         return [], None
     denies: list[Facts] = []
-    for rule in _walk(owner.policies.spds[spd], h):
+    for rule in _walk(plane_of(owner).policies.spds[spd], h):
         facts = _ace_facts(owner, cmap, rule)
         if rule["permit"]:
             return denies, facts
@@ -164,7 +165,7 @@ def ace_text(facts: Facts) -> str:
 
 
 # --------------------------------------------------------------------------------------- what decided outbound
-def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
+def way_of(owner: Device, row: Row, vrf: int) -> tuple[str, Facts, Any]:
     """(sentence about route and egress, facts, route) of a row that was looked up."""
     route = route_of(owner, row, vrf)
     facts: Facts = {"route": route_text(route)}
@@ -175,7 +176,7 @@ def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
     into = int(route.out_if)
     if route.local:
         return f"route {facts['route']}", facts, route
-    if owner.config.interfaces[interface_name(owner, into)].tunnel is not None:
+    if plane_of(owner).config.interfaces[interface_name(owner, into)].tunnel is not None:
         facts["tunnel"] = interface_name(owner, into)
         out = ""
         if row.out_if == into:
@@ -187,7 +188,7 @@ def way_of(owner: Any, row: Row, vrf: int) -> tuple[str, Facts, Any]:
     return f"route {facts['route']}{out}", facts, route
 
 
-def outbound(owner: Any, row: Row, vrf: int) -> tuple[str, Facts]:
+def outbound(owner: Device, row: Row, vrf: int) -> tuple[str, Facts]:
     """What the look-up came to for a row: route, egress, policy entry and SA."""
     way, facts, route = way_of(owner, row, vrf)
     if row.verdict == drops.Verdict.PUNTED:
@@ -211,7 +212,7 @@ def outbound(owner: Any, row: Row, vrf: int) -> tuple[str, Facts]:
     return f"{said}; {sa_name(owner, row.sa)}", facts
 
 
-def _no_entry(owner: Any, row: Row, route: Any, way: str, facts: Facts) -> tuple[str, Facts]:
+def _no_entry(owner: Device, row: Row, route: Any, way: str, facts: Facts) -> tuple[str, Facts]:
     """No entry takes the packet: a GRE tunnel does, or it goes on in clear."""
     if int(owner.tables.t.ifs["kind"][route.out_if]) == IF_GRE:
         return way, facts
@@ -226,7 +227,7 @@ def _no_entry(owner: Any, row: Row, route: Any, way: str, facts: Facts) -> tuple
 
 
 # ----------------------------------------------------------------------------------------------- on arrival
-def arrival(owner: Any, row: Row) -> tuple[str, Facts]:
+def arrival(owner: Device, row: Row) -> tuple[str, Facts]:
     """What the inbound policy says of a packet that it lets pass (RFC 4301 section 5.2)."""
     t = owner.tables.t
     if row.flags & ORIGIN:
@@ -249,16 +250,16 @@ def arrival(owner: Any, row: Row) -> tuple[str, Facts]:
 MARTIAN = "an address that no router forwards"
 
 
-def held(owner: Any, row: Row) -> tuple[str, Facts]:
+def held(owner: Device, row: Row) -> tuple[str, Facts]:
     """Why a packet may not go where it would (see qfp.config.held)."""
-    interfaces = owner.config.held.interfaces
+    interfaces = plane_of(owner).config.held.interfaces
     names = [interface_name(owner, k) for k in (row.out_if, row.vif, row.in_if) if k >= 0]
     name = next((name for name in names if name in interfaces), None)
     why = f"{name}: {interfaces[name]}" if name is not None else "the route of its own was refused"
     return f"held down: {why}", {"held": why}
 
 
-def refusal(owner: Any, row: Row) -> tuple[str, Facts]:
+def refusal(owner: Device, row: Row) -> tuple[str, Facts]:
     """Why the inbound policy refuses a packet."""
     port = row.vif if row.vif >= 0 else row.in_if
     _, permit = met(owner, port, Header.of(row).turned())

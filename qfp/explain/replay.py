@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from qfp import fia
 from qfp.batch import Batch
+from qfp.control.device import Device
 from qfp.engine import NullSink
 from qfp.explain.look import Frame
 from qfp.explain.steps import decide, frame_facts, outcome
@@ -78,15 +79,15 @@ class ExplainError(ValueError):
 class Origin:
     """What a result came from: the router or decryptor, the ingress row, and the state before its first frame."""
 
-    owner: Any
+    owner: Device
     ingress: int
     before: dict[str, Any]
     fresh: bool  # nothing had come through the owner, and a new one would be the same
 
     @classmethod
-    def now(cls, owner: Any, ingress: int = 0) -> "Origin":
+    def now(cls, owner: Device, ingress: int = 0) -> "Origin":
         """The present state, to be run from again."""
-        return cls(owner, ingress, state_of(owner), getattr(owner, "is_fresh", False))
+        return cls(owner, ingress, state_of(owner), owner.is_fresh)
 
     def replica(self) -> Any:
         """An owner as this one was then. Raises ExplainError when there is no way back to that."""
@@ -95,13 +96,14 @@ class Origin:
         return self.owner.again()
 
 
-def state_of(owner: Any) -> dict[str, Any]:
+def state_of(owner: Device) -> dict[str, Any]:
     """Copies of all that packets change: "tables", and the state of each of KEEPERS that the owner has."""
-    kept = {name: getattr(owner, name).state() for name in KEEPERS if hasattr(owner, name)}
+    plane = owner.plane
+    kept = {name: getattr(plane, name).state() for name in KEEPERS} if plane is not None else {}
     return {"tables": state.snapshot(owner.tables.t), **kept}
 
 
-def restore(owner: Any, kept: dict[str, Any]) -> None:
+def restore(owner: Device, kept: dict[str, Any]) -> None:
     """Put copies back; rows that were added since keep what they hold."""
     t, tables = owner.tables.t, kept["tables"]
     if t.rsm["head"].any() and ("rsm_ring", "") not in tables:
@@ -109,7 +111,7 @@ def restore(owner: Any, kept: dict[str, Any]) -> None:
     state.put_back(t, tables)
     for name in KEEPERS:
         if name in kept:
-            getattr(owner, name).restore(kept[name])
+            getattr(owner.plane, name).restore(kept[name])
 
 
 def explain(result: Any, frame: int) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def explain(result: Any, frame: int) -> dict[str, Any]:
         restore(owner, present)
 
 
-def explain_trace(owner: Any, source: Source, frame: int, ingress: int = 0) -> dict[str, Any]:
+def explain_trace(owner: Device, source: Source, frame: int, ingress: int = 0) -> dict[str, Any]:
     """The facts of frame `frame` of a trace that arrives at interface row `ingress` of a fresh router or decryptor.
 
     Raises ExplainError when the trace has no such frame.
@@ -183,13 +185,13 @@ def chunks(source: Source) -> Iterator[Batch]:
         yield Batch.concat(parts)
 
 
-def stages_of(owner: Any, source: Source) -> tuple[fia.Stage, ...]:
+def stages_of(owner: Device, source: Source) -> tuple[fia.Stage, ...]:
     """The FIA that a router or a decryptor runs, without an output."""
     found: tuple[fia.Stage, ...] = owner.stages(source.walk, None)
     return found
 
 
-def _skip(owner: Any, ingress: int, batch: Batch) -> None:
+def _skip(owner: Device, ingress: int, batch: Batch) -> None:
     """Run the frames before, for their effect on state."""
     if len(batch):
         owner.tables.t.ctl[CTL_IN_IF] = ingress
@@ -198,13 +200,13 @@ def _skip(owner: Any, ingress: int, batch: Batch) -> None:
         source.complete(owner.tables.t)
 
 
-def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> dict[str, Any]:
+def one_frame(owner: Device, ingress: int, batch: Batch, sent_before: int = 0) -> dict[str, Any]:
     """Run the one frame of a batch stage by stage; its facts. `sent_before`: packets sent before the run began."""
     t, p = owner.tables.t, owner.engine.workspaces[0]
     batch = Batch(batch.frame(0), {**batch.columns, "offset": [0]}, batch.interfaces)  # a file may become shorter
     source = BatchSource(batch)
-    if hasattr(owner, "advance"):
-        owner.advance(int(batch.ts[0]))  # what is due before it
+    if owner.plane is not None:
+        owner.plane.advance(int(batch.ts[0]))  # what is due before it
     source.bind(t)
     t.ctl[CTL_IN_IF], t.ctl[CTL_CUT_VECTOR], t.ctl[CTL_V_ON] = ingress, -1, 0
     t.ctl[CTL_OUT_KIND], t.ctl[CTL_OUT_POS] = OUT_NONE, 0
@@ -224,6 +226,7 @@ def one_frame(owner: Any, ingress: int, batch: Batch, sent_before: int = 0) -> d
             owner.sad.crypto.callbacks.raise_kept()
         if p.st[ST_ROWS] == 0 and p.st[ST_STOP] != STOP_NONE and stage.walks != LIST_SOURCE:
             undo(t, int(p.st[ST_CUT_POS]))  # given back until the control plane has answered, as in a run
+            assert owner.engine.on_stop is not None  # nothing stops where nobody answers
             owner.engine.on_stop(*(int(p.st[k]) for k in (ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS)))
             return one_frame(owner, ingress, batch, sent_before)
         after = Frame.at(owner, p)

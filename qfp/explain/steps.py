@@ -7,6 +7,7 @@ A step: {stage, decision, facts}, with `of` where it is about a piece or an ICMP
 from collections.abc import Callable
 from typing import Any
 
+from qfp.control.device import Device
 from qfp.explain import gre, inbound, outbound
 from qfp.explain.look import Frame, Row
 from qfp.explain.words import LINKS, Facts, Said, cause_facts, interface_name, moment, sa_facts
@@ -32,7 +33,7 @@ ROWS: dict[str, RowDecider] = {
 SILENT = ("fill",)  # copies the frame: there is nothing to decide
 
 
-def decide(stage: str, owner: Any, before: Frame, after: Frame) -> list[Facts]:
+def decide(stage: str, owner: Device, before: Frame, after: Frame) -> list[Facts]:
     """The steps of a stage; none where it had nothing to do with the frame."""
     if stage in SILENT:
         return []
@@ -83,7 +84,7 @@ def _step(stage: str, before: Frame, after: Frame, r: int, said: Said) -> Facts:
 
 
 # --------------------------------------------------------------------------------------------------- the frame
-def frame_facts(owner: Any, p: Any, batch: Any) -> Facts:
+def frame_facts(owner: Device, p: Any, batch: Any) -> Facts:
     """Which frame it was: `frame` counts from 0, `number` from 1 as Wireshark does."""
     return {
         "frame": int(batch.frame_no[0]), "number": int(batch.frame_no[0]) + 1,
@@ -104,7 +105,7 @@ def _sent(p: Any) -> tuple[int, int]:
     return packets, total
 
 
-def outcome(owner: Any, p: Any) -> Facts:
+def outcome(owner: Device, p: Any) -> Facts:
     """What became of it: the verdict row in words."""
     row = Row.at(owner, p, 0)
     packets, sent = _sent(p)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from qfp.control.device import Device
 from qfp.engines import kinds
 from qfp.stages import STAGE_NAMES
 from qfp_kernels import drops
@@ -80,7 +81,7 @@ def selector_text(selector: Any) -> str:
     return f"{name} {ends[0]} -> {ends[1]}"
 
 
-def interface_name(owner: Any, row: int) -> str:
+def interface_name(owner: Device, row: int) -> str:
     names = owner.interfaces.names
     return str(names[row]) if 0 <= row < len(names) else "-"
 
@@ -95,11 +96,11 @@ def cause_facts(number: int, stage: int) -> Facts:
 
 
 # ------------------------------------------------------------------------------------------------------- SAs
-def profile_of(owner: Any, handle: int) -> Any:
+def profile_of(owner: Device, handle: int) -> Any:
     return owner.sad.profiles[int(owner.tables.t.sa["profile"][handle])]
 
 
-def sa_facts(owner: Any, handle: int) -> Facts:
+def sa_facts(owner: Device, handle: int) -> Facts:
     """An SA without its keys."""
     row, profile = owner.tables.t.sa[handle], profile_of(owner, handle)
     family = profile.family
@@ -112,12 +113,12 @@ def sa_facts(owner: Any, handle: int) -> Facts:
     }  # fmt: skip
 
 
-def sa_name(owner: Any, handle: int) -> str:
+def sa_name(owner: Device, handle: int) -> str:
     """`SA 3 (SPI 0x…)`."""
     return f"SA {handle} (SPI 0x{int(owner.tables.t.sa['spi'][handle]):08x})"
 
 
-def algorithm(owner: Any, handle: int) -> str:
+def algorithm(owner: Device, handle: int) -> str:
     """What an SA does to bytes, in words."""
     profile = profile_of(owner, handle)
     if profile.proto == "ah":
@@ -125,7 +126,7 @@ def algorithm(owner: Any, handle: int) -> str:
     return str(profile.encr) if profile.integ == "none" else f"{profile.encr} and {profile.integ}"
 
 
-def engine_name(owner: Any, handle: int, outbound: bool) -> str:
+def engine_name(owner: Device, handle: int, outbound: bool) -> str:
     """Who works on this SA's packets: native kernels lack some algorithms, which openssl then does."""
     profile = profile_of(owner, handle)
     native = owner.sad.crypto.name == "native"

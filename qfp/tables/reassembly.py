@@ -40,7 +40,7 @@ def build(tables: Tables, outer: Limits = OUTER_LIMITS, inner: Limits = INNER_LI
     ring = datagrams = hashes = sources = 0
     for j, limits in both.items():
         row = t.rsm[j]
-        for name in t.rsm.dtype.names:
+        for name in t.rsm.dtype.names or ():
             t.rsm[name][j] = 0
         values = {
             "ring_at": ring, "ring_size": limits.ring, "ctx_at": datagrams, "ctx_n": limits.datagrams,

@@ -69,7 +69,7 @@ class Tables(Unpicklable):
         arrays["spdh"][:] = -1
         arrays["sad_out"]["sa"] = -1
         arrays["tunh"][:] = -1
-        self.t: Any = Columns("T", arrays)
+        self.t = Columns("T", arrays)
         self.t.ctl[CTL_GEN] = 1
         self.t.ctl[CTL_NATT], self.t.ctl[CTL_NATT_FROM] = NATT_PORT, NO_PORT
         self.t.ctl[CTL_DUE] = self.t.ctl[CTL_SPAN] = NEVER
