@@ -11,7 +11,7 @@ from packets import ip4, udp
 from path_help import check_decrypt
 
 from qfp.batch import Batch
-from qfp.cli.facts import exported
+from qfp.control.export import exported
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS
 from qfp.router import Router
 from qfp.sa import SecurityAssociation
@@ -33,7 +33,7 @@ def words(router: Router, frames: list[bytes]) -> list[str]:
 
 @pytest.mark.req("BASE-8")
 def test_at_a_router_the_destination_port_decides() -> None:
-    sas = [replace(sa, natt=(4500, 4500)) for sa in exported(Router.loads(config(1)))]
+    sas = [replace(sa, natt=(4500, 4500)) for sa in exported(Router.loads(config(1)).plane)]
     router = Router.loads(config(2), keys=sas)
     sa = next(sa for sa in sas if str(sa.dst) == OWN)
     assert words(router, [natted(sa, 4500, 4500), natted(sa, 1025, 4500, 2)]) == ["forwarded"] * 2

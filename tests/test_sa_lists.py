@@ -11,7 +11,8 @@ from packets import ip4, udp
 from test_lab import SITE
 
 from qfp.batch import Batch
-from qfp.cli.facts import exported, run_facts
+from qfp.cli.facts import run_facts
+from qfp.control.export import exported
 from qfp.router import Router
 from qfp.tables.store import Tables, blank
 from qfp.trace import read_trace, write_trace
@@ -82,7 +83,7 @@ def test_nothing_is_said_of_it_where_there_is_none(tmp_path: Path) -> None:
     made = office(tmp_path, packets=4)
     assert "compress" not in made.seal().out
     assert all(sa["comp"] is None for sa in made.seal("--json", name="x.pcap").json["sas"])
-    assert all(sa.comp is None for sa in exported(Router.loads(config(1))))
+    assert all(sa.comp is None for sa in exported(Router.loads(config(1)).plane))
 
 
 @pytest.mark.req("PF-9", "BASE-12")

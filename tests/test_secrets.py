@@ -15,8 +15,8 @@ from packets import ip4, udp
 
 from qfp.algorithms import CIPHERS, INTEGRITIES
 from qfp.batch import Batch
-from qfp.cli.facts import exported
 from qfp.config import ConfigError, load, loads
+from qfp.control.export import exported
 from qfp.decrypt import Decryptor
 from qfp.router import Router
 from qfp.sa import SecurityAssociation
@@ -96,7 +96,7 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
 
 def test_modes_and_links_of_outputs(tmp_path: Path) -> None:
     """Outputs follow the umask, key files are their owner's alone; a link stays one."""
-    keys = exported(Router.loads(config(1)))
+    keys = exported(Router.loads(config(1)).plane)
     real = tmp_path / "real"
     for write, mode in ((lambda p: write_trace(p, Batch.from_frames([b"x"])), 0o640),
                         (lambda p: write_sas(p, keys), 0o600), (lambda p: write_esp_sa(p, keys), 0o600)):  # fmt: skip
@@ -126,7 +126,7 @@ def test_parts_that_hold_keys_and_addresses_are_not_pickled() -> None:
     """Routers, results and decryptors are, as they are saved: see test_checkpoint."""
     router = Router.loads(config(1))
     result = router.forward(frames(3), INSIDE)
-    opener = Decryptor(exported(router))
+    opener = Decryptor(exported(router.plane))
     assert b"K123" not in repr((router, result, opener)).encode()
     for each in (router.engine, router.tables, router.tables.t, router.sad, opener.engine):
         for way in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -155,13 +155,13 @@ def test_a_run_continued_from_its_key_file_repeats_no_number(transform: str, ext
     """Run, export, run, export, run; the peer, and a reader of the captures, open everything with the last file."""
     text = extra + config(1, transform)
     router, seen, wires = Router.loads(text), [], []
-    assert [sa.esn for sa in exported(router)] == ["esn" in transform] * len(exported(router))
+    assert [sa.esn for sa in exported(router.plane)] == ["esn" in transform] * len(exported(router.plane))
     for _ in range(3):
         result = router.forward(frames(40), INSIDE)
         assert len(result.packets) == 40
         wires.append(result.packets)
         seen += [p[20:44] for p in result.packets.frames()]
-        write_sas(tmp_path / "keys", exported(router))
+        write_sas(tmp_path / "keys", exported(router.plane))
         router = Router.loads(text, keys=read_keys(tmp_path / "keys"))
     assert len(set(seen)) == 120
     opened = Decryptor(read_keys(tmp_path / "keys"), window=64).open(Batch.concat(wires[:1]))

@@ -3,16 +3,13 @@
 `output` of the same facts as tables is in qfp.cli.summary.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from qfp.control.device import Device, plane_of
-from qfp.control.keying import window_of
-from qfp.explain.words import CONNECTION_BASE, address, sa_end, selector_text
+from qfp.explain.words import CONNECTION_BASE, sa_end, selector_text
 from qfp.result import counters
-from qfp.sa import AddressRange, SecurityAssociation, Selectors
 from qfp_kernels import drops
 from qfp_kernels.layout import ST_FLOW_HIT, ST_FLOW_MISS
 
@@ -22,8 +19,6 @@ IF_COUNTERS = ("in_packets", "in_bytes", "out_packets", "out_bytes", "drops")
 OUT_COUNTERS = ("packets", "bytes", "errors", "next_seq", "compressed", "incompressible")
 IN_COUNTERS = ("packets", "bytes", "errors", "replays", "bad_icv", "window", "top", "decompressed", "comp_failed")
 COMPRESSION = "lzs"
-ANY_PORTS = (0, 65535)
-LOW_WORD = 0xFFFFFFFFFFFFFFFF
 
 
 def run_facts(owner: Device, seconds: float) -> Facts:
@@ -129,62 +124,3 @@ def spd_facts(router: Any) -> list[Facts]:
         }
         for pair in router.sadb.pairs
     ]  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------- key export
-def exported(router: Any) -> list[SecurityAssociation]:
-    """Every SA that a router has or had, keys included, the newest of each entry first.
-
-    An outbound SA states the number that it would send next, so that whoever goes on with the file never repeats one;
-    those of earlier generations are used up. An inbound one states the highest number seen. Readers of captures take
-    neither for the state of a window: see `SecurityAssociation.as_captured`. Selectors are those of the SPD entry, so
-    that a peer with several entries finds each one's SAs.
-    """
-    found = []
-    for k, pair in enumerate(router.sadb.pairs):
-        for outbound in (True, False):
-            now = [router.sad.describe(handle) for handle in (pair.outbound if outbound else pair.inbound)]
-            if k not in router.sadb.derived:
-                found += _named(router, pair.want, outbound, "", now)
-                continue
-            generations = (*router.lifetimes.past.get(k, ()), (pair.want, pair.generation))
-            for want, generation in reversed(generations):
-                suffix = f" generation {generation}" if generation else ""
-                sas = router.sadb.derive(want, generation, outbound)
-                if generation == pair.generation and len(now) == len(sas):
-                    sas = [replace(sa, seq=state.seq) for sa, state in zip(sas, now, strict=True)]
-                elif outbound:
-                    sas = [replace(sa, seq=sa.seq_limit) for sa in sas]
-                found += _named(router, want, outbound, suffix, sas)
-    return found
-
-
-def _named(
-    router: Any, want: Any, outbound: bool, suffix: str, sas: list[SecurityAssociation]
-) -> list[SecurityAssociation]:
-    """SAs of one direction of an entry as their reader wants them: window, selectors, name of the bundle."""
-    selector = want.selector if outbound else want.selector.reversed()
-    name = f"{want.where} entry {want.sp} {'out' if outbound else 'in'}{suffix}"
-    if outbound:  # the reader opens these: it wants the window, and 0 as the word for fresh
-        window = 0 if want.manual else window_of(want, router.config)
-        sas = [replace(sa, replay_window=window, seq=0 if sa.seq == 1 else sa.seq) for sa in sas]
-    ends = None if want.vti else selectors_of(selector)
-    return [replace(sa, bundle=name if len(sas) > 1 else None, selectors=ends) for sa in sas]
-
-
-def selectors_of(selector: Any) -> Selectors | None:
-    """Proxy identities as the selectors of an SA; None (any) where a wildcard is no range of addresses."""
-    ends = []
-    for value, mask in (selector.src, selector.dst):
-        wildcard = ~mask & ((1 << (32 if selector.family == 4 else 128)) - 1)
-        if wildcard & (wildcard + 1):
-            return None
-        first, last = (address(selector.family, word >> 64, word & LOW_WORD) for word in (value, value | wildcard))
-        ends.append(AddressRange(first, last) if mask else None)
-    return Selectors(
-        src=ends[0], dst=ends[1], protocol=selector.protocol, sport=_ports(selector.sport), dport=_ports(selector.dport)
-    )
-
-
-def _ports(ports: tuple[int, int]) -> tuple[int, int] | None:
-    return None if ports == ANY_PORTS else ports

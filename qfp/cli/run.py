@@ -142,11 +142,11 @@ def _exporter(router: Any, sas: Path | None, esp_sa: Path | None) -> Any:
     """Writes the key files that were asked for, after the run; None for none."""
     if sas is None and esp_sa is None:
         return None
-    from qfp.cli.facts import exported
+    from qfp.control.export import exported
     from qfp.trace.keyfile import write_esp_sa, write_sas
 
     def write() -> None:
-        found = exported(router)
+        found = exported(router.plane)
         if sas is not None:
             write_sas(sas, found)
         if esp_sa is not None:
