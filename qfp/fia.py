@@ -2,9 +2,9 @@
 
 A stage is a function `(p, t, n)` over a list of rows: p are the columns of the workspace, t the tables, and what it
 returns is how many rows of its list go on (a row that a stage drops has its verdict and cause, and leaves the list).
-Each declaration says which list the stage walks, and whether it must run in packet order (serial). What it reads,
-writes and may drop follows from its source (contracts.py, docs/stages.md). docs/architecture.md walks a packet through
-both arrays.
+Each declaration says which list the stage walks, who explains it, and whether it must run in packet order (serial).
+What it reads, writes and may drop follows from its source (contracts.py, docs/stages.md). docs/architecture.md walks a
+packet through both arrays.
 """
 
 from collections.abc import Callable, Collection
@@ -61,6 +61,7 @@ class Stage:
     name: str
     run: Callable[..., Any]
     walks: int  # LIST_ number
+    told_by: str  # module and function of qfp.explain that say what it decided; "" where it decides nothing
     serial: bool = False
     calls: tuple[int, ...] = ()  # STEP_ numbers
 
@@ -75,30 +76,34 @@ STEPS: dict[int, Callable[..., Any]] = {
     STEP_DISSECT: dissect.dissect_row,
 }
 
-FILL = Stage("fill", capture.fill, LIST_ROWS)
-PARSE = Stage("parse", parse.parse, LIST_ROWS, calls=(STEP_DISSECT,))
-REASSEMBLE = Stage("reassemble", reassemble.reassemble, LIST_FR, serial=True, calls=(STEP_HOLD,))
-PATHMTU = Stage("pathmtu", pathmtu.pathmtu, LIST_IC, serial=True)
-LOOKUP = Stage("lookup", lookup.lookup, LIST_RX)
-OPEN = Stage("open", seal.open_, LIST_RX)
-DECAP = Stage("decap", decap.decap, LIST_RX)
-COMMIT = Stage("commit", commit.commit, LIST_ROWS, serial=True)
-SELECT_NESTED = Stage("select", select.select_nested, LIST_RX)
-SELECT = Stage("select", select.select, LIST_ROWS)
-JOIN = Stage("join", join.join, LIST_ROWS)
-SPD = Stage("spd", spd.spd, LIST_TX)
-TUNNEL = Stage("tunnel", tunnel.tunnel, LIST_TU, serial=True, calls=(STEP_THROUGH, STEP_CLASSIFY, STEP_HOLD))
-FORWARD = Stage("forward", forward.forward, LIST_TX)
-SEQUENCE = Stage("sequence", sequence.sequence, LIST_TX, serial=True)
-PLAN = Stage("plan", plan.plan, LIST_TX, calls=(STEP_SIZE,))
-ICMP = Stage("icmp", icmp.icmp, LIST_ER, serial=True, calls=(STEP_CLASSIFY, STEP_SIZE, STEP_THROUGH, STEP_HOLD))
-QUEUE = Stage("queue", queue.queue, LIST_TX)
-COMPRESS = Stage("compress", compress.compress, LIST_TX, calls=(STEP_EXPAND,))
-ENCAP = Stage("encap", encap.encap, LIST_TX)
-SEAL = Stage("seal", seal.seal, LIST_TX)
-SEAL_AH = Stage("seal_ah", seal.seal_ah, LIST_AH)
-RESERVE = Stage("reserve", capture.reserve, LIST_ROWS, serial=True)
-DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, serial=True)
+FILL = Stage("fill", capture.fill, LIST_ROWS, "")
+PARSE = Stage("parse", parse.parse, LIST_ROWS, "inbound.parse", calls=(STEP_DISSECT,))
+REASSEMBLE = Stage("reassemble", reassemble.reassemble, LIST_FR, "inbound.reassemble", serial=True, calls=(STEP_HOLD,))
+PATHMTU = Stage("pathmtu", pathmtu.pathmtu, LIST_IC, "inbound.pathmtu", serial=True)
+LOOKUP = Stage("lookup", lookup.lookup, LIST_RX, "inbound.lookup")
+OPEN = Stage("open", seal.open_, LIST_RX, "inbound.open_")
+DECAP = Stage("decap", decap.decap, LIST_RX, "inbound.decap")
+COMMIT = Stage("commit", commit.commit, LIST_ROWS, "inbound.commit", serial=True)
+SELECT_NESTED = Stage("select", select.select_nested, LIST_RX, "inbound.select")
+SELECT = Stage("select", select.select, LIST_ROWS, "inbound.select")
+JOIN = Stage("join", join.join, LIST_ROWS, "inbound.join")
+SPD = Stage("spd", spd.spd, LIST_TX, "outbound.spd")
+TUNNEL = Stage(
+    "tunnel", tunnel.tunnel, LIST_TU, "gre.tunnel", serial=True, calls=(STEP_THROUGH, STEP_CLASSIFY, STEP_HOLD)
+)
+FORWARD = Stage("forward", forward.forward, LIST_TX, "outbound.forward")
+SEQUENCE = Stage("sequence", sequence.sequence, LIST_TX, "outbound.sequence", serial=True)
+PLAN = Stage("plan", plan.plan, LIST_TX, "outbound.plan", calls=(STEP_SIZE,))
+ICMP = Stage(
+    "icmp", icmp.icmp, LIST_ER, "outbound.icmp", serial=True, calls=(STEP_CLASSIFY, STEP_SIZE, STEP_THROUGH, STEP_HOLD)
+)
+QUEUE = Stage("queue", queue.queue, LIST_TX, "outbound.queue")
+COMPRESS = Stage("compress", compress.compress, LIST_TX, "outbound.compress", calls=(STEP_EXPAND,))
+ENCAP = Stage("encap", encap.encap, LIST_TX, "outbound.encap")
+SEAL = Stage("seal", seal.seal, LIST_TX, "outbound.seal")
+SEAL_AH = Stage("seal_ah", seal.seal_ah, LIST_AH, "outbound.seal_ah")
+RESERVE = Stage("reserve", capture.reserve, LIST_ROWS, "outbound.reserve", serial=True)
+DELIVER = Stage("deliver", deliver.deliver, LIST_ROWS, "outbound.deliver", serial=True)
 
 # One level of SA a round: AH over ESP, ESP in ESP. A round without rows costs nothing. The last look-up refuses what is
 # nested deeper.
@@ -113,12 +118,12 @@ FEATURES: dict[str, tuple[Stage, ...]] = {"gre": (TUNNEL,), "lzs": (COMPRESS,), 
 
 def walk(stage: Callable[..., Any]) -> Stage:
     """The first stage: rows from the source's record headers."""
-    return Stage("walk", stage, LIST_SOURCE, serial=True)
+    return Stage("walk", stage, LIST_SOURCE, "inbound.walk", serial=True)
 
 
 def emit(stage: Callable[..., Any]) -> Stage:
     """The last stage: records into the output block."""
-    return Stage("emit", stage, LIST_ROWS)
+    return Stage("emit", stage, LIST_ROWS, "")
 
 
 def router(

@@ -199,11 +199,12 @@ class Result:
 
         write_trace(path, self.packets)
 
-    def explain(self, frame: int) -> dict[str, Any]:
-        """What was decided for one input frame, and why: the same facts that `qfp explain` prints."""
+    def explain(self, frame: int, *, intermediate: bool = False) -> dict[str, Any]:
+        """What was decided for one input frame, and why: the same facts that `qfp explain` prints. intermediate: with
+        nonce, AAD, padding, input and output of the ICV, as `--bytes` has them."""
         from qfp.explain import explain
 
-        return explain(self, frame)
+        return explain(self, frame, intermediate)
 
     def frame_bytes(self, frame: int) -> bytes:
         """The input frame of a row."""

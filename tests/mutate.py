@@ -11,7 +11,7 @@ from packets import ip4, udp
 from test_keyfile_dumps import FILES
 
 from qfp.batch import Batch
-from qfp.cli.facts import exported
+from qfp.control.export import exported
 from qfp.router import Router
 from qfp.trace import write_trace
 from qfp.trace.keyfile import write_esp_sa, write_sas
@@ -66,11 +66,11 @@ def main(kind: str, count: int, folder: Path) -> None:
     (folder / "a.cfg").write_text(config(1))
     write_trace(folder / "wire.pcap", sent)
     path, keys = folder / f"t.{kind}", folder / "keys.json"
-    write_sas(keys, exported(router))
+    write_sas(keys, exported(router.plane))
     if kind == "json":
-        write_sas(path, exported(router))
+        write_sas(path, exported(router.plane))
     elif kind == "esp_sa":
-        write_esp_sa(path, exported(router))
+        write_esp_sa(path, exported(router.plane))
     elif kind == "xfrm":
         path.write_text(XFRM)
     elif kind in DUMPS:

@@ -14,6 +14,7 @@ from qfp.batch import Batch
 from qfp.contracts import Contract, contract
 from qfp.decrypt import Decryptor
 from qfp.explain.replay import LENGTHS, RETURNS_LENGTH, stages_of
+from qfp.explain.steps import explainer
 from qfp.router import Router
 from qfp.stages import STAGE_NAMES
 from qfp.tables import state
@@ -164,3 +165,11 @@ def test_what_is_known_of_some(stage: fia.Stage, writes: set[str], drops: set[st
     assert writes <= found.writes and drops <= found.drops
     assert "sa_out" in contract(fia.SEQUENCE).tables_written and "sa" not in contract(fia.SEQUENCE).tables_written
     assert contract(fia.JOIN).drops == set() and "arena" not in contract(fia.COMMIT).writes
+
+
+def test_every_stage_has_somebody_who_explains_it() -> None:
+    """Only stages that decide nothing have none: `fill` copies, `emit` writes records."""
+    walk, emit = capture.walk_batch, capture.emit_memory
+    stages = {*fia.router(walk, emit), *fia.decrypt(walk, emit, selectors=True)}
+    assert {stage.name for stage in stages if explainer(stage) is None} == {"fill", "emit"}
+    assert all(callable(found[0]) for stage in stages if (found := explainer(stage)) is not None)

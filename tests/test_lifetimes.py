@@ -16,8 +16,9 @@ from packets import ip4, udp
 from test_dependency_table import LAN, Case
 
 from qfp.batch import Batch
-from qfp.cli.facts import exported, run_facts
+from qfp.cli.facts import run_facts
 from qfp.config import loads
+from qfp.control.export import exported
 from qfp.control.limits import Limits
 from qfp.control.timers import Wheel
 from qfp.decrypt import Decryptor
@@ -482,10 +483,10 @@ def test_every_way_of_protection_is_rekeyed(case: Case, transform: str) -> None:
 def test_the_key_file_holds_every_generation() -> None:
     """What a run used can be decrypted afterwards, whatever SAs it went through."""
     near = router(kilobytes=20)
-    early = exported(near)
+    early = exported(near.plane)
     result = send(near, [0.01 * k for k in range(80)] + [4000 + 0.01 * k for k in range(40)], size=1000)
     assert len(early) == 2
-    keys = exported(near)
+    keys = exported(near.plane)
     opened = Decryptor([sa for sa in keys if sa.direction == "out"]).open(result.packets)
     assert set(words(opened)) == {"forwarded"} and len(opened.packets) == 120
     assert len({sa.spi for sa in keys}) == len(keys) == 2 * (near.sadb.pairs[0].generation + 1)
@@ -573,14 +574,14 @@ def test_a_peer_with_the_key_file_opens_every_generation() -> None:
     for transform in ("esp-gcm", "ah-sha-hmac esp-aes"):
         near = router(kilobytes=20, transform=transform)
         sent = send(near, [0.01 * k for k in range(60)], size=1000)
-        far = Router(loads(text(2, transform=transform)), keys=exported(near))
+        far = Router(loads(text(2, transform=transform)), keys=exported(near.plane))
         assert words(far.forward(sent.packets, OUTSIDE)) == ["forwarded"] * 60 and near.sadb.pairs[0].generation == 3
         assert not [issue for issue in far.issues if "key file" in issue.message]
 
 
 def test_sas_of_a_key_file_have_no_lifetime() -> None:
     """Nobody knows when they began."""
-    keys = exported(router())
+    keys = exported(router().plane)
     r = Router(loads(text(1)), keys=keys)
     assert words(send(r, [0, 10**6])) == ["forwarded"] * 2 and r.lifetimes.limits == {}
 

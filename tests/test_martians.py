@@ -10,7 +10,7 @@ from naive import State, read_ip, seal_tunnel
 from packets import ip4, ip6, udp
 
 from qfp.batch import Batch
-from qfp.cli.facts import exported
+from qfp.control.export import exported
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS
 from qfp.router import Router
 
@@ -89,7 +89,7 @@ def test_a_decrypted_packet_is_judged_too(src: str) -> None:
     wide = [text.replace("10.1.0.0 0.0.255.255 10.2.0.0 0.0.255.255", "any any").replace(
         "10.2.0.0 0.0.255.255 10.1.0.0 0.0.255.255", "any any") for text in (config(1), config(2))]  # fmt: skip
     a = Router.loads(wide[0])
-    sas: list[Any] = [replace(sa, selectors=None) for sa in exported(a)]
+    sas: list[Any] = [replace(sa, selectors=None) for sa in exported(a.plane)]
     wire = a.forward(Batch.from_frames([udp_between(GOOD4, "10.2.0.7")]), IN).packets
     assert len(wire) == 1
     out = next(sa for sa in sas if sa.direction == "out")

@@ -207,8 +207,8 @@ def test_both_ends_continued_from_key_files(name: str, esn: bool, seq: int, whos
         assert len(near.forward(answer, OUTSIDE).packets) == 40
         there.append(out)
         back.append(answer)
-        write_sas(near_file, exported(near))
-        write_sas(far_file, exported(far))
+        write_sas(near_file, exported(near.plane))
+        write_sas(far_file, exported(far.plane))
     for wires in (there, back):
         assert len({each for packets in wires for each in identities(packets)}) == 120
     numbers = [int.from_bytes(each[4:8]) for packets in there for each in identities(packets)]
@@ -222,5 +222,5 @@ def test_the_other_end_goes_on_above_what_was_received() -> None:
     near, far = Router.loads(config(1)), Router.loads(config(2))
     sent = near.forward(frames(20), INSIDE).packets
     far.forward(sent, OUTSIDE)
-    again = Router.loads(config(1), keys=exported(far))
+    again = Router.loads(config(1), keys=exported(far.plane))
     assert not set(identities(again.forward(frames(20), INSIDE).packets)) & set(identities(sent))

@@ -16,8 +16,8 @@ from packets import ip4, ip6, udp
 
 from qfp import fia
 from qfp.batch import Batch
-from qfp.cli.facts import exported
 from qfp.contracts import contract
+from qfp.control.export import exported
 from qfp.decrypt import Decryptor
 from qfp.result import CAUSE_WORDS, VERDICT_WORDS
 from qfp.router import Router
@@ -101,7 +101,7 @@ def test_a_bundle_is_judged_by_what_comes_out(transform: str, mode: str) -> None
     if mode == "transport":
         text = text.replace("10.1.0.0 0.0.255.255 10.2.0.0 0.0.255.255", f"host {ends[0]} host {ends[1]}")
     router = Router.loads(text)
-    sas = [sa for sa in exported(router) if sa.direction == "out"]
+    sas = [sa for sa in exported(router.plane) if sa.direction == "out"]
     assert all(sa.selectors is not None for sa in sas) and len(sas) == 1 + ("ah" in transform and "esp" in transform)
     states = [naive.State(sa) for sa in sas]
     seal = naive.seal_tunnel if mode == "tunnel" else naive.seal_transport
@@ -193,7 +193,7 @@ def test_without_selectors_no_stage_asks() -> None:
 
 @pytest.mark.req("USE-3")
 def test_a_router_and_a_decryptor_say_the_same() -> None:
-    sas = exported(Router.loads(config(1)))
+    sas = exported(Router.loads(config(1)).plane)
     wide = Router.loads(config(1).replace("ip 10.1.0.0 0.0.255.255 10.2.0.0 0.0.255.255", "ip any any"),
                         keys=[replace(sa, selectors=None) for sa in sas])  # fmt: skip
     inner = [ip4(src, "10.2.0.7", udp(1, 2, b"x")) for src in ("10.1.0.5", "10.9.0.5")]

@@ -21,7 +21,7 @@ from qfp.tables.store import Tables
 from qfp_kernels.layout import LIST_TX, OUT_NONE
 
 WINDOWS = (64, 128, 256, 512, 1024)
-IDLE = fia.Stage("idle", loop.idle, LIST_TX)
+IDLE = fia.Stage("idle", loop.idle, LIST_TX, "")
 IDLE_STAGES = 8  # added at once: one alone would drown in the noise
 POLICIES = 1000
 SHAPES = 16

@@ -33,6 +33,9 @@ def explain(
     count: Annotated[
         int | None, typer.Option("--count", metavar="N", min=1, help="How many frames of --cause (default: 3).")
     ] = None,
+    intermediate: Annotated[
+        bool, typer.Option("--bytes", help="Nonce, AAD, padding, input and output of the ICV; no keys.")
+    ] = False,
     ingress: Annotated[str | None, typer.Option("--in", metavar="IFACE", help="Interface at which it arrives.")] = None,
     keys: o.Keys = None,
     keying: o.KeyingOption = o.Keying.AUTO,
@@ -69,8 +72,10 @@ def explain(
             sas = read(keys, strict_keys, allow_null)
             make = partial(make_decryptor, sas, window=window, keep_clear=keep_clear, engine=engine)
             owner = make()
-        facts = explained(owner, files[-1], asked, row) if isinstance(asked, int) else of_cause(
-            owner, make, files[-1], *asked, row)  # fmt: skip
+        if isinstance(asked, int):
+            facts = explained(owner, files[-1], asked, row, intermediate)
+        else:
+            facts = of_cause(owner, make, files[-1], *asked, row, intermediate)
     if json_out:
         facts["keys_skipped"] = skipped_facts(sas)
         put_json({"schema": SCHEMA, "status": DONE, "trace": str(files[-1]), "problems": problems, **facts})

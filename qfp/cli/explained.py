@@ -28,14 +28,14 @@ def known_cause(text: str) -> str:
     raise CommandError(f"--cause {shown(text)}: no cause of a drop has this name: {meant}")
 
 
-def explained(owner: "Device", trace: Path, frame: int, ingress: int) -> Facts:
+def explained(owner: "Device", trace: Path, frame: int, ingress: int, intermediate: bool = False) -> Facts:
     """The facts of one frame; a frame behind damage is reported as damage."""
     from qfp.explain import ExplainError, explain_trace
     from qfp.trace import open_source
 
     with open_source(trace) as source:
         try:
-            return explain_trace(owner, source, frame, ingress)
+            return explain_trace(owner, source, frame, ingress, intermediate)
         except ExplainError as error:
             damage = source.damage(owner.tables.t)
             if damage is None:
@@ -43,7 +43,10 @@ def explained(owner: "Device", trace: Path, frame: int, ingress: int) -> Facts:
             raise CommandError(f"{error}; the trace is damaged: {damage}", DAMAGED) from None
 
 
-def of_cause(owner: "Device", make: Callable[[], Any], trace: Path, cause: str, count: int, ingress: int) -> Facts:
+def of_cause(
+    owner: "Device", make: Callable[[], Any], trace: Path, cause: str, count: int, ingress: int,
+    intermediate: bool = False,
+) -> Facts:  # fmt: skip
     """{cause, dropped (how many frames were), frames: facts of the first `count`}. Each frame is explained by an owner
     that is made anew: those before it have to come first."""
     dropped, places, causes = _dropped(owner, trace, cause, count, ingress)
@@ -51,7 +54,8 @@ def of_cause(owner: "Device", make: Callable[[], Any], trace: Path, cause: str, 
         others = ", ".join(f"{name} {n:,}" for name, n in causes.items())
         rest = f"; dropped were: {others}" if others else ", nor for another cause"
         note(f"no frame was dropped for {cause}{rest}")
-    return {"cause": cause, "dropped": dropped, "frames": [explained(make(), trace, k, ingress) for k in places]}
+    frames = [explained(make(), trace, k, ingress, intermediate) for k in places]
+    return {"cause": cause, "dropped": dropped, "frames": frames}
 
 
 def _dropped(

@@ -29,10 +29,12 @@ from qfp_kernels.layout import (
 
 COLUMNS = (
     "l3", "ip_len", "l4", "fam", "proto", "tos", "ttl", "frag", "sport", "dport", "src0", "src1", "dst0", "dst1",
-    "out_if", "sp", "sa", "spi", "seq", "seq2", "sns", "cls", "ip_id", "notes", "lv_n", "c_sa", "c_len", "c_ok",
+    "out_if", "sp", "sa", "spi", "seq", "seq2", "sns", "cls", "ip_id", "notes", "lv_n", "c_sa", "c_off",
+    "c_len", "c_icv", "c_hi", "c_ok",
     "verdict", "cause", "stage", "first_out", "n_out", "in_if", "cap", "wire", "vif", "flags", "lim", "icmp", "mtu",
     "nxt",
 )  # fmt: skip
+ICV_SPAN = 64  # bytes from the start of an ICV on, as many as the longest has
 HOP, ROUTING, FRAGMENT, OPTIONS, MOBILITY = 0, 43, 44, 60, 135  # IPv6 extension headers
 
 
@@ -56,6 +58,7 @@ class Row:
     packet: bytes
     levels: tuple[tuple[int, int, int], ...] = ()  # (SA, number, outcome)
     windows: tuple[Window, ...] = ()  # of each level
+    job: bytes = b""  # from the ESP header (AH: the IP header) to behind the ICV of the crypto job at hand
 
     def __getattr__(self, name: str) -> int:
         try:
@@ -73,7 +76,8 @@ class Row:
         packet = bytes(p.arena[row["l3"] : row["l3"] + max(0, row["ip_len"])])
         if len(packet) >= 20:  # of a packet that this router made, the column is not what its header says
             row["ttl"] = packet[8] if row["fam"] == 4 else packet[7]
-        return cls(row, packet, levels, windows)
+        job = bytes(p.arena[row["c_off"] : max(row["c_off"], row["c_icv"]) + ICV_SPAN])
+        return cls(row, packet, levels, windows, job)
 
     @property
     def is_error(self) -> bool:

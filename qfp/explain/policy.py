@@ -236,7 +236,7 @@ def arrival(owner: Device, row: Row) -> tuple[str, Facts]:
         return "came in clear, as the policy allows", {}
     if row.flags & FROM_GRE:
         return "", {}
-    sp = int(t.sa["sp"][row.sa])
+    sp = int(t.sa["sp"][row.levels[-1][0]])  # not of row.sa: it may go on by another one
     if sp < 0:
         return "its SA belongs to no entry", {}
     tun = int(t.sp["tun"][sp])

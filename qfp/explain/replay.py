@@ -16,6 +16,7 @@ from qfp import fia
 from qfp.batch import Batch
 from qfp.control.device import Device
 from qfp.engine import NullSink
+from qfp.explain.intermediate import ah_inputs
 from qfp.explain.look import Frame
 from qfp.explain.steps import decide, frame_facts, outcome
 from qfp.tables import reassembly, state
@@ -114,8 +115,8 @@ def restore(owner: Device, kept: dict[str, Any]) -> None:
             getattr(owner.plane, name).restore(kept[name])
 
 
-def explain(result: Any, frame: int) -> dict[str, Any]:
-    """The facts of row `frame` of a result; the router is left as it was.
+def explain(result: Any, frame: int, intermediate: bool = False) -> dict[str, Any]:
+    """The facts of row `frame` of a result; the router is left as it was. intermediate: see one_frame.
 
     Raises IndexError for a row that is not there, ExplainError when SAs or policy have changed since the run, unless
     the result is that of a router's first frames, and for results of `exchange`.
@@ -130,19 +131,22 @@ def explain(result: Any, frame: int) -> dict[str, Any]:
     if owner.tables.t.ctl[CTL_GEN] != origin.before["tables"]["ctl", ""][CTL_GEN]:
         owner = origin.replica()  # SAs were rekeyed in the run
         _skip(owner, origin.ingress, rows_of(batch, 0, frame))
-        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1))
+        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1), 0, intermediate)
     present = state_of(owner)
     try:
         restore(owner, origin.before)
         sent = int(owner.tables.t.stats[STAT_OUT])
         _skip(owner, origin.ingress, rows_of(batch, 0, frame))
-        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1), sent)
+        return one_frame(owner, origin.ingress, rows_of(batch, frame, frame + 1), sent, intermediate)
     finally:
         restore(owner, present)
 
 
-def explain_trace(owner: Device, source: Source, frame: int, ingress: int = 0) -> dict[str, Any]:
+def explain_trace(
+    owner: Device, source: Source, frame: int, ingress: int = 0, intermediate: bool = False
+) -> dict[str, Any]:
     """The facts of frame `frame` of a trace that arrives at interface row `ingress` of a fresh router or decryptor.
+    intermediate: see one_frame.
 
     Raises ExplainError when the trace has no such frame.
     """
@@ -153,7 +157,7 @@ def explain_trace(owner: Device, source: Source, frame: int, ingress: int = 0) -
             seen += len(batch)
             continue
         _skip(owner, ingress, rows_of(batch, 0, frame - seen))
-        return one_frame(owner, ingress, rows_of(batch, frame - seen, frame - seen + 1))
+        return one_frame(owner, ingress, rows_of(batch, frame - seen, frame - seen + 1), 0, intermediate)
     raise ExplainError(
         f"{source.name}: has {seen} frames, there is no frame {frame} (give 0 to {seen - 1})" if seen
         else f"{source.name}: holds no frame"
@@ -200,8 +204,11 @@ def _skip(owner: Device, ingress: int, batch: Batch) -> None:
         source.complete(owner.tables.t)
 
 
-def one_frame(owner: Device, ingress: int, batch: Batch, sent_before: int = 0) -> dict[str, Any]:
-    """Run the one frame of a batch stage by stage; its facts. `sent_before`: packets sent before the run began."""
+def one_frame(
+    owner: Device, ingress: int, batch: Batch, sent_before: int = 0, intermediate: bool = False
+) -> dict[str, Any]:
+    """Run the one frame of a batch stage by stage; its facts. `sent_before`: packets sent before the run began.
+    intermediate: with the values between a packet and its ICV (`bytes_of`, see qfp.explain.intermediate)."""
     t, p = owner.tables.t, owner.engine.workspaces[0]
     batch = Batch(batch.frame(0), {**batch.columns, "offset": [0]}, batch.interfaces)  # a file may become shorter
     source = BatchSource(batch)
@@ -228,9 +235,9 @@ def one_frame(owner: Device, ingress: int, batch: Batch, sent_before: int = 0) -
             undo(t, int(p.st[ST_CUT_POS]))  # given back until the control plane has answered, as in a run
             assert owner.engine.on_stop is not None  # nothing stops where nobody answers
             owner.engine.on_stop(*(int(p.st[k]) for k in (ST_STOP, ST_STOP_A, ST_STOP_B, ST_STOP_TS)))
-            return one_frame(owner, ingress, batch, sent_before)
+            return one_frame(owner, ingress, batch, sent_before, intermediate)
         after = Frame.at(owner, p)
-        steps += decide(stage.name, owner, before, after)
+        steps += decide(stage, owner, before, after, ah_inputs(stage.name, owner, p) if intermediate else None)
         before = after
     return {**frame_facts(owner, p, batch), **outcome(owner, p), "stages": steps}
 

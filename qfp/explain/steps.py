@@ -5,51 +5,71 @@ A step: {stage, decision, facts}, with `of` where it is about a piece or an ICMP
 """
 
 from collections.abc import Callable
+from functools import cache
+from inspect import signature
 from typing import Any
 
 from qfp.control.device import Device
-from qfp.explain import gre, inbound, outbound
+from qfp.explain import gre, inbound, intermediate, outbound
 from qfp.explain.look import Frame, Row
 from qfp.explain.words import LINKS, Facts, Said, cause_facts, interface_name, moment, sa_facts
+from qfp.fia import Stage
 from qfp.stages import STAGE_NAMES
 from qfp_kernels import drops
 from qfp_kernels.fragment import sent_bytes
+from qfp_kernels.layout import LIST_AH, LIST_TU
 
-Decider = Callable[[Any, Frame, Frame], Said | None]
-RowDecider = Callable[[Any, Frame, Frame, int], Said | None]
+Found = list[tuple[int, Said | None]]
 DROPPED = int(drops.Verdict.DROPPED)
-# of the frame as a whole
-FRAME: dict[str, Decider] = {
-    "walk": inbound.walk, "parse": inbound.parse, "reassemble": inbound.reassemble, "pathmtu": inbound.pathmtu,
-    "lookup": inbound.lookup, "open": inbound.open_, "decap": inbound.decap, "select": inbound.select,
-    "commit": inbound.commit, "join": inbound.join, "spd": outbound.spd, "icmp": outbound.icmp,
-    "reserve": outbound.reserve, "deliver": outbound.deliver,
-}  # fmt: skip
-# of each row on the list that the stage walks
-ROWS: dict[str, RowDecider] = {
-    "forward": outbound.forward, "plan": outbound.plan, "queue": outbound.queue, "sequence": outbound.sequence,
-    "compress": outbound.compress, "encap": outbound.encap, "seal": outbound.seal, "seal_ah": outbound.seal_ah,
-}  # fmt: skip
-SILENT = ("fill",)  # copies the frame: there is nothing to decide
+MODULES = {"gre": gre, "inbound": inbound, "outbound": outbound}
 
 
-def decide(stage: str, owner: Device, before: Frame, after: Frame) -> list[Facts]:
-    """The steps of a stage; none where it had nothing to do with the frame."""
-    if stage in SILENT:
+@cache
+def explainer(stage: Stage) -> tuple[Callable[..., Any], bool] | None:
+    """(who says what a stage decided, whether of each row on its list); None for a stage that decides nothing.
+
+    Of the frame as a whole: `(owner, before, after)` gives a sentence with facts, or a list of them by row; of a row:
+    `(owner, before, after, r)`.
+    """
+    if not stage.told_by:
+        return None
+    module, name = stage.told_by.split(".")
+    found: Callable[..., Any] = getattr(MODULES[module], name)
+    return found, len(signature(found).parameters) == 4
+
+
+def decide(
+    stage: Stage, owner: Device, before: Frame, after: Frame, inputs: dict[int, bytes] | None = None
+) -> list[Facts]:
+    """The steps of a stage; none where it had nothing to do with the frame. inputs: of the ICVs of AH by row; None
+    where nobody asks for intermediate values."""
+    found = explainer(stage)
+    if found is None:
         return []
-    said: list[tuple[int, Said | None]]
-    if stage in ROWS:
-        walked = before.ah if stage == "seal_ah" else before.tx
-        said = [(r, ROWS[stage](owner, before, after, r)) for r in walked]
-    elif stage == "tunnel":
-        said = list(gre.tunnel(owner, before, after))
+    say, by_row = found
+    said: Found
+    if by_row:
+        said = [(r, say(owner, before, after, r)) for r in (before.ah if stage.walks == LIST_AH else before.tx)]
     else:
-        said = [(0, FRAME[stage](owner, before, after) if stage in FRAME else None)]  # a drop is told all the same
+        told = say(owner, before, after)
+        said = told if isinstance(told, list) else [(0, told)]  # a drop is told all the same
+    if inputs is not None:
+        _add_bytes(stage, owner, before, after, said, inputs)
     steps = [_step(stage, before, after, r, each) for r, each in said if each is not None]
-    told = {r for r, each in said if each is not None}
+    rows = {r for r, each in said if each is not None}
     return _merged(steps) + [
-        _step(stage, before, after, r, ("", {})) for r in _dropped(stage, before, after) if r not in told
+        _step(stage, before, after, r, ("", {})) for r in _dropped(stage, before, after) if r not in rows
     ]
+
+
+def _add_bytes(
+    stage: Stage, owner: Device, before: Frame, after: Frame, said: Found, inputs: dict[int, bytes]
+) -> None:  # fmt: skip
+    """Intermediate values of each step that has some."""
+    for r, each in said:
+        values = intermediate.of_stage(stage.name, owner, before, after, r, inputs) if each is not None else None
+        if each is not None and values is not None:
+            each[1]["bytes_of"] = values
 
 
 def _merged(steps: list[Facts]) -> list[Facts]:
@@ -68,16 +88,18 @@ def _fell(before: Frame, after: Frame, r: int) -> bool:
     return after.rows[r].verdict == DROPPED and (r not in before.rows or before.rows[r].verdict != DROPPED)
 
 
-def _dropped(stage: str, before: Frame, after: Frame) -> list[int]:
+def _dropped(stage: Stage, before: Frame, after: Frame) -> list[int]:
     """Rows of the packet that a stage has dropped; `deliver` only counts them."""
-    return [r for r in after.pieces if stage != "deliver" and _fell(before, after, r)]
+    return [r for r in after.pieces if stage.name != "deliver" and _fell(before, after, r)]
 
 
-def _step(stage: str, before: Frame, after: Frame, r: int, said: Said) -> Facts:
+def _step(stage: Stage, before: Frame, after: Frame, r: int, said: Said) -> Facts:
     text, facts = said
-    row, name = after.rows[r], (before if stage == "plan" else after).name(r)
-    step: Facts = {"stage": stage, "decision": text, **({"of": name} if name and stage in (*ROWS, "tunnel") else {})}
-    if stage != "deliver" and _fell(before, after, r):
+    row, name = after.rows[r], (before if stage.name == "plan" else after).name(r)
+    found = explainer(stage)
+    by_row = found is not None and (found[1] or stage.walks == LIST_TU)
+    step: Facts = {"stage": stage.name, "decision": text, **({"of": name} if name and by_row else {})}
+    if stage.name != "deliver" and _fell(before, after, r):
         step["drop"] = cause_facts(row.cause, row.stage)
         step["decision"] = f"{text}: {step['drop']['sentence']}" if text else step["drop"]["sentence"]
     return {**step, "facts": facts}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from qfp.explain import intermediate
 from qfp.explain.look import packet_line
 from qfp.explain.policy import ace_text
 
@@ -51,7 +52,8 @@ def details(step: Facts) -> list[str]:
         found.append(f"met {ace_text(permit)}")
     if facts.get("arrival"):
         found.append(facts["arrival"])
-    return found + [_level(level) for level in facts.get("levels", ())]
+    found += [_level(level) for level in facts.get("levels", ())]
+    return found + intermediate.lines(facts.get("bytes_of", {}))
 
 
 def _level(level: Facts) -> str:
