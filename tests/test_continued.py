@@ -24,6 +24,7 @@ from qfp.router import Router
 from qfp.trace import convert, write_trace
 from qfp.trace.errors import TraceError
 from qfp.trace.segments import Segment
+from qfp_kernels.layout import STAT_IN
 
 PACKETS = 9000
 
@@ -377,7 +378,7 @@ def test_a_run_has_a_home(files: Path, tmp_path: Path) -> None:
     assert manifest["inputs"]["config"]["bytes"] == (files / "a.cfg").stat().st_size
     assert manifest["results"] == {"packets": str(tmp_path / "o.pcapng"), "verdicts": str(tmp_path / "v.parquet"),
                                    "saved_verdicts": str(home / "verdicts.parquet")}  # fmt: skip
-    router = Router.restore(home / manifest["states"][0])
+    router = Router.restore(home / manifest["states"]["state"])
     assert counters_of(router.tables)["verdicts"] == said.json["verdicts"]
     assert home.stat().st_mode & 0o077 == 0
     assert (home / "state.qfp").stat().st_mode & 0o077 == 0
@@ -411,3 +412,34 @@ def test_nothing_of_a_home_is_there_when_a_run_fails(files: Path, tmp_path: Path
     said = qfp("run", files / "a.cfg", files / "in.pcapng", "--in", IN, "--save", tmp_path / "H")
     assert said.status == 2
     assert "others may write there" in said.err
+
+
+def test_a_labs_folder_is_a_home_with_a_state_a_router(files: Path, tmp_path: Path) -> None:
+    lab = LAB.replace("A.cfg", str(files / "a.cfg")).replace("B.cfg", str(files / "b.cfg"))
+    (tmp_path / "lab.toml").write_text(lab.replace("IN", str(files / "in.pcapng")))
+    said = qfp("lab", tmp_path / "lab.toml", "-o", tmp_path / "H", "--json")
+    assert said.status == 0, said.err
+    manifest = json.loads((tmp_path / "H" / "manifest.json").read_text())
+    assert manifest["command"] == "lab"
+    assert manifest["summary"] == "lab.json"
+    assert set(manifest["results"]) == {"journeys.parquet", "series.parquet", "lab.json"}
+    assert set(manifest["inputs"]) == {"lab", "config of a", "config of b", "inject[0]"}
+    for name in "ab":
+        router = Router.restore(tmp_path / "H" / manifest["states"][name])
+        told = said.json["routers"][name]["balance"]["in"]
+        assert int(router.tables.t.stats[STAT_IN]) == told["frames_in"] > 0
+        assert (tmp_path / "H" / f"{name}.qfp").stat().st_mode & 0o077 == 0
+
+
+LAB = """
+[routers.a]
+config = "A.cfg"
+[routers.b]
+config = "B.cfg"
+[[links]]
+ends = ["a gi0/0/0", "b gi0/0/0"]
+delay = "1 ms"
+[[inject]]
+at = "a gi0/0/1"
+trace = "IN"
+"""

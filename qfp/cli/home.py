@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +24,15 @@ from typing import Any
 
 from qfp import checkpoint
 from qfp.cli.errors import CommandError
+from qfp.cli.output import note
 from qfp.naming import together
 from qfp.trace.output import OutputFile, special
 from qfp.version import __version__
 from qfp_kernels.cache import others_may_write
 
 SCHEMA = "qfp-home/1"
-MANIFEST, VERDICTS, SUMMARY, STATE = "manifest.json", "verdicts.parquet", "summary.json", "state.qfp"
+MANIFEST, VERDICTS, SUMMARY, STATE = "manifest.json", "verdicts.parquet", "summary.json", "state"
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\Z")  # names of states that are names of files
 LIBRARIES = ("numpy", "numba", "llvmlite", "cryptography", "pyarrow")
 
 
@@ -42,10 +45,18 @@ class Home:
         self._inputs = dict(inputs)
 
     def write(self, facts: Any, states: Mapping[str, Any], results: Mapping[str, str], summary: str = SUMMARY) -> None:
-        """Write all but the verdicts. facts: of the summary. states: file -> router or decryptor. results: word -> file
-        that came out, this folder's own included. Raises OSError, TraceError, CheckpointError."""
-        for name, owner in states.items():
-            owner.save(self.place / name)
+        """Write all but the verdicts. facts: of the summary. states: name -> router or decryptor; one whose
+        configuration no text tells is left out, and that is said. results: word -> file that came out, this folder's
+        own included. Raises OSError, TraceError."""
+        kept = {}
+        for k, (name, owner) in enumerate(states.items()):
+            file = f"{name}.qfp" if _PLAIN.match(name) else f"state-{k}.qfp"
+            try:
+                owner.save(self.place / file)
+            except checkpoint.CheckpointError as error:
+                note(f"{self.place}: no state of {name} is kept: {error}")
+                continue
+            kept[name] = file
         if summary == SUMMARY:
             self._put(SUMMARY, facts)
         inputs = {word: described(path) for word, path in self._inputs.items()}
@@ -53,7 +64,7 @@ class Home:
         self._put(MANIFEST, {
             "schema": SCHEMA, "command": self._command, "options": self._options, "status": facts["status"],
             "versions": libraries, "byteorder": sys.byteorder, "layout": checkpoint.layout_digest(), "inputs": inputs,
-            "results": dict(results), "summary": summary, "states": list(states),
+            "results": dict(results), "summary": summary, "states": kept,
         })  # fmt: skip
 
     def _put(self, name: str, facts: Any) -> None:
@@ -72,10 +83,10 @@ def home_of(
         yield None if place is None else Home(place, command, options, inputs)
 
 
-def own_folder(place: Path) -> None:
+def own_folder(place: Path, parents: bool = False) -> None:
     """Make a folder where it is missing, for its owner alone. Raises CommandError where keys must not be put."""
     try:
-        place.mkdir(mode=0o700, exist_ok=True)
+        place.mkdir(mode=0o700, parents=parents, exist_ok=True)
     except OSError as error:
         raise CommandError(f"{place}: cannot be made ({error.strerror}): name a folder") from None
     if hasattr(os, "geteuid") and others_may_write(place.stat()):

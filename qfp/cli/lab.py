@@ -37,8 +37,10 @@ def lab(
     json_out: o.Json = False,
 ) -> int:
     """Run several routers and the links between them on one clock: one row a packet, from ingress to delivery."""
+    given = dict(locals())
     from qfp.cli.progress import Bar, compile_note
     from qfp.lab import Lab
+    from qfp.lab.model import SUMMARY
     from qfp.lab.read import load
 
     spec = load(file).modelled(platform, release, allow_null)
@@ -69,11 +71,26 @@ def lab(
             facts["picture"] = str(picture)
         if output is not None:
             facts["written"] = _write(output, outcome, facts)
+            _home(output, given, spec).write(facts, made.routers, _results(facts["written"]), SUMMARY)
     if json_out:
         put_json(facts)
     else:
         print_lab(facts)
     return DONE
+
+
+def _home(folder: Path, given: Facts, spec: Any) -> Any:
+    """The folder as a home: see qfp.cli.home."""
+    from qfp.cli.home import Home
+
+    inputs = {"lab": given["file"], **{f"config of {name}": each.config for name, each in spec.routers.items()},
+              **{each.key: Path(each.trace) for each in spec.injections}}  # fmt: skip
+    return Home(folder, "lab", given, inputs)
+
+
+def _results(written: list[str]) -> dict[str, str]:
+    """Files that were written, by their names."""
+    return {Path(path).name: path for path in written}
 
 
 def _interval(text: str | None) -> int:
@@ -95,11 +112,12 @@ def _write(folder: Path, outcome: Any, facts: Facts) -> list[str]:
 
     import pyarrow.parquet as pq
 
+    from qfp.cli.home import own_folder
     from qfp.lab.model import JOURNEYS, SERIES, SUMMARY
     from qfp.trace import write_trace
     from qfp.trace.output import OutputFile
 
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder, parents=True)
     for name, batch in outcome.taps.items():
         write_trace(folder / name, batch)
     for name, rows in ((JOURNEYS, outcome.journeys), (SERIES, outcome.series)):

@@ -265,6 +265,11 @@ class Lab:
         times += [port.next for tunnels in self.tunnels.values() for port in tunnels.ports.values()]
         return min(times + [line.next for line in self.lines.values()])
 
+    @property
+    def routers(self) -> dict[str, Router]:
+        """The routers as they are now, by name: an event may have put another one in a place."""
+        return {name: node.router for name, node in self.nodes.items()}
+
     def close(self) -> None:
         """End the routers' threads."""
         for node in self.nodes.values():
