@@ -555,7 +555,11 @@ class Inbound:
             payload, next_header = strip_trailer(body)
         else:
             payload, next_header = ip.data[ip.upper + ah_size(ip) :], ip.data[ip.upper]
-        return self._decapsulate(out, state.sa, ip, payload, next_header)
+        done = self._decapsulate(out, state.sa, ip, payload, next_header)
+        if not done:
+            assert out.ip is not None
+            _counted_as_sent(out, len(ip.data), len(out.ip.data))
+        return done
 
     def _decapsulate(self, out: Outcome, sa: SecurityAssociation, ip: Ip, payload: bytes, next_header: int) -> bool:
         if next_header == NO_NEXT:  # RFC 4303 section 2.6
@@ -570,6 +574,16 @@ class Inbound:
         else:
             out.ip = from_transport(ip, payload, next_header)
         return False
+
+
+def _counted_as_sent(out: Outcome, whole: int, inside: int) -> None:
+    """Volume is counted as the sender counts it, without the protection; an AH counts what the ESP of its bundle
+    counts. whole: bytes of the packet, which the last level has counted."""
+    state = out.chain[-1]
+    state.bytes += inside - whole
+    over = out.chain[-2] if len(out.chain) > 1 else None
+    if over is not None and (over.sa.proto, state.sa.proto) == ("ah", "esp") and over.sa.bundle == state.sa.bundle:
+        over.bytes += inside - whole  # it had counted the ESP packet
 
 
 def _ended(out: Outcome, why: str) -> Outcome:

@@ -134,3 +134,38 @@ def test_fragments_wait_over_a_change() -> None:
     rest = far.forward(Batch.from_frames(wire[-1:], ts=3 * S), OUTSIDE)
     assert set(words(held)) == {"consumed"} and len(rest.packets) >= 1
     assert words(far.forward(Batch.from_frames([back()], ts=4 * S), INSIDE)) == ["forwarded"]
+
+
+FIRST = """crypto map M 5 ipsec-isakmp
+ set peer 203.0.113.99
+ set transform-set T
+ match address OTHERS
+ip access-list extended OTHERS
+ permit ip 10.1.0.0 0.0.255.255 10.77.0.0 0.0.255.255
+ip route 10.77.0.0 255.255.0.0 203.0.113.99
+"""
+
+
+@pytest.mark.req("USE-2")
+@pytest.mark.parametrize("when", [100, 3600, 3410])
+def test_entries_that_have_other_numbers_now(when: int) -> None:
+    """Another entry in front moves those behind it, after a rekey too: each goes on with its own SAs, at both ends, and
+    the router can be saved."""
+    near, far = router(1), router(2)
+    for second in (0, 3400, 3405):
+        if second < when:
+            far.forward(send(near, [second]).packets, OUTSIDE)
+    near = near.reconfigured(loads(FIRST + text(1)), when * S)
+    near = Router._loaded(near._dumped())
+    entries = {want.where: want.sp for want in near.plane.wants}
+    t = near.tables.t
+    assert entries["crypto map M 5"] != entries["crypto map M 10"]
+    for pair in near.sadb.pairs:
+        assert int(t.sp["sa_out"][pair.want.sp]) == pair.outbound[0]
+        assert {int(t.sa["sp"][h]) for h in (*pair.outbound, *pair.inbound)} == {pair.want.sp}
+    sent = send(near, [when + 1])
+    assert words(sent) == ["forwarded"]
+    assert words(far.forward(sent.packets, OUTSIDE)) == ["forwarded"]
+    others = near.forward(Batch.from_frames([ip4("10.1.0.5", "10.77.0.7", udp(1, 2))], ts=(when + 1) * S), INSIDE)
+    known = {near.sad.describe(pair.outbound[0]).spi: str(pair.want.peer) for pair in near.sadb.pairs}
+    assert known[int(others.verdicts["spi"][0])] == "203.0.113.99"

@@ -184,6 +184,14 @@ def _strip(p, t, i, sa):
     return _from_transport(p, i, l4, payload, size, next_header)
 
 
+@inlined
+def _count_bundle(p, t, level):
+    """An AH over this ESP counts what the ESP counts, as at the other end: neither reaches its volume first."""
+    over, sa = t.sa[p.lv_sa[level - 1]], t.sa[p.lv_sa[level]]
+    if over.proto == 51 and sa.proto == 50 and over.sp == sa.sp:
+        p.lv_len[level - 1] = p.lv_len[level]
+
+
 def decap(p, t, n):
     """INBOUND list after opening -> rows whose inner packet is protected again (the next level)."""
     kept = 0
@@ -199,6 +207,9 @@ def decap(p, t, n):
         if cause != 0:
             p.cause[i] = np.uint8(cause)
             continue
+        p.lv_len[level] = p.ip_len[i]
+        if p.lv_n[i] > 1:
+            _count_bundle(p, t, level)
         if is_inbound(p, t, i):
             p.rx[kept] = i
             kept += 1

@@ -128,7 +128,12 @@ PACKET_FIELDS = (
     _f("lv_n", "u1", "levels opened or tried"),
     _f("lv_sa", "i4", "SA of each level", LEVELS),
     _f("lv_seq", "u8", "sequence number of each level, high half as inferred", LEVELS),
-    _f("lv_len", "i4", "bytes of each level that its SA counts", LEVELS),
+    _f(
+        "lv_len",
+        "i4",
+        "bytes that the SA of each level counts: those of the packet without its protection",
+        LEVELS,
+    ),
     _f("lv_ok", "u1", "outcome of each level: 1 opened, 0 bad ICV, 2 refused by the early replay check", LEVELS),
     # what the sealers and openers work on
     _f("c_sa", "i4", "SA of the crypto job at hand"),

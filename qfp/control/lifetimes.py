@@ -431,14 +431,15 @@ class Lifetimes:
             t.life["stale"][handle] = 1
         self._note(ts, "stale", "", k)
 
-    def jump(self, k: int, want: Want, generation: int) -> None:
+    def jump(self, k: int, generation: int) -> None:
         """Pair k is of a later generation from the start."""
         t, old = self._tables.t, self._sadb.pairs[k]
+        want = old.want
         outbound, inbound = self._sadb.prepare([(want, generation, way) for way in (True, False)])
         self._hand_on(old.outbound[0], outbound[0])
         t.sp["sa_out"][want.sp] = outbound[0]
         coming = self._coming.pop(k, ())
-        self._begin([(k, Pair(replace(want, sp=old.want.sp), outbound, inbound, generation))])
+        self._begin([(k, Pair(want, outbound, inbound, generation))])
         self._forget_further(k)
         self._await_peers([k])
         for handle in (*old.outbound, *old.inbound, *coming):
@@ -458,7 +459,9 @@ class Lifetimes:
             self._keep_limits(k, other, before, idle_for_all)
         for word in (CTL_SPAN, CTL_BUDGET):
             self._tables.t.ctl[word] = min(self._tables.t.ctl[word], other._tables.t.ctl[word])
-        self.past[k] = [(replace(want, sp=pair.want.sp), g) for want, g in other.past.get(before, ())]
+        # the entry as this configuration has it, with the ends that it had then
+        past = other.past.get(before, ())
+        self.past[k] = [(replace(pair.want, local=want.local, peer=want.peer), g) for want, g in past]
         if other._tables.t.life["heir"][theirs.outbound[0]] >= 0 and self.rekey:
             self._prepare([k])
         moved: dict[int, int] = {}

@@ -59,7 +59,7 @@ def _pair(new: ControlPlane, k: int, old: ControlPlane, before: int, ts: int, id
     """SAs of one entry."""
     theirs = old.sadb.pairs[before]
     if k in new.sadb.derived and theirs.generation:
-        new.lifetimes.jump(k, theirs.want, theirs.generation)
+        new.lifetimes.jump(k, theirs.generation)
     mine = new.sadb.pairs[k]
     for here, there in zip(mine.outbound, theirs.outbound, strict=False):
         outbound_state(new, here, old, there)
