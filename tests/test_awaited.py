@@ -133,7 +133,7 @@ def test_nothing_is_derived_where_no_peer_can_rekey() -> None:
     assert into(far, forged(far, 10, strangers=False), 0) == ["NO_SA"] * 10 and not asked
 
 
-@pytest.mark.req("BASE-7", "XPL-1")
+@pytest.mark.req("BASE-7")
 def test_the_packet_of_a_later_generation_is_explained() -> None:
     near, far = router(1), router(2)
     into(far, send(near, [0]).packets.frames(), 0)

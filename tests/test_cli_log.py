@@ -53,7 +53,7 @@ def test_arlog_suppress_silences_replays_alone(tmp_path):
     assert facts["log"]["packets"]["replay"] == 5 and facts["log"]["suppressed"]["replay"] == 5
 
 
-@pytest.mark.req("BASE-1")
+@pytest.mark.req("SPI-1")
 def test_an_invalid_spi_names_the_packets_own_addresses(tmp_path):
     o = noisy(tmp_path)
     rewrite(o / "wire.pcapng", o / "forged.pcap", [0, 1, 3, 4], gap=25 * 10**9)
