@@ -263,10 +263,12 @@ class Pair:
         """`clear crypto sa` at one end, or both."""
         ends = self.r.choice([[0], [1], [0, 1]])
         self.past[-1] += f" {[me + 1 for me in ends]} at {self.now / S}"
-        self.parted = len(ends) == 1
         for me in ends:
             for cast in self.casts:
                 cast[me].clear(self.now)
+        # where all that was sent was lost, one end has used a pair that the other one has not, and clears that alone
+        known = [[pair.generation for pair in router.sadb.pairs] for router in self.casts[0]]
+        self.parted = len(ends) == 1 or known[0] != known[1]
 
     def change(self) -> None:
         """Another configuration of one end."""
