@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -305,6 +306,20 @@ def test_what_cannot_be_written_is_said_at_once(files: Path, tmp_path: Path) -> 
                "--checkpoint", tmp_path / "D")  # fmt: skip
     assert said.status == 2
     assert "cannot be written" in said.err
+
+
+def test_a_pipe_gets_the_packets_once(files: Path, tmp_path: Path) -> None:
+    """Whether an output can be written is tried beforehand, but not at what takes every byte for good."""
+    args = ["run", files / "a.cfg", files / "in.pcapng", "--in", IN, "-o"]
+    assert qfp(*args, tmp_path / "plain.pcapng").status == 0
+    os.mkfifo(tmp_path / "out.pcapng")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "out.pcapng").read_bytes()))
+    reader.start()
+    said = qfp(*args, tmp_path / "out.pcapng", "--checkpoint", tmp_path / "D")
+    reader.join(timeout=60)
+    assert said.status == 0, said.err
+    assert got == [(tmp_path / "plain.pcapng").read_bytes()]
 
 
 def test_without_outputs(files: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ class Session:
             sink: Any = stack.enter_context(TraceWriter(outputs.packets, names)) if outputs.packets else NullSink()
             tables = [stack.enter_context(VerdictWriter(path, words(names))) for path in outputs.tables]
             return sink, _each([table.write for table in tables])
-        for writer in self._writers():  # what cannot be written is said now, not at the end
+        for writer in self._writers(trial=True):  # what cannot be written is said now, not at the end
             writer.abort()
         command = {"ingress": self.ingress, "packets": outputs.packets and suffixes(outputs.packets)[0] == ".pcap",
                    "verdicts": bool(outputs.tables), "log": outputs.log is not None}  # fmt: skip
@@ -130,13 +130,15 @@ class Session:
         self._segment = self.continued.verdicts() if outputs.tables else None
         return sink, self._segment and self._segment.write
 
-    def _writers(self) -> Iterator[Any]:
-        """Writers of the packets and the verdicts that were asked for."""
-        names = self.owner.interfaces.names
-        if self.outputs.packets:
-            yield TraceWriter(self.outputs.packets, names)
+    def _writers(self, trial: bool = False) -> Iterator[Any]:
+        """Writers of the packets and the verdicts that were asked for; trial: but those of pipes and devices, which
+        would take even a header for good."""
+        names, packets = self.owner.interfaces.names, self.outputs.packets
+        if packets and not (trial and special(packets)):
+            yield TraceWriter(packets, names)
         for path in self.outputs.tables:
-            yield VerdictWriter(path, words(names))
+            if not (trial and special(path)):
+                yield VerdictWriter(path, words(names))
 
     def _join(self, sink: Any) -> None:
         """Segments become the files that were asked for."""
